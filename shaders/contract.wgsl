@@ -1,0 +1,151 @@
+// The layer in one launch: both contractions and the bias, for the whole batch.
+//
+//   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          Y[w,v] = Σ_{s,k} G[w,k,s] U[s,k,v] + B[w,v]
+//
+// F is the core that meets the input first, G the other one:
+//
+//             F   G   r   s   v   w
+//   C first   C   A   l   j   n   m
+//   A first   A   C   j   l   m   n
+//
+// grad_x is the same contraction with the output's gradient as X, the transposed cores as F and G,
+// and no bias. Extents and strides arrive in `params`, so one pipeline serves every layer, order
+// and batch.
+//
+// A driver may end loops that run for long (llvmpipe does after 65,535 iterations of an
+// invocation, and leaves a wrong sum). Y is linear in each range that is summed over, so where the
+// ranges of r, k and s are long the sum is taken in several launches, the later ones adding to Y.
+//
+// One invocation computes TILE_W outputs of one sample that share v: U[s,k,v] is a scalar that
+// never leaves a register, used TILE_W times as soon as it is summed. This is the plain kernel: it
+// needs no workgroup memory and no barrier.
+//
+// Buffers (every one read_write, because pooled tensors may share one buffer):
+//   x       X, [batch, s·r], strides x_s, x_r
+//   f       F, strides f_r, f_k, f_v
+//   g       G, strides g_w, g_k, g_s
+//   bias    B, laid out like one sample of Y; read where `start` is START_BIAS
+//   y       Y, [batch, w·v], strides y_w, y_v; every element is written
+//   params  the struct below
+
+const WORKGROUP_SIZE: u32 = 64u;
+const TILE_W: u32 = 16u;
+
+// What the sum begins with: nothing, the bias, or what Y already holds.
+const START_ZERO: u32 = 0u;
+const START_BIAS: u32 = 1u;
+const START_Y: u32 = 2u;
+
+struct Params {
+    batch: u32,
+    s: u32,
+    r: u32,
+    v: u32,
+    w: u32,
+    k: u32,
+    x_s: u32,
+    x_r: u32,
+    f_r: u32,
+    f_k: u32,
+    f_v: u32,
+    g_w: u32,
+    g_k: u32,
+    g_s: u32,
+    y_w: u32,
+    y_v: u32,
+    start: u32,
+    s_begin: u32,
+    s_end: u32,
+    k_begin: u32,
+    k_end: u32,
+    r_begin: u32,
+    r_end: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> f: array<f32>;
+@group(0) @binding(2) var<storage, read_write> g: array<f32>;
+@group(0) @binding(3) var<storage, read_write> bias: array<f32>;
+@group(0) @binding(4) var<storage, read_write> y: array<f32>;
+@group(0) @binding(5) var<storage, read_write> params: Params;
+
+// Offset in G of row w; rows past the end are clamped, computed and not stored.
+fn row(w: u32) -> u32 {
+    return min(w, params.w - 1u) * params.g_w;
+}
+
+fn store(sample: u32, w: u32, v: u32, value: f32) {
+    if (w >= params.w) {
+        return;
+    }
+    let at = w * params.y_w + v * params.y_v;
+    let at_y = sample * params.w * params.v + at;
+    var result = value;
+    if (params.start == START_BIAS) {
+        result += bias[at];
+    } else if (params.start == START_Y) {
+        result += y[at_y];
+    }
+    y[at_y] = result;
+}
+
+fn store4(sample: u32, w: u32, v: u32, value: vec4<f32>) {
+    store(sample, w, v, value.x);
+    store(sample, w + 1u, v, value.y);
+    store(sample, w + 2u, v, value.z);
+    store(sample, w + 3u, v, value.w);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    // v varies fastest: neighbouring lanes read neighbouring elements of F and one of X.
+    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
+    let tiles = (params.w + TILE_W - 1u) / TILE_W;
+    let v = index % params.v;
+    let tile = index / params.v % tiles;
+    let sample = index / params.v / tiles;
+    if (sample >= params.batch) {
+        return;
+    }
+
+    let w0 = tile * TILE_W;
+    let rows0 = vec4<u32>(row(w0), row(w0 + 1u), row(w0 + 2u), row(w0 + 3u));
+    let rows1 = vec4<u32>(row(w0 + 4u), row(w0 + 5u), row(w0 + 6u), row(w0 + 7u));
+    let rows2 = vec4<u32>(row(w0 + 8u), row(w0 + 9u), row(w0 + 10u), row(w0 + 11u));
+    let rows3 = vec4<u32>(row(w0 + 12u), row(w0 + 13u), row(w0 + 14u), row(w0 + 15u));
+    var sum0 = vec4<f32>();
+    var sum1 = vec4<f32>();
+    var sum2 = vec4<f32>();
+    var sum3 = vec4<f32>();
+
+    for (var s = params.s_begin; s < params.s_end; s++) {
+        for (var k = params.k_begin; k < params.k_end; k++) {
+            var at_x = sample * params.s * params.r + s * params.x_s + params.r_begin * params.x_r;
+            var at_f = params.r_begin * params.f_r + k * params.f_k + v * params.f_v;
+            var u = 0.0;
+            for (var r = params.r_begin; r < params.r_end; r++) {
+                u += x[at_x] * f[at_f];
+                at_x += params.x_r;
+                at_f += params.f_r;
+            }
+            let at_g = k * params.g_k + s * params.g_s;
+            let g0 = rows0 + at_g;
+            let g1 = rows1 + at_g;
+            let g2 = rows2 + at_g;
+            let g3 = rows3 + at_g;
+            sum0 += u * vec4<f32>(g[g0.x], g[g0.y], g[g0.z], g[g0.w]);
+            sum1 += u * vec4<f32>(g[g1.x], g[g1.y], g[g1.z], g[g1.w]);
+            sum2 += u * vec4<f32>(g[g2.x], g[g2.y], g[g2.z], g[g2.w]);
+            sum3 += u * vec4<f32>(g[g3.x], g[g3.y], g[g3.z], g[g3.w]);
+        }
+    }
+
+    store4(sample, w0, v, sum0);
+    store4(sample, w0 + 4u, v, sum1);
+    store4(sample, w0 + 8u, v, sum2);
+    store4(sample, w0 + 12u, v, sum3);
+}

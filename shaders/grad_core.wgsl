@@ -1,0 +1,143 @@
+// The gradient by one core, summed over a group of samples.
+//
+//   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          partial[w,k,s] = Σ_{b in group, v} D[w,v] U[s,k,v]
+//
+// D is the gradient of the loss by the output. grad_a takes G = A (so F = C), grad_c takes G = C
+// (so F = A), in the letters of contract.wgsl:
+//
+//             F   G   r   s   v   w
+//   grad_a    C   A   l   j   n   m
+//   grad_c    A   C   j   l   m   n
+//
+// U is recomputed: keeping it would cost s·k·v numbers a sample, more than the input itself.
+// The groups' partial sums are added up by sum_rows.wgsl, in a fixed order, so the same inputs give
+// the same bits; float atomics would not.
+//
+// One invocation computes TILE_W elements of one group's partial sum that share k and s. As in
+// contract.wgsl, long ranges of samples, v and r are summed in several launches: `b_begin` and
+// `b_end` count from a group's first sample, and where `add` is 1 a launch adds to `partial`.
+//
+// Buffers (every one read_write, because pooled tensors may share one buffer):
+//   x        X, [batch, s·r], strides x_s, x_r
+//   f        F, strides f_r, f_k, f_v
+//   grad_y   D, [batch, w·v], strides y_w, y_v
+//   partial  [groups, w·k·s], each laid out like G with strides g_w, g_k, g_s; all is written
+//   params   the struct below
+
+const WORKGROUP_SIZE: u32 = 64u;
+const TILE_W: u32 = 16u;
+
+struct Params {
+    batch: u32,
+    s: u32,
+    r: u32,
+    v: u32,
+    w: u32,
+    k: u32,
+    x_s: u32,
+    x_r: u32,
+    f_r: u32,
+    f_k: u32,
+    f_v: u32,
+    g_w: u32,
+    g_k: u32,
+    g_s: u32,
+    y_w: u32,
+    y_v: u32,
+    groups: u32,
+    group_size: u32,
+    add: u32,
+    b_begin: u32,
+    b_end: u32,
+    v_begin: u32,
+    v_end: u32,
+    r_begin: u32,
+    r_end: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read_write> f: array<f32>;
+@group(0) @binding(2) var<storage, read_write> grad_y: array<f32>;
+@group(0) @binding(3) var<storage, read_write> partial: array<f32>;
+@group(0) @binding(4) var<storage, read_write> params: Params;
+
+// Offset in one sample of D of row w; rows past the end are clamped, computed and not stored.
+fn row(w: u32) -> u32 {
+    return min(w, params.w - 1u) * params.y_w;
+}
+
+fn store(at: u32, w: u32, value: f32) {
+    if (w >= params.w) {
+        return;
+    }
+    let at_w = at + w * params.g_w;
+    if (params.add != 0u) {
+        partial[at_w] += value;
+    } else {
+        partial[at_w] = value;
+    }
+}
+
+fn store4(at: u32, w: u32, value: vec4<f32>) {
+    store(at, w, value.x);
+    store(at, w + 1u, value.y);
+    store(at, w + 2u, value.z);
+    store(at, w + 3u, value.w);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
+    let tiles = (params.w + TILE_W - 1u) / TILE_W;
+    let s = index % params.s;
+    let k = index / params.s % params.k;
+    let tile = index / params.s / params.k % tiles;
+    let group = index / params.s / params.k / tiles;
+    if (group >= params.groups) {
+        return;
+    }
+
+    let w0 = tile * TILE_W;
+    let rows0 = vec4<u32>(row(w0), row(w0 + 1u), row(w0 + 2u), row(w0 + 3u));
+    let rows1 = vec4<u32>(row(w0 + 4u), row(w0 + 5u), row(w0 + 6u), row(w0 + 7u));
+    let rows2 = vec4<u32>(row(w0 + 8u), row(w0 + 9u), row(w0 + 10u), row(w0 + 11u));
+    let rows3 = vec4<u32>(row(w0 + 12u), row(w0 + 13u), row(w0 + 14u), row(w0 + 15u));
+    var sum0 = vec4<f32>();
+    var sum1 = vec4<f32>();
+    var sum2 = vec4<f32>();
+    var sum3 = vec4<f32>();
+
+    let first = group * params.group_size;
+    let end = min(first + params.b_end, params.batch);
+    for (var sample = first + params.b_begin; sample < end; sample++) {
+        for (var v = params.v_begin; v < params.v_end; v++) {
+            var at_x = sample * params.s * params.r + s * params.x_s + params.r_begin * params.x_r;
+            var at_f = params.r_begin * params.f_r + k * params.f_k + v * params.f_v;
+            var u = 0.0;
+            for (var r = params.r_begin; r < params.r_end; r++) {
+                u += x[at_x] * f[at_f];
+                at_x += params.x_r;
+                at_f += params.f_r;
+            }
+            let at_d = sample * params.w * params.v + v * params.y_v;
+            let d0 = rows0 + at_d;
+            let d1 = rows1 + at_d;
+            let d2 = rows2 + at_d;
+            let d3 = rows3 + at_d;
+            sum0 += u * vec4<f32>(grad_y[d0.x], grad_y[d0.y], grad_y[d0.z], grad_y[d0.w]);
+            sum1 += u * vec4<f32>(grad_y[d1.x], grad_y[d1.y], grad_y[d1.z], grad_y[d1.w]);
+            sum2 += u * vec4<f32>(grad_y[d2.x], grad_y[d2.y], grad_y[d2.z], grad_y[d2.w]);
+            sum3 += u * vec4<f32>(grad_y[d3.x], grad_y[d3.y], grad_y[d3.z], grad_y[d3.w]);
+        }
+    }
+
+    let at = group * params.w * params.k * params.s + k * params.g_k + s * params.g_s;
+    store4(at, w0, sum0);
+    store4(at, w0 + 4u, sum1);
+    store4(at, w0 + 8u, sum2);
+    store4(at, w0 + 12u, sum3);
+}

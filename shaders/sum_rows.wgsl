@@ -1,0 +1,45 @@
+// Sums over rows, in groups: output[g,i] = Σ_{row in group g} input[row,i].
+//
+// One stage of every sum over the batch: the rows of grad_y, which make grad_bias, or the partial
+// sums of grad_core.wgsl, are summed in groups, the groups' sums in groups again, until one is
+// left. The order of the additions depends on the sizes alone.
+//
+// One invocation computes one element of the output.
+//
+// Buffers (every one read_write, because pooled tensors may share one buffer):
+//   input   [rows, columns]
+//   output  [groups, columns]; every element is written
+//   params  the struct below
+
+const WORKGROUP_SIZE: u32 = 64u;
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    groups: u32,
+    group_size: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> input: array<f32>;
+@group(0) @binding(1) var<storage, read_write> output: array<f32>;
+@group(0) @binding(2) var<storage, read_write> params: Params;
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
+    if (index >= params.groups * params.columns) {
+        return;
+    }
+    let column = index % params.columns;
+    let first = index / params.columns * params.group_size;
+    let end = min(first + params.group_size, params.rows);
+    var sum = 0.0;
+    for (var row = first; row < end; row++) {
+        sum += input[row * params.columns + column];
+    }
+    output[index] = sum;
+}

@@ -1,0 +1,61 @@
+//! `tnet-gpu devices`: every adapter, and which one `auto` takes and why.
+
+use clap::Args;
+
+use super::out;
+use crate::Result;
+use crate::device::{self, Adapter};
+use crate::report::table;
+
+/// Options of `devices`.
+#[derive(Debug, Args)]
+pub struct DevicesArgs {
+    /// Print one JSON object an adapter instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &DevicesArgs) -> Result<()> {
+    let adapters = device::adapters();
+    if args.json {
+        for adapter in &adapters {
+            let line = serde_json::to_string(adapter)
+                .map_err(|error| crate::Error::compute("writing JSON", error))?;
+            out(&line)?;
+        }
+        return Ok(());
+    }
+
+    let mut table = table::new(&["--device", "adapter", "kind", "driver", "limits"], false);
+    let threads = rayon::current_num_threads();
+    table.add_row(["cpu", "this machine's processor", "CPU", "", &format!("{threads} threads")]);
+    for adapter in &adapters {
+        table.add_row([
+            adapter.id(),
+            adapter.name.clone(),
+            adapter.kind.to_string(),
+            adapter.driver.clone(),
+            limits(adapter),
+        ]);
+    }
+    out(&table.to_string())?;
+    out(&match device::automatic() {
+        Ok(adapter) => format!("auto takes {}: it is a {}", adapter.id(), adapter.kind),
+        Err(reason) => format!("auto takes cpu: {reason}"),
+    })
+}
+
+fn limits(adapter: &Adapter) -> String {
+    if let Some(problem) = adapter.problem() {
+        return format!("cannot be used: {problem}");
+    }
+    let limits = &adapter.limits;
+    format!(
+        "buffers of {} MiB, {} a kernel; {} invocations and {} KiB a workgroup",
+        limits.storage_buffer_bytes >> 20,
+        limits.storage_buffers,
+        limits.workgroup_invocations,
+        limits.workgroup_memory_bytes >> 10
+    )
+}

@@ -1,0 +1,81 @@
+//! The log: `tracing` events on standard error, and, once a run has a folder, in its `log.txt`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::Path;
+use std::sync::{Mutex, PoisonError};
+
+use tracing_subscriber::filter::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{Layer, fmt};
+
+use crate::{Error, Result};
+
+/// What was logged before the run had a folder, then the file.
+enum Target {
+    Memory(Vec<u8>),
+    File(File),
+}
+
+static TARGET: Mutex<Target> = Mutex::new(Target::Memory(Vec::new()));
+
+struct RunLog;
+
+impl Write for RunLog {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        match &mut *TARGET.lock().unwrap_or_else(PoisonError::into_inner) {
+            Target::Memory(buffer) => buffer.write(bytes),
+            Target::File(file) => file.write(bytes),
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl MakeWriter<'_> for RunLog {
+    type Writer = Self;
+
+    fn make_writer(&self) -> Self {
+        Self
+    }
+}
+
+/// Installs the log. Standard error gets warnings, and this program's own events with `-v`, its
+/// details with `-vv`; `RUST_LOG` replaces that. `log.txt` gets this program's events.
+pub fn init(verbose: u8) {
+    let terminal = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
+        EnvFilter::new(match verbose {
+            0 => "error",
+            1 => "warn,tnet_gpu=info",
+            _ => "info,tnet_gpu=debug",
+        })
+    });
+    tracing_subscriber::registry()
+        .with(fmt::layer().with_writer(io::stderr).without_time().with_filter(terminal))
+        .with(
+            fmt::layer()
+                .with_writer(RunLog)
+                .with_ansi(false)
+                .with_filter(EnvFilter::new("warn,tnet_gpu=info")),
+        )
+        .init();
+}
+
+/// Sends the log to `path` from now on, beginning with what was logged before.
+///
+/// # Errors
+///
+/// [`Error::Io`] when the file cannot be created.
+pub fn to_file(path: &Path) -> Result<()> {
+    let mut file = File::create(path).map_err(Error::io("create", path))?;
+    let mut target = TARGET.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Target::Memory(buffer) = &*target {
+        file.write_all(buffer).map_err(Error::io("write", path))?;
+    }
+    *target = Target::File(file);
+    Ok(())
+}

@@ -1,0 +1,75 @@
+//! `tnet-gpu verify`: the check of [`crate::verify`], as a table or as JSON lines.
+
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use super::{introduce, out, say};
+use crate::device::{self, DeviceChoice};
+use crate::report::table;
+use crate::verify::{self, Distances, TOLERANCE};
+use crate::{Error, Result};
+
+/// Options of `verify`.
+#[derive(Debug, Args)]
+pub struct VerifyArgs {
+    /// Device to check: auto, cpu, vulkan, metal, dx12 or gl, the last four with :N
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
+
+    /// Check against the safetensors files of a folder instead of the built-in sizes
+    #[arg(long, value_name = "DIR")]
+    cases: Option<PathBuf>,
+
+    /// Print one JSON object a case instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// One line of `--json`.
+#[derive(Serialize)]
+struct Line<'a> {
+    name: &'a str,
+    #[serde(flatten)]
+    distances: Distances,
+    pass: bool,
+}
+
+/// Runs the command.
+pub fn run(args: &VerifyArgs) -> Result<()> {
+    let cases = match &args.cases {
+        Some(folder) => verify::from_folder(folder)?,
+        None => verify::built_in(),
+    };
+    let opened = device::open(args.device)?;
+    introduce(&opened);
+
+    let mut table = table::new(&["case", "y", "da", "dc", "dbias", "dx", ""], true);
+    let mut failed = 0;
+    for case in &cases {
+        let distances = verify::run(case, &opened.device)?;
+        let pass = distances.pass();
+        failed += usize::from(!pass);
+        if args.json {
+            let line = Line { name: &case.name, distances, pass };
+            let line = serde_json::to_string(&line)
+                .map_err(|error| Error::compute("writing JSON", error))?;
+            out(&line)?;
+        } else {
+            let Distances { y, da, dc, dbias, dx } = distances;
+            let mut row = vec![case.name.clone()];
+            row.extend([y, da, dc, dbias, dx].map(|distance| format!("{distance:.1e}")));
+            row.push(if pass { "pass" } else { "FAIL" }.into());
+            table.add_row(row);
+        }
+    }
+    if !args.json {
+        out(&table.to_string())?;
+    }
+    if failed > 0 {
+        return Err(Error::Verify { failed, total: cases.len(), tolerance: TOLERANCE });
+    }
+    say!("all {} cases are within {TOLERANCE:e} of the f64 reference", cases.len());
+    Ok(())
+}

@@ -1,0 +1,412 @@
+//! The four files of Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf 2017), or of any set in the same
+//! form: where they are, and whether they fit each other.
+
+use std::fs::{self, File};
+use std::io::{self, IsTerminal, Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::idx::{self, Idx};
+use super::{DataSet, ImageSet};
+use crate::files::write_whole;
+use crate::{Error, Result};
+
+/// Where the set is published over HTTPS, its own page being HTTP alone.
+const BASE_URL: &str =
+    "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion";
+
+/// Where Debian's package dataset-fashion-mnist puts it.
+const SYSTEM: &str = "/usr/share/datasets/fashion-mnist";
+
+/// Largest file that is downloaded; the training images are 26 MB.
+const MAX_DOWNLOAD: u64 = 256 << 20;
+
+/// Content of one file: its name, and the SHA-256 of what it holds uncompressed, by which it is
+/// known whoever compressed it.
+type Content = (&'static str, &'static str);
+
+/// Training images, training labels, test images, test labels.
+const FASHION_MNIST: [Content; 4] = [
+    ("train-images-idx3-ubyte", "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+    ("train-labels-idx1-ubyte", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+    ("t10k-images-idx3-ubyte", "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+    ("t10k-labels-idx1-ubyte", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+];
+
+/// Loads the set in `folder` (`--data`), else in `$TNET_DATA`, else Fashion-MNIST from the user's
+/// cache folder, else from Debian's package, else downloaded into the cache folder.
+///
+/// A folder that is named may hold another set; elsewhere the content is compared with its
+/// checksums. Files may be plain or end in `.gz`; where both are there the plain one is read.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] and [`Error::Io`] naming the file; [`Error::DataNotFound`] when the set is
+/// nowhere and cannot be downloaded.
+pub fn load(folder: Option<&Path>) -> Result<DataSet> {
+    let named = std::env::var_os("TNET_DATA").filter(|folder| !folder.is_empty());
+    let named = folder.map(Path::to_path_buf).or(named.map(PathBuf::from));
+    if let Some(folder) = named {
+        return read_set(&folder, &FASHION_MNIST.map(|(name, _)| (name, None)));
+    }
+    Places {
+        cache: dirs::cache_dir().map(|cache| cache.join("tnet-gpu").join("fashion-mnist")),
+        system: SYSTEM.into(),
+        base_url: BASE_URL.into(),
+        content: FASHION_MNIST,
+    }
+    .load()
+}
+
+/// Where the set may be when no folder is named, and what must be in it.
+struct Places {
+    cache: Option<PathBuf>,
+    system: PathBuf,
+    base_url: String,
+    content: [Content; 4],
+}
+
+impl Places {
+    fn load(&self) -> Result<DataSet> {
+        let folders: Vec<PathBuf> = self.cache.iter().chain([&self.system]).cloned().collect();
+        let complete = folders
+            .iter()
+            .find(|folder| self.content.iter().all(|(name, _)| find(folder, name).is_some()));
+        let folder = match (complete, &self.cache) {
+            (Some(folder), _) => folder,
+            (None, Some(cache)) => {
+                self.download(cache, folders.clone())?;
+                cache
+            }
+            (None, None) => {
+                let download = "there is no cache folder to download it into".into();
+                return Err(Error::DataNotFound { looked: folders, download });
+            }
+        };
+        read_set(folder, &self.content.map(|(name, sum)| (name, Some(sum))))
+    }
+
+    /// Downloads the files that `cache` lacks.
+    fn download(&self, cache: &Path, looked: Vec<PathBuf>) -> Result<()> {
+        fs::create_dir_all(cache).map_err(Error::io("create the folder", cache))?;
+        let agent: ureq::Agent = ureq::Agent::config_builder()
+            .timeout_connect(Some(Duration::from_secs(10)))
+            .timeout_recv_response(Some(Duration::from_secs(30)))
+            .timeout_global(Some(Duration::from_secs(600)))
+            .build()
+            .into();
+        for (name, sum) in self.content {
+            if find(cache, name).is_some() {
+                continue;
+            }
+            let url = format!("{}/{name}.gz", self.base_url);
+            tracing::info!(url, "downloading");
+            let bytes = fetch(&agent, &url).map_err(|reason| Error::DataNotFound {
+                looked: looked.clone(),
+                download: format!("{url} could not be downloaded ({reason})"),
+            })?;
+            let path = cache.join(format!("{name}.gz"));
+            let held = match name.contains("idx3") {
+                true => idx::read::<3>(&path, &bytes[..]).map(|images| images.sha256()),
+                false => idx::read::<1>(&path, &bytes[..]).map(|labels| labels.sha256()),
+            };
+            if held.ok().as_deref() != Some(sum) {
+                let download = format!("{url} is not the file it was (its SHA-256 differs)");
+                return Err(Error::DataNotFound { looked, download });
+            }
+            write_whole(&path, &bytes)?;
+        }
+        Ok(())
+    }
+}
+
+/// The body behind `url`, with a progress bar where someone looks at a terminal.
+fn fetch(agent: &ureq::Agent, url: &str) -> Result<Vec<u8>, String> {
+    let one_line = |error: &dyn std::fmt::Display| {
+        error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
+    };
+    let mut response = agent.get(url).call().map_err(|error| one_line(&error))?;
+    let length = response.body().content_length();
+    let bar = ProgressBar::new(length.unwrap_or_default());
+    if let Ok(style) = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes}  {msg}") {
+        bar.set_style(style);
+    }
+    bar.set_message(url.to_owned());
+    if !io::stderr().is_terminal() {
+        let _ = writeln!(io::stderr(), "downloading {url}");
+    }
+    let mut bytes = Vec::new();
+    let body = response.body_mut().with_config().limit(MAX_DOWNLOAD).reader();
+    bar.wrap_read(body).read_to_end(&mut bytes).map_err(|error| one_line(&error))?;
+    bar.finish_and_clear();
+    match length {
+        Some(length) if length != bytes.len() as u64 => {
+            Err(format!("{} of {length} bytes came", bytes.len()))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+/// The file of that name in a folder, plain or compressed.
+fn find(folder: &Path, name: &str) -> Option<PathBuf> {
+    [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.exists())
+}
+
+/// Reads the four files of one folder and holds them against each other.
+fn read_set(folder: &Path, files: &[(&str, Option<&str>); 4]) -> Result<DataSet> {
+    let mut paths = Vec::new();
+    for (name, _) in files {
+        paths.push(find(folder, name).ok_or_else(|| {
+            let expected = format!("{name} or {name}.gz");
+            Error::malformed(folder, "data set", expected, "neither")
+        })?);
+    }
+    let sums = files.map(|(_, sum)| sum);
+    let train = read_part([&paths[0], &paths[1]], [sums[0], sums[1]])?;
+    let test = read_part([&paths[2], &paths[3]], [sums[2], sums[3]])?;
+
+    let size = |set: &ImageSet| format!("{} x {} pixels", set.height, set.width);
+    if size(&train) != size(&test) {
+        let expected = format!("{}, as in {}", size(&train), paths[0].display());
+        return Err(Error::malformed(&paths[2], "images", expected, size(&test)));
+    }
+    let classes = train.labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
+    let beyond = test.labels.iter().position(|&label| usize::from(label) >= classes);
+    if let Some(index) = beyond {
+        let expected = format!("less than {classes}, the classes of {}", paths[1].display());
+        let found = test.labels[index];
+        return Err(Error::malformed(&paths[3], format!("label {index}"), expected, found));
+    }
+    Ok(DataSet { train, test, classes, folder: folder.to_path_buf() })
+}
+
+/// Reads images and their labels.
+fn read_part(paths: [&Path; 2], sums: [Option<&str>; 2]) -> Result<ImageSet> {
+    let images: Idx<3> = read_file(paths[0], sums[0])?;
+    let labels: Idx<1> = read_file(paths[1], sums[1])?;
+    let [count, height, width] = images.extents;
+    if labels.extents != [count] {
+        let expected = format!("{count}, one for each image of {}", paths[0].display());
+        return Err(Error::malformed(paths[1], "labels", expected, labels.extents[0]));
+    }
+    Ok(ImageSet { count, height, width, pixels: images.bytes, labels: labels.bytes })
+}
+
+fn read_file<const RANK: usize>(path: &Path, sum: Option<&str>) -> Result<Idx<RANK>> {
+    let file = File::open(path).map_err(Error::io("open", path))?;
+    let idx = idx::read(path, file)?;
+    match sum {
+        Some(sum) if idx.sha256() != sum => Err(Error::malformed(
+            path,
+            "content",
+            format!(
+                "SHA-256 {sum}, that of Fashion-MNIST (delete the file, or name its folder with --data if it is another set)"
+            ),
+            idx.sha256(),
+        )),
+        _ => Ok(idx),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+
+    /// The four files of a set with these labels, all images 2 x 1.
+    fn files(train: &[u8], test: &[u8]) -> [Vec<u8>; 4] {
+        let images = |count: usize| {
+            let header = [0, 0, 8, 3, 0, 0, 0, count as u8, 0, 0, 0, 2, 0, 0, 0, 1];
+            [&header[..], &vec![7; count * 2]].concat()
+        };
+        let labels =
+            |labels: &[u8]| [&[0, 0, 8, 1, 0, 0, 0, labels.len() as u8][..], labels].concat();
+        [images(train.len()), labels(train), images(test.len()), labels(test)]
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn good() -> [Vec<u8>; 4] {
+        files(&[0, 2, 1], &[1, 2])
+    }
+
+    fn write(folder: &Path, files: &[Vec<u8>; 4], compressed: bool) {
+        fs::create_dir_all(folder).unwrap();
+        for ((name, _), bytes) in FASHION_MNIST.iter().zip(files) {
+            match compressed {
+                true => fs::write(folder.join(format!("{name}.gz")), gzip(bytes)).unwrap(),
+                false => fs::write(folder.join(name), bytes).unwrap(),
+            }
+        }
+    }
+
+    fn content() -> [Content; 4] {
+        let [train_images, train_labels, test_images, test_labels] = good();
+        let images = |bytes: &[u8]| idx::read::<3>(Path::new(""), bytes).unwrap().sha256();
+        let labels = |bytes: &[u8]| idx::read::<1>(Path::new(""), bytes).unwrap().sha256();
+        let sums = [
+            images(&train_images),
+            labels(&train_labels),
+            images(&test_images),
+            labels(&test_labels),
+        ];
+        let mut sums = sums.into_iter();
+        FASHION_MNIST.map(|(name, _)| (name, &*sums.next().unwrap().leak()))
+    }
+
+    /// Answers every request for a file of `served` with status 200, others with 404.
+    fn serve(served: [Vec<u8>; 4], cut: bool) -> String {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                let mut stream = stream.unwrap();
+                let mut request = [0; 4096];
+                let length = stream.read(&mut request).unwrap();
+                let request = String::from_utf8_lossy(&request[..length]).into_owned();
+                let at = FASHION_MNIST.iter().position(|(name, _)| request.contains(name)).unwrap();
+                let body = gzip(&served[at]);
+                let (status, sent) = match served[at].is_empty() {
+                    true => ("404 Not Found", 0),
+                    false if cut => ("200 OK", body.len() / 2),
+                    false => ("200 OK", body.len()),
+                };
+                let length = body.len();
+                let head = format!(
+                    "HTTP/1.1 {status}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n"
+                );
+                stream.write_all(head.as_bytes()).unwrap();
+                stream.write_all(&body[..sent]).unwrap();
+            }
+        });
+        url
+    }
+
+    /// A place to look, empty, and a server that answers nothing.
+    fn places(folder: &TempDir) -> Places {
+        Places {
+            cache: Some(folder.path().join("cache")),
+            system: folder.path().join("system"),
+            base_url: "http://127.0.0.1:9".into(),
+            content: content(),
+        }
+    }
+
+    #[test]
+    fn a_named_folder_may_hold_any_set_plain_or_compressed() {
+        let folder = tempdir().unwrap();
+        for compressed in [true, false] {
+            write(folder.path(), &files(&[0, 1, 4], &[3]), compressed);
+            let set = load(Some(folder.path())).unwrap();
+            assert_eq!((set.train.count, set.test.count, set.classes), (3, 1, 5));
+            assert_eq!((set.train.height, set.train.width), (2, 1));
+            assert_eq!(set.folder, folder.path());
+        }
+    }
+
+    #[test]
+    fn files_that_do_not_fit_each_other_are_named() {
+        let [images, labels, test_images, test_labels] = good();
+        let mut wide = test_images.clone();
+        // 1 x 2 pixels instead of 2 x 1.
+        wide[8..16].copy_from_slice(&[0, 0, 0, 1, 0, 0, 0, 2]);
+        let [.., beyond] = files(&[0], &[1, 3]);
+        let [_, fewer, ..] = files(&[0, 2], &[1]);
+        for (set, named, with) in [
+            (
+                [images.clone(), fewer, test_images.clone(), test_labels.clone()],
+                1,
+                "expected 3, one",
+            ),
+            ([images.clone(), labels.clone(), wide, test_labels.clone()], 2, "found 1 x 2 pixels"),
+            ([images, labels, test_images, beyond], 3, "label 1: expected less than 3"),
+        ] {
+            let folder = tempdir().unwrap();
+            write(folder.path(), &set, false);
+            let message = load(Some(folder.path())).unwrap_err().to_string();
+            let path = folder.path().join(FASHION_MNIST[named].0).display().to_string();
+            assert!(message.starts_with(&path) && message.contains(with), "{message}");
+        }
+        let folder = tempdir().unwrap();
+        let message = load(Some(folder.path())).unwrap_err().to_string();
+        assert!(message.contains("train-images-idx3-ubyte.gz, found neither"), "{message}");
+    }
+
+    #[test]
+    fn the_cache_comes_before_the_system_and_the_system_before_the_network() {
+        let folder = tempdir().unwrap();
+        let mut places = places(&folder);
+        let error = places.load().unwrap_err();
+        assert!(matches!(error, Error::DataNotFound { .. }), "{error}");
+        let message = error.to_string();
+        for text in ["cache", "system", "127.0.0.1:9", "--data", "dataset-fashion-mnist"] {
+            assert!(message.contains(text), "{text} in {message}");
+        }
+        assert_eq!(message.lines().count(), 1);
+
+        write(&places.system, &good(), true);
+        assert_eq!(places.load().unwrap().folder, places.system);
+        let cache = places.cache.clone().unwrap();
+        write(&cache, &good(), true);
+        assert_eq!(places.load().unwrap().folder, cache);
+        places.cache = None;
+        assert_eq!(places.load().unwrap().folder, places.system);
+    }
+
+    #[test]
+    fn another_set_outside_a_named_folder_is_refused() {
+        let folder = tempdir().unwrap();
+        let places = places(&folder);
+        write(&places.system, &files(&[0, 1, 1], &[1, 1]), true);
+        let message = places.load().unwrap_err().to_string();
+        assert!(
+            message.contains("train-labels-idx1-ubyte.gz: content: expected SHA-256"),
+            "{message}"
+        );
+    }
+
+    #[test]
+    fn a_download_is_kept_when_it_is_whole_and_right() {
+        let folder = tempdir().unwrap();
+        let mut places = places(&folder);
+        places.base_url = serve(good(), false);
+        let set = places.load().unwrap();
+        assert_eq!((set.train.count, Some(set.folder)), (3, places.cache.clone()));
+        // The next time needs no network, and no temporary file is left.
+        places.base_url = "http://127.0.0.1:9".into();
+        places.load().unwrap();
+        assert_eq!(fs::read_dir(places.cache.unwrap()).unwrap().count(), 4);
+    }
+
+    #[test]
+    fn a_download_that_is_not_whole_or_not_right_is_not_kept() {
+        let [images, labels, test_images, _] = good();
+        let [.., other] = files(&[0], &[2, 2]);
+        for (served, cut, with) in [
+            (good(), true, "could not be downloaded"),
+            (
+                [images.clone(), labels.clone(), test_images.clone(), other],
+                false,
+                "SHA-256 differs",
+            ),
+            ([images, labels, test_images, Vec::new()], false, "404"),
+        ] {
+            let folder = tempdir().unwrap();
+            let places = Places { base_url: serve(served, cut), ..places(&folder) };
+            let error = places.load().unwrap_err();
+            assert!(matches!(error, Error::DataNotFound { .. }), "{error}");
+            assert!(error.to_string().contains(with), "{error}");
+            let cache = places.cache.clone().unwrap();
+            assert!(find(&cache, FASHION_MNIST[3].0).is_none(), "a wrong file was kept");
+        }
+    }
+}

@@ -1,0 +1,281 @@
+//! The IDX format, in which MNIST and its kin are published, plain or compressed with gzip.
+//!
+//! Two zero bytes, the element type, the number of extents, each extent as a big-endian u32, then
+//! the elements in row-major order (Y. LeCun, C. Cortes, C. Burges, "The MNIST database"). A file
+//! is never trusted: memory grows with what is really there, never with what a header promises.
+
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::path::Path;
+
+use flate2::bufread::GzDecoder;
+use sha2::{Digest, Sha256};
+
+use crate::{Error, Result};
+
+/// Most elements that a file may promise: 1 GiB, 20 times the training images of Fashion-MNIST.
+pub const MAX_BYTES: usize = 1 << 30;
+
+/// The element type of images and labels: unsigned bytes.
+const UNSIGNED_BYTE: u8 = 0x08;
+
+/// The first two bytes of a gzip file.
+const GZIP: [u8; 2] = [0x1f, 0x8b];
+
+/// Unsigned bytes in row-major order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Idx<const RANK: usize> {
+    /// The extents, the slowest first. None is 0.
+    pub extents: [usize; RANK],
+    /// The elements, as many as the extents say.
+    pub bytes: Vec<u8>,
+}
+
+impl<const RANK: usize> Idx<RANK> {
+    /// SHA-256 of the file without its compression, in hexadecimal digits.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        hash.update([0, 0, UNSIGNED_BYTE, RANK as u8]);
+        for &extent in &self.extents {
+            hash.update((extent as u32).to_be_bytes());
+        }
+        hash.update(&self.bytes);
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
+/// Reads a file of `RANK` extents to its end. `path` is named in errors.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] when magic number, element type, rank or extents are wrong, when a byte is
+/// missing or left over, or when the compressed data is damaged; [`Error::Io`] when reading fails.
+pub fn read<const RANK: usize>(path: &Path, reader: impl Read) -> Result<Idx<RANK>> {
+    let mut reader = BufReader::new(reader);
+    let start = peek(path, &mut reader)?;
+    if !start.starts_with(&GZIP) {
+        return read_plain(path, &mut reader);
+    }
+    let mut decoder = GzDecoder::new(reader);
+    let idx = read_plain(path, &mut decoder)?;
+    // Reading to the end has compared the content with gzip's own checksum.
+    end(path, &mut decoder.into_inner(), "after the compressed data")?;
+    Ok(idx)
+}
+
+/// The first bytes of a file, up to what one read gives; none are consumed.
+fn peek<'a>(path: &Path, reader: &'a mut impl BufRead) -> Result<&'a [u8]> {
+    reader.fill_buf().map_err(Error::io("read", path))
+}
+
+fn read_plain<const RANK: usize>(path: &Path, reader: &mut impl Read) -> Result<Idx<RANK>> {
+    let extents = header(path, reader)?;
+    let promised = extents.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
+    let promised = promised.filter(|&count| count <= MAX_BYTES).ok_or_else(|| {
+        Error::malformed(
+            path,
+            "extents",
+            format!("at most {MAX_BYTES} elements"),
+            extents.map(|extent| extent.to_string()).join(" x "),
+        )
+    })?;
+    let mut bytes = Vec::new();
+    reader.by_ref().take(promised as u64).read_to_end(&mut bytes).map_err(damaged(path))?;
+    if bytes.len() < promised {
+        return Err(Error::malformed(
+            path,
+            "length",
+            format!("{promised} elements, as the header says"),
+            bytes.len(),
+        ));
+    }
+    end(path, reader, "after the last element")?;
+    Ok(Idx { extents, bytes })
+}
+
+fn header<const RANK: usize>(path: &Path, reader: &mut impl Read) -> Result<[usize; RANK]> {
+    let mut magic = [0; 4];
+    fill(path, reader, &mut magic, "magic number")?;
+    let [zero0, zero1, element, rank] = magic;
+    if [zero0, zero1] != [0, 0] {
+        let found = format!("{:#010x}", u32::from_be_bytes(magic));
+        return Err(Error::malformed(path, "magic number", "an IDX file's 0x0000....", found));
+    }
+    if element != UNSIGNED_BYTE {
+        let expected = "0x08 (unsigned bytes)";
+        return Err(Error::malformed(path, "element type", expected, element_name(element)));
+    }
+    if usize::from(rank) != RANK {
+        let found = format!("{rank}{}", holds(rank.into()));
+        let expected = format!("{RANK}{}", holds(RANK));
+        return Err(Error::malformed(path, "number of extents", expected, found));
+    }
+    let mut extents = [0; RANK];
+    for extent in &mut extents {
+        let mut bytes = [0; 4];
+        fill(path, reader, &mut bytes, "extents")?;
+        *extent = u32::from_be_bytes(bytes) as usize;
+    }
+    if extents.contains(&0) {
+        let found = extents.map(|extent| extent.to_string()).join(" x ");
+        return Err(Error::malformed(path, "extents", "none that is 0", found));
+    }
+    Ok(extents)
+}
+
+/// What files of a rank hold, in the data sets that this program reads.
+fn holds(rank: usize) -> &'static str {
+    match rank {
+        1 => " (labels)",
+        3 => " (images)",
+        _ => "",
+    }
+}
+
+fn element_name(element: u8) -> String {
+    let name = match element {
+        0x09 => " (signed bytes)",
+        0x0b => " (16-bit integers)",
+        0x0c => " (32-bit integers)",
+        0x0d => " (32-bit floats)",
+        0x0e => " (64-bit floats)",
+        _ => "",
+    };
+    format!("{element:#04x}{name}")
+}
+
+fn fill(path: &Path, reader: &mut impl Read, bytes: &mut [u8], what: &str) -> Result<()> {
+    reader.read_exact(bytes).map_err(|error| match error.kind() {
+        ErrorKind::UnexpectedEof => {
+            Error::malformed(path, what, "an IDX file", "the end of the file")
+        }
+        _ => damaged(path)(error),
+    })
+}
+
+/// Nothing may be left; one byte is enough to know, however much there is.
+fn end(path: &Path, reader: &mut impl Read, place: &str) -> Result<()> {
+    let mut more = Vec::new();
+    reader.take(1).read_to_end(&mut more).map_err(damaged(path))?;
+    if more.is_empty() {
+        return Ok(());
+    }
+    Err(Error::malformed(path, "length", format!("nothing {place}"), "more bytes"))
+}
+
+/// A decoder reports damage as an error of reading; the operating system's errors stay what they
+/// are.
+fn damaged(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+    move |error| match error.kind() {
+        ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
+            Error::malformed(path, "compressed data", "a whole gzip file", error)
+        }
+        _ => Error::io("read", path)(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    /// A file with this header and these elements.
+    fn file(element: u8, extents: &[u32], elements: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0, 0, element, extents.len() as u8];
+        bytes.extend(extents.iter().flat_map(|extent| extent.to_be_bytes()));
+        bytes.extend(elements);
+        bytes
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn images(bytes: &[u8]) -> Result<Idx<3>> {
+        read(Path::new("images"), bytes)
+    }
+
+    fn refused(bytes: &[u8], with: &str) {
+        let message = images(bytes).unwrap_err().to_string();
+        assert!(message.starts_with("images: "), "{message}");
+        assert!(message.contains(with), "{message}");
+        assert_eq!(message.lines().count(), 1, "{message}");
+    }
+
+    #[test]
+    fn a_whole_file_is_read_plain_and_compressed() {
+        let plain = file(8, &[2, 1, 3], &[1, 2, 3, 4, 5, 6]);
+        let expected = Idx { extents: [2, 1, 3], bytes: vec![1, 2, 3, 4, 5, 6] };
+        assert_eq!(images(&plain).unwrap(), expected);
+        assert_eq!(images(&gzip(&plain)).unwrap(), expected);
+        let labels = read::<1>(Path::new("labels"), &file(8, &[2], &[7, 9])[..]).unwrap();
+        assert_eq!(labels, Idx { extents: [2], bytes: vec![7, 9] });
+    }
+
+    #[test]
+    fn the_checksum_is_that_of_the_uncompressed_file() {
+        let plain = file(8, &[1, 1, 3], b"abc");
+        let sum: String = Sha256::digest(&plain).iter().map(|b| format!("{b:02x}")).collect();
+        assert_eq!(images(&plain).unwrap().sha256(), sum);
+        assert_eq!(images(&gzip(&plain)).unwrap().sha256(), sum);
+    }
+
+    #[test]
+    fn every_wrong_field_is_named() {
+        refused(&[], "magic number");
+        refused(&[1, 0, 8, 3], "0x01000803");
+        refused(&file(0x0d, &[1, 1, 1], &[0; 4]), "0x0d (32-bit floats)");
+        refused(&file(8, &[4], &[0; 4]), "found 1 (labels)");
+        refused(&file(8, &[1, 1], &[0]), "number of extents");
+        refused(&file(8, &[1, 0, 5], &[]), "1 x 0 x 5");
+        refused(&file(8, &[u32::MAX; 3], &[0; 9]), "at most 1073741824 elements");
+        refused(&file(8, &[1 << 15, 1 << 15, 2], &[0; 9]), "at most 1073741824 elements");
+    }
+
+    #[test]
+    fn every_length_but_the_right_one_is_refused() {
+        let plain = file(8, &[2, 2, 2], &[1; 8]);
+        let compressed = gzip(&plain);
+        for whole in [&plain, &compressed] {
+            for length in 0..whole.len() {
+                images(&whole[..length]).unwrap_err();
+            }
+            refused(&[whole.as_slice(), &[0]].concat(), "length: expected nothing after");
+        }
+        refused(&gzip(&[plain.as_slice(), &[0]].concat()), "after the last element");
+        // Two members, one after the other, as `cat a.gz b.gz` makes them.
+        refused(&[compressed.as_slice(), &gzip(&[0])].concat(), "after the compressed data");
+    }
+
+    #[test]
+    fn what_a_header_promises_costs_nothing() {
+        // 1 GiB promised, 9 bytes there.
+        refused(&file(8, &[1 << 14, 1 << 8, 1 << 8], &[0; 9]), "found 9");
+        refused(&gzip(&file(8, &[1 << 14, 1 << 8, 1 << 8], &[0; 9])), "found 9");
+        // 1 byte promised, 64 MiB compressed to 64 KiB: decoding ends after the second byte.
+        refused(&gzip(&file(8, &[1, 1, 1], &vec![0; 1 << 26])), "after the last element");
+    }
+
+    #[test]
+    fn a_flipped_bit_is_found_or_changes_nothing() {
+        let plain = file(8, &[3, 2, 2], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
+        let whole = gzip(&plain);
+        let expected = images(&plain).unwrap();
+        let mut refused = 0;
+        for bit in 0..whole.len() * 8 {
+            let mut damaged = whole.clone();
+            damaged[bit / 8] ^= 1 << (bit % 8);
+            match images(&damaged) {
+                Ok(idx) => assert_eq!(idx, expected, "bit {bit}"),
+                Err(_) => refused += 1,
+            }
+        }
+        // Eight bytes of a gzip header (time, flags, system) say nothing about the content.
+        assert!(refused >= (whole.len() - 8) * 8, "{refused} of {}", whole.len() * 8);
+    }
+}

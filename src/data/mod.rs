@@ -1,0 +1,161 @@
+//! The data set: where its files are ([`fashion_mnist`]), their format ([`idx`]), the images in
+//! memory, and the order in which an epoch takes them ([`batches`]).
+
+pub mod batches;
+pub mod fashion_mnist;
+pub mod idx;
+
+use std::path::PathBuf;
+
+use crate::{Error, Result};
+
+/// Images and their labels.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageSet {
+    /// How many.
+    pub count: usize,
+    /// Rows of an image.
+    pub height: usize,
+    /// Columns of an image.
+    pub width: usize,
+    /// Grey values 0 to 255, `[count, height, width]`.
+    pub pixels: Vec<u8>,
+    /// The class of each image, counted from 0.
+    pub labels: Vec<u8>,
+}
+
+impl ImageSet {
+    /// The pixels of some images scaled to `[0, 1]`, `[indices, height · width]`, and their labels.
+    pub fn gather(&self, indices: &[u32]) -> (Vec<f32>, Vec<i32>) {
+        let size = self.height * self.width;
+        let mut pixels = Vec::with_capacity(indices.len() * size);
+        for &index in indices {
+            let image = &self.pixels[index as usize * size..][..size];
+            pixels.extend(image.iter().map(|&grey| f32::from(grey) / 255.0));
+        }
+        let labels = indices.iter().map(|&index| self.labels[index as usize].into()).collect();
+        (pixels, labels)
+    }
+
+    /// Drops all but the first `count` images.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] naming `--train-images` where there are fewer, or none would be left.
+    pub fn keep_first(&mut self, count: usize) -> Result<()> {
+        if !(1..=self.count).contains(&count) {
+            let problem = format!("{count}: expected 1 to {}, the images there are", self.count);
+            return Err(Error::usage("--train-images", problem));
+        }
+        self.pixels.truncate(count * self.height * self.width);
+        self.labels.truncate(count);
+        self.count = count;
+        Ok(())
+    }
+
+    /// Parts the set into what is trained on and `count` images that are held out, chosen by
+    /// `seed`. Both keep the order of the images.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] naming `--validation` where no image would be left to train on.
+    pub fn hold_out(self, count: usize, seed: u64) -> Result<(Self, Self)> {
+        if !(1..self.count).contains(&count) {
+            let problem =
+                format!("{count}: expected less than {}, the training images", self.count);
+            return Err(Error::usage("--validation", problem));
+        }
+        let held_out = batches::held_out(seed, self.count, count);
+        let rest: Vec<u32> =
+            (0..self.count as u32).filter(|index| held_out.binary_search(index).is_err()).collect();
+        Ok((self.select(&rest), self.select(&held_out)))
+    }
+
+    fn select(&self, indices: &[u32]) -> Self {
+        let size = self.height * self.width;
+        let at = |index: u32| index as usize;
+        Self {
+            count: indices.len(),
+            height: self.height,
+            width: self.width,
+            pixels: indices
+                .iter()
+                .flat_map(|&index| &self.pixels[at(index) * size..][..size])
+                .copied()
+                .collect(),
+            labels: indices.iter().map(|&index| self.labels[at(index)]).collect(),
+        }
+    }
+}
+
+/// What the four files hold.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DataSet {
+    /// The training images.
+    pub train: ImageSet,
+    /// The test images, of the same size.
+    pub test: ImageSet,
+    /// Number of classes: the highest label of the training images, plus 1.
+    pub classes: usize,
+    /// Where the files are.
+    pub folder: PathBuf,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn set(count: usize) -> ImageSet {
+        ImageSet {
+            count,
+            height: 1,
+            width: 2,
+            pixels: (0..count * 2).map(|grey| grey as u8).collect(),
+            labels: (0..count).map(|label| label as u8).collect(),
+        }
+    }
+
+    #[test]
+    fn gathered_images_are_scaled_and_keep_their_labels() {
+        let set = ImageSet {
+            count: 2,
+            height: 1,
+            width: 2,
+            pixels: vec![0, 51, 102, 255],
+            labels: vec![3, 4],
+        };
+        let (pixels, labels) = set.gather(&[1, 0, 1]);
+        assert_eq!(pixels, [0.4, 1.0, 0.0, 0.2, 0.4, 1.0]);
+        assert_eq!(labels, [4, 3, 4]);
+    }
+
+    #[test]
+    fn the_first_images_are_kept() {
+        let mut kept = set(5);
+        kept.keep_first(2).unwrap();
+        assert_eq!(kept, set(2));
+        for count in [0, 3] {
+            let error = kept.keep_first(count).unwrap_err().to_string();
+            assert!(error.starts_with("--train-images: "), "{error}");
+        }
+    }
+
+    #[test]
+    fn holding_out_parts_the_set() {
+        let (train, held_out) = set(10).hold_out(3, 200).unwrap();
+        assert_eq!((train.count, held_out.count), (7, 3));
+        let mut labels = [train.labels.clone(), held_out.labels.clone()].concat();
+        labels.sort_unstable();
+        assert_eq!(labels, set(10).labels);
+        for part in [&train, &held_out] {
+            assert!(part.labels.is_sorted());
+            let first_pixels: Vec<u8> =
+                part.pixels.iter().step_by(2).map(|grey| grey / 2).collect();
+            assert_eq!(first_pixels, part.labels, "an image lost its label");
+        }
+        for count in [0, 10] {
+            let error = set(10).hold_out(count, 200).unwrap_err().to_string();
+            assert!(error.starts_with("--validation: "), "{error}");
+        }
+    }
+}

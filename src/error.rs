@@ -1,0 +1,198 @@
+//! Every way in which the program can fail, as one enum.
+//!
+//! A message is one line: what was being done, to which file or operand, what was expected, what
+//! was found, and, where it is not obvious, what to do. [`Error::exit_code`] turns it into the
+//! status of the process.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+/// The result of everything in this crate that can fail.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A failure, worded for the person in front of the terminal.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The operating system refused something.
+    #[error("cannot {action} {}: {source}", path.display())]
+    Io {
+        /// What was being done, as a verb: `read`, `create`, `rename`.
+        action: &'static str,
+        /// The file or folder it was done to.
+        path: PathBuf,
+        /// What the operating system answered.
+        source: io::Error,
+    },
+
+    /// A file was read but does not hold what it should.
+    #[error("{}: {what}: expected {expected}, found {found}", path.display())]
+    Malformed {
+        /// The file.
+        path: PathBuf,
+        /// The part of it that is wrong: `magic number`, `label 17`, `tensor 'a'`.
+        what: String,
+        /// What a correct file has there.
+        expected: String,
+        /// What this one has.
+        found: String,
+    },
+
+    /// An operand's shape does not fit the others.
+    #[error("{operand}: expected shape {expected}, found {found}")]
+    Shape {
+        /// The operand, by its name in the equation: `x`, `a`, `c`, `bias`, `grad_y`.
+        operand: &'static str,
+        /// The shape it must have, with the letters of the equation.
+        expected: String,
+        /// The shape it has.
+        found: String,
+    },
+
+    /// An operand's elements are of a type the operation does not compute in.
+    #[error("{operand}: expected elements of type f32, found {found}; convert the tensor first")]
+    ElementType {
+        /// The operand, by its name in the equation.
+        operand: &'static str,
+        /// The type it has.
+        found: String,
+    },
+
+    /// An option's value makes no sense, alone or beside the others.
+    #[error("{option}: {problem}")]
+    Usage {
+        /// The option as it is typed, `--bond`.
+        option: String,
+        /// What is wrong and what would be right.
+        problem: String,
+    },
+
+    /// No folder that was looked into holds the data set, and it could not be downloaded.
+    #[error(
+        "Fashion-MNIST was not found: looked in {}; {download}. Install Debian's package dataset-fashion-mnist, or name a folder that holds the four files with --data DIR",
+        list(looked)
+    )]
+    DataNotFound {
+        /// The folders looked into, in order.
+        looked: Vec<PathBuf>,
+        /// Why the download did not help.
+        download: String,
+    },
+
+    /// The named device cannot be had.
+    #[error("--device {requested}: {problem}; this machine has: {available}")]
+    Device {
+        /// The device as it was named.
+        requested: String,
+        /// Why it cannot be had.
+        problem: String,
+        /// What could be named instead.
+        available: String,
+    },
+
+    /// The device failed while it computed.
+    #[error("the device failed while {action}: {message}")]
+    Compute {
+        /// What was being computed.
+        action: &'static str,
+        /// What the driver or Burn said, on one line.
+        message: String,
+    },
+
+    /// Training left the finite numbers.
+    #[error(
+        "the training loss is {loss} in epoch {epoch}: training stopped; try a smaller --lr. What was written until then is in {}",
+        run.display()
+    )]
+    NotFinite {
+        /// The loss: NaN or an infinity.
+        loss: f64,
+        /// The epoch, counted from 1.
+        epoch: usize,
+        /// The run folder.
+        run: PathBuf,
+    },
+
+    /// `verify` found numbers over the tolerance.
+    #[error("{failed} of {total} cases are over the tolerance of {tolerance:e}")]
+    Verify {
+        /// How many cases failed.
+        failed: usize,
+        /// How many were computed.
+        total: usize,
+        /// The tolerance, relative.
+        tolerance: f64,
+    },
+
+    /// The user asked the program to stop.
+    #[error("interrupted by {}{}", signal_name(*signal), left_behind(run))]
+    Interrupted {
+        /// The signal's number.
+        signal: i32,
+        /// The run folder, where there is one.
+        run: Option<PathBuf>,
+    },
+}
+
+impl Error {
+    /// Wraps an error of the operating system with what was being done to which file.
+    pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
+        let path = path.as_ref().to_path_buf();
+        move |source| Self::Io { action, path, source }
+    }
+
+    /// A file that does not hold what it should.
+    pub fn malformed(
+        path: impl AsRef<Path>,
+        what: impl Into<String>,
+        expected: impl ToString,
+        found: impl ToString,
+    ) -> Self {
+        Self::Malformed {
+            path: path.as_ref().to_path_buf(),
+            what: what.into(),
+            expected: expected.to_string(),
+            found: found.to_string(),
+        }
+    }
+
+    /// An option whose value makes no sense.
+    pub fn usage(option: impl Into<String>, problem: impl Into<String>) -> Self {
+        Self::Usage { option: option.into(), problem: problem.into() }
+    }
+
+    /// A failure of the device, its message folded onto one line.
+    pub fn compute(action: &'static str, message: impl ToString) -> Self {
+        let message = message.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        Self::Compute { action, message }
+    }
+
+    /// The status the process ends with: 1 failed, 2 usage, 128 + the signal's number when
+    /// interrupted (130 for Ctrl-C).
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Usage { .. } => 2,
+            Self::Interrupted { signal, .. } => 128_u8.wrapping_add(*signal as u8),
+            _ => 1,
+        }
+    }
+}
+
+fn list(paths: &[PathBuf]) -> String {
+    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn signal_name(signal: i32) -> String {
+    match signal {
+        2 => "Ctrl-C".into(),
+        15 => "SIGTERM".into(),
+        other => format!("signal {other}"),
+    }
+}
+
+fn left_behind(run: &Option<PathBuf>) -> String {
+    match run {
+        Some(run) => format!("; what was finished until then is in {}", run.display()),
+        None => String::new(),
+    }
+}

@@ -1,0 +1,158 @@
+//! The classifier: the article's network, its first layer dense or a tensor network.
+//!
+//! ```text
+//! first layer (784 → 512) ▸ ReLU ▸ dropout 0.2 ▸ 512 → 512 ▸ ReLU ▸ dropout 0.2 ▸ 512 → classes
+//! ```
+
+use burn::module::{Initializer, Module};
+use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Tensor};
+use serde::{Deserialize, Serialize};
+
+use crate::Result;
+use crate::mps::{MpsInit, MpsSpec};
+use crate::nn::{MpsLinear, MpsLinearConfig};
+
+/// Width of the second layer.
+pub const HIDDEN: usize = 512;
+
+/// Share of activations that dropout sets to 0 after each hidden layer.
+pub const DROPOUT: f64 = 0.2;
+
+/// Which first layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
+pub enum FirstLayer {
+    /// Two cores joined by a bond.
+    #[default]
+    Mps,
+    /// One matrix.
+    Dense,
+}
+
+/// Everything that determines a network before its weights.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+pub struct ClassifierConfig {
+    /// Which first layer.
+    pub model: FirstLayer,
+    /// Extents `[J, L]` of the input; their product is the number of pixels.
+    pub in_factors: [usize; 2],
+    /// Extents `[M, N]` of the first layer's output.
+    pub out_factors: [usize; 2],
+    /// Size of the bond; a dense first layer has none and ignores it.
+    pub bond: usize,
+    /// Distribution of the weights before training. Dense layers are drawn by He's rule, or, for
+    /// `glorot` and `article` (whose framework does so by default), by Glorot's.
+    pub init: MpsInit,
+    /// Number of classes.
+    pub classes: usize,
+}
+
+/// Trainable numbers of a network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parameters {
+    /// Of the first layer.
+    pub first: usize,
+    /// Of the whole network.
+    pub total: usize,
+}
+
+impl ClassifierConfig {
+    /// The extents of the first layer.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Usage`] naming the option whose value is impossible.
+    pub fn spec(&self) -> Result<MpsSpec> {
+        let bond = if self.model == FirstLayer::Dense { 1 } else { self.bond };
+        MpsSpec::new(self.in_factors, self.out_factors, bond)
+    }
+
+    /// Counts the trainable numbers, without building the network.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClassifierConfig::spec`].
+    pub fn parameters(&self) -> Result<Parameters> {
+        let spec = self.spec()?;
+        let first = match self.model {
+            FirstLayer::Mps => spec.parameters(),
+            FirstLayer::Dense => spec.dense_parameters(),
+        };
+        let second = spec.outputs() * HIDDEN + HIDDEN;
+        Ok(Parameters { first, total: first + second + HIDDEN * self.classes + self.classes })
+    }
+
+    /// Creates the network, its weights drawn from the device's random numbers (`Device::seed`).
+    ///
+    /// # Errors
+    ///
+    /// As [`ClassifierConfig::spec`].
+    pub fn init(&self, device: &Device) -> Result<Classifier> {
+        let spec = self.spec()?;
+        let linear = |inputs: usize, outputs: usize| {
+            let initializer = match self.init {
+                MpsInit::He => {
+                    Initializer::KaimingNormal { gain: 2.0_f64.sqrt(), fan_out_only: false }
+                }
+                MpsInit::Glorot | MpsInit::Article => Initializer::XavierUniform { gain: 1.0 },
+            };
+            let mut linear =
+                LinearConfig::new(inputs, outputs).with_initializer(initializer).init(device);
+            linear.bias = Some(Initializer::Zeros.init([outputs], device));
+            linear
+        };
+        let first = match self.model {
+            FirstLayer::Mps => First::Mps(
+                MpsLinearConfig::new(self.in_factors, self.out_factors, self.bond)
+                    .with_initializer(self.init)
+                    .init(device)?,
+            ),
+            FirstLayer::Dense => First::Dense(linear(spec.inputs(), spec.outputs())),
+        };
+        let network = Classifier {
+            first,
+            second: linear(spec.outputs(), HIDDEN),
+            output: linear(HIDDEN, self.classes),
+            dropout: DropoutConfig::new(DROPOUT).init(),
+        };
+        Ok(network)
+    }
+}
+
+/// The first layer, whichever it is.
+#[derive(Module, Debug)]
+pub enum First {
+    /// Two cores joined by a bond.
+    Mps(MpsLinear),
+    /// One matrix.
+    Dense(Linear),
+}
+
+/// The classifier.
+#[derive(Module, Debug)]
+pub struct Classifier {
+    /// First layer, `[batch, J·L]` to `[batch, M·N]`.
+    pub first: First,
+    /// Second layer, `[batch, M·N]` to `[batch, HIDDEN]`.
+    pub second: Linear,
+    /// Output layer, `[batch, HIDDEN]` to `[batch, classes]`.
+    pub output: Linear,
+    dropout: Dropout,
+}
+
+impl Classifier {
+    /// Logits `[batch, classes]` of images `[batch, J·L]` with values in `[0, 1]`.
+    ///
+    /// Dropout acts on an autodiff device alone.
+    pub fn forward(&self, images: Tensor<2>) -> Tensor<2> {
+        let hidden = match &self.first {
+            First::Mps(layer) => layer.forward(images),
+            First::Dense(layer) => layer.forward(images),
+        };
+        let hidden = self.dropout.forward(relu(hidden));
+        let hidden = self.dropout.forward(relu(self.second.forward(hidden)));
+        self.output.forward(hidden)
+    }
+}

@@ -1,0 +1,150 @@
+//! The layer as a Burn operation.
+//!
+//! [`mps_linear`] takes Burn tensors of any device and hands them to [`MpsOps`], the extension of
+//! Burn's backends: on a GPU the WGSL kernels of `shaders/` run ([`mod@cube`]), on the CPU the
+//! parallel implementation of [`mod@flex`]. Burn's Fusion queues the operation like its own, and on
+//! an autodiff device `autodiff` registers the hand-written backward pass.
+//!
+//! The trait is generic over backends and knows nothing of errors, so shapes and element types
+//! are checked in the public functions, before anything is queued.
+
+mod autodiff;
+pub mod cube;
+mod flex;
+
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::FloatTensor;
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{DType, Shape, Tensor};
+
+use crate::mps::MpsSpec;
+use crate::{Error, Result};
+
+/// The two-core layer on a backend.
+///
+/// Shapes, in the letters of the equation: `x[b,J,L]`, `a[M,K,J]`, `c[L,K,N]`, `bias[M,N]`,
+/// `grad_y[b,M,N]`; all f32. They must fit each other: nothing is checked here.
+#[backend_extension(Cube, Flex, Fusion, Autodiff)]
+pub trait MpsOps: Backend {
+    /// `Y[m,n] = Σ A[m,k,j] C[l,k,n] X[j,l] + B[m,n]`, shape `[b, M, N]`.
+    #[fusion(dtype = x, shape = output_shape(x, a, c))]
+    fn mps_linear(
+        x: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// The same without a bias.
+    #[fusion(dtype = x, shape = output_shape(x, a, c))]
+    fn mps_contract(
+        x: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// `grad_a[M,K,J]` and `grad_c[L,K,N]`, summed over the batch.
+    #[fusion(meta = core_specs)]
+    fn mps_grad_cores(
+        x: FloatTensor<Self>,
+        a: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// `grad_bias[M,N]`, the sum of `grad_y` over the batch.
+    #[fusion(dtype = grad_y, shape = sample_shape(grad_y))]
+    fn mps_grad_bias(grad_y: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `grad_x[b,J,L]`.
+    #[fusion(dtype = grad_y, shape = input_shape(a, c, grad_y))]
+    fn mps_grad_x(
+        a: FloatTensor<Self>,
+        c: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+}
+
+fn output_shape(x: &Shape, a: &Shape, c: &Shape) -> Shape {
+    Shape::new([x[0], a[0], c[2]])
+}
+
+fn input_shape(a: &Shape, c: &Shape, grad_y: &Shape) -> Shape {
+    Shape::new([grad_y[0], a[2], c[0]])
+}
+
+fn sample_shape(grad_y: &Shape) -> Shape {
+    Shape::new([grad_y[1], grad_y[2]])
+}
+
+fn core_specs(
+    _x: &TensorSpec,
+    a: &TensorSpec,
+    c: &TensorSpec,
+    _grad_y: &TensorSpec,
+) -> (TensorSpec, TensorSpec) {
+    (a.clone(), c.clone())
+}
+
+/// The extents that the shapes of operands imply, for the implementations of [`MpsOps`].
+fn spec_of(x: &Shape, a: &Shape, c: &Shape) -> (MpsSpec, usize) {
+    (MpsSpec { m: a[0], n: c[2], j: x[1], l: x[2], k: a[1] }, x[0])
+}
+
+/// The two-core layer: `Y[b,m,n] = Σ_{j,k,l} A[m,k,j] C[l,k,n] X[b,j,l] + B[m,n]`.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, J, L]`
+/// - `a`: `[M, K, J]`
+/// - `c`: `[L, K, N]`
+/// - `bias`: `[M, N]`, or none
+/// - output: `[batch, M, N]`
+///
+/// # Errors
+///
+/// [`Error::Shape`] or [`Error::ElementType`] naming the operand that does not fit, before
+/// anything is launched.
+pub fn mps_linear(
+    x: Tensor<3>,
+    a: Tensor<3>,
+    c: Tensor<3>,
+    bias: Option<Tensor<2>>,
+) -> Result<Tensor<3>> {
+    let (spec, batch) = MpsSpec::from_shapes(x.dims(), a.dims(), c.dims())?;
+    check_f32("x", x.dtype())?;
+    check_f32("a", a.dtype())?;
+    check_f32("c", c.dtype())?;
+    check_countable(&spec, batch)?;
+    let [x, a, c] = [x, a, c].map(Tensor::into_dispatch);
+    let y = match bias {
+        None => Dispatch::mps_contract(x, a, c),
+        Some(bias) => {
+            spec.check_bias(bias.dims())?;
+            check_f32("bias", bias.dtype())?;
+            Dispatch::mps_linear(x, a, c, bias.into_dispatch())
+        }
+    };
+    Ok(Tensor::from_dispatch(y))
+}
+
+fn check_f32(operand: &'static str, dtype: DType) -> Result<()> {
+    match dtype {
+        DType::F32 => Ok(()),
+        other => Err(Error::ElementType { operand, found: other.name().into() }),
+    }
+}
+
+/// The kernels count elements and invocations in u32; no count exceeds one of these two tensors
+/// rounded up to whole tiles of 16, hence 2³¹.
+fn check_countable(spec: &MpsSpec, batch: usize) -> Result<()> {
+    let largest = batch.saturating_mul(spec.inputs().max(spec.outputs()));
+    if largest <= 1 << 31 {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        operand: "x",
+        expected: "an input and an output of at most 2147483648 elements".into(),
+        found: format!("[{batch}, {}, {}]", spec.j, spec.l),
+    })
+}

@@ -1,0 +1,4 @@
+//! What a training leaves to look at: the figure of its curves, and tables for the terminal.
+
+pub mod curves;
+pub mod table;

@@ -1,0 +1,343 @@
+//! Training: the step loop, what it reports, and what it leaves in the run folder.
+//!
+//! The loop prints nothing: a caller follows it through [`Observer`] and stops it through
+//! [`StopFlag`].
+
+pub mod checkpoint;
+pub mod config;
+pub mod metrics;
+pub mod run;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use burn::module::Module;
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use serde::Serialize;
+
+use checkpoint::Checkpoint;
+pub use config::TrainConfig;
+pub use metrics::EpochMetrics;
+pub use run::RunFolder;
+
+use crate::data::{ImageSet, batches};
+use crate::model::Classifier;
+use crate::{Error, Result};
+
+/// Steps between two readings of loss and accuracy from the device; a reading waits for it.
+const REPORT_EVERY: usize = 20;
+
+/// Images a batch when accuracy is measured: large, since nothing is kept for a backward pass.
+const EVALUATION_BATCH: usize = 1000;
+
+/// The data of one training.
+#[derive(Debug)]
+pub struct Splits {
+    /// What is trained on.
+    pub train: ImageSet,
+    /// What `best` is chosen on, where some images were held out.
+    pub validation: Option<ImageSet>,
+    /// What accuracy is reported on; it chooses nothing.
+    pub test: ImageSet,
+}
+
+/// Where the loop is, every [`REPORT_EVERY`] steps and at the end of an epoch.
+#[derive(Debug, Clone, Copy)]
+pub struct StepReport {
+    /// The epoch, counted from 1.
+    pub epoch: usize,
+    /// Steps done in this epoch.
+    pub step: usize,
+    /// Steps an epoch.
+    pub steps: usize,
+    /// Mean loss of this epoch so far.
+    pub loss: f64,
+    /// Share of this epoch's images that were classified right, in training.
+    pub accuracy: f64,
+    /// Training images a second in this epoch.
+    pub images_per_s: f64,
+}
+
+/// Follows a training.
+pub trait Observer {
+    /// Called every few steps.
+    fn step(&mut self, report: &StepReport);
+    /// Called after the evaluation of each epoch.
+    fn epoch(&mut self, metrics: &EpochMetrics);
+}
+
+/// Asks a training to stop after the step it is in: 0, or the number of the signal on whose behalf.
+#[derive(Debug, Clone, Default)]
+pub struct StopFlag(Arc<AtomicUsize>);
+
+impl StopFlag {
+    /// The signal that asked, if one did.
+    pub fn signal(&self) -> Option<i32> {
+        Some(self.0.load(Ordering::Relaxed) as i32).filter(|&signal| signal != 0)
+    }
+}
+
+impl From<Arc<AtomicUsize>> for StopFlag {
+    /// A flag that whoever shares `signal` sets.
+    fn from(signal: Arc<AtomicUsize>) -> Self {
+        Self(signal)
+    }
+}
+
+/// What a finished training comes to.
+#[derive(Debug, Clone, Copy)]
+pub struct Summary {
+    /// The metrics of the last epoch.
+    pub last: EpochMetrics,
+    /// Epoch and accuracy on the held-out images of the network in `best`, where there are any.
+    pub best: Option<(usize, f64)>,
+    /// Time of the training alone, without evaluation.
+    pub training: Duration,
+    /// Mean test accuracy of the last [`Summary::averaged`] epochs, less noisy than one alone.
+    pub mean_test_accuracy: f64,
+    /// Ten, or the number of epochs where there were fewer.
+    pub averaged: usize,
+}
+
+/// Trains a network, writing metrics and weights into `run` after every epoch.
+///
+/// The weights, the order of the images and dropout follow from `config.seed` alone: on one device
+/// the same configuration gives the same network, as long as Burn's autotune picks the same
+/// kernels.
+///
+/// # Errors
+///
+/// [`Error::Usage`] for an impossible network, [`Error::NotFinite`] when the loss leaves the
+/// finite numbers, [`Error::Interrupted`] when `stop` asked, [`Error::Io`] when the run folder
+/// cannot be written, [`Error::Compute`] when the device fails.
+pub fn train(
+    config: &TrainConfig,
+    data: &Splits,
+    device: &Device,
+    run: &mut RunFolder,
+    stop: &StopFlag,
+    observer: &mut dyn Observer,
+) -> Result<Summary> {
+    let autodiff = device.clone().autodiff();
+    device.seed(config.seed);
+    let mut trainer = Trainer {
+        config,
+        data,
+        model: config.classifier.init(&autodiff)?,
+        // Keras' epsilon, which the article trained with; Burn's default is 1e-5.
+        optimizer: AdamConfig::new().with_epsilon(1e-7).init(),
+        device: autodiff,
+    };
+
+    let mut history = Vec::new();
+    let mut best: Option<(usize, f64)> = None;
+    let mut training = Duration::ZERO;
+    for epoch in 1..=config.epochs {
+        let trained = trainer.epoch(epoch, run, stop, observer);
+        if let Err(error @ Error::Interrupted { .. }) = &trained {
+            // The epoch is not finished: the weights are kept, its metrics are not.
+            tracing::info!(epoch, "{error}");
+            run.write_last(&trainer.checkpoint(epoch - 1))?;
+        }
+        let trained = trained?;
+        training += trained.time;
+
+        let model = trainer.model.valid();
+        let test = evaluate(&model, &data.test, device)?;
+        let metrics = EpochMetrics {
+            epoch,
+            train_loss: trained.loss,
+            train_accuracy: trained.accuracy,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy,
+            seconds: trained.time.as_secs_f64(),
+            images_per_s: data.train.count as f64 / trained.time.as_secs_f64(),
+        };
+        let checkpoint = trainer.checkpoint(epoch);
+        if let Some(validation) = &data.validation {
+            let accuracy = evaluate(&model, validation, device)?.accuracy;
+            tracing::info!(epoch, accuracy, "held-out images");
+            if best.is_none_or(|(_, highest)| accuracy > highest) {
+                best = Some((epoch, accuracy));
+                run.write_best(&checkpoint)?;
+            }
+        }
+        run.write_last(&checkpoint)?;
+        run.write_metrics(&metrics)?;
+        history.push(metrics);
+        run.write_curves(&history)?;
+        tracing::info!(?metrics, "epoch");
+        observer.epoch(&metrics);
+    }
+
+    let Some(&last) = history.last() else {
+        return Err(Error::usage("--epochs", "0: at least one epoch is needed"));
+    };
+    let tail = &history[history.len().saturating_sub(10)..];
+    let averaged = tail.len();
+    let mean_test_accuracy =
+        tail.iter().map(|metrics| metrics.test_accuracy).sum::<f64>() / averaged as f64;
+    Ok(Summary { last, best, training, mean_test_accuracy, averaged })
+}
+
+/// What changes from step to step, and what it is made of.
+struct Trainer<'a> {
+    config: &'a TrainConfig,
+    data: &'a Splits,
+    device: Device,
+    model: Classifier,
+    optimizer: ModuleOptimizer,
+}
+
+/// The training part of one epoch.
+struct Trained {
+    loss: f64,
+    accuracy: f64,
+    time: Duration,
+}
+
+impl Trainer<'_> {
+    fn epoch(
+        &mut self,
+        epoch: usize,
+        run: &RunFolder,
+        stop: &StopFlag,
+        observer: &mut dyn Observer,
+    ) -> Result<Trained> {
+        // Dropout's masks follow from (seed, epoch), as the permutation does.
+        self.device.seed(batches::epoch_seed(self.config.seed, epoch));
+        let order = batches::permutation(self.config.seed, epoch, self.data.train.count);
+        let steps = order.len().div_ceil(self.config.batch_size);
+        let mut tally = Tally::new(&self.device.clone().inner());
+        let started = Instant::now();
+        for (step, indices) in order.chunks(self.config.batch_size).enumerate() {
+            self.step(indices, &mut tally)?;
+            let done = step + 1;
+            if done % REPORT_EVERY == 0 || done == steps {
+                let (loss, accuracy) = tally.read()?;
+                if !loss.is_finite() {
+                    let run = run.path().to_path_buf();
+                    return Err(Error::NotFinite { loss, epoch, run });
+                }
+                let images_per_s = tally.images as f64 / started.elapsed().as_secs_f64();
+                observer.step(&StepReport {
+                    epoch,
+                    step: done,
+                    steps,
+                    loss,
+                    accuracy,
+                    images_per_s,
+                });
+            }
+            if let Some(signal) = stop.signal() {
+                return Err(Error::Interrupted { signal, run: Some(run.path().to_path_buf()) });
+            }
+        }
+        let (loss, accuracy) = tally.read()?;
+        Ok(Trained { loss, accuracy, time: started.elapsed() })
+    }
+
+    fn step(&mut self, indices: &[u32], tally: &mut Tally) -> Result<()> {
+        let (images, labels) = batch(&self.data.train, indices, &self.device);
+        let logits = self.model.forward(images);
+        let loss = CrossEntropyLossConfig::new()
+            .init(&self.device)
+            .forward(logits.clone(), labels.clone());
+        tally.add(&loss.clone().inner(), logits.inner(), labels.inner(), indices.len());
+        let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
+        let model = self.model.clone();
+        self.model = self.optimizer.step(self.config.lr, model, gradients);
+        Ok(())
+    }
+
+    fn checkpoint(&self, epoch: usize) -> Checkpoint {
+        Checkpoint {
+            classifier: self.config.classifier,
+            epoch,
+            seed: self.config.seed,
+            model: self.model.valid(),
+        }
+    }
+}
+
+/// Images `[batch, pixels]` and labels `[batch]` on the device.
+fn batch(set: &ImageSet, indices: &[u32], device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
+    let (pixels, labels) = set.gather(indices);
+    let images = TensorData::new(pixels, [indices.len(), set.height * set.width]);
+    let labels = TensorData::new(labels, [indices.len()]);
+    (Tensor::from_data(images, device), Tensor::from_data(labels, device))
+}
+
+/// Loss and accuracy since the beginning of an epoch. The sums are kept on the device and read
+/// rarely, because a reading waits for everything that was queued.
+struct Tally {
+    device: Device,
+    /// `[sum of losses, images classified right]` since the last reading.
+    pending: Tensor<1>,
+    read: [f64; 2],
+    images: usize,
+}
+
+impl Tally {
+    fn new(device: &Device) -> Self {
+        let pending = Tensor::zeros([2], device);
+        Self { device: device.clone(), pending, read: [0.0; 2], images: 0 }
+    }
+
+    fn add(
+        &mut self,
+        mean_loss: &Tensor<1>,
+        logits: Tensor<2>,
+        labels: Tensor<1, Int>,
+        images: usize,
+    ) {
+        let right = logits.argmax(1).squeeze_dim::<1>(1).equal(labels).float().sum();
+        let loss = mean_loss.clone().reshape([1]) * images as f64;
+        self.pending = self.pending.clone() + Tensor::cat(vec![loss, right], 0);
+        self.images += images;
+    }
+
+    /// Mean loss and accuracy.
+    fn read(&mut self) -> Result<(f64, f64)> {
+        let pending = std::mem::replace(&mut self.pending, Tensor::zeros([2], &self.device));
+        let sums = pending
+            .try_to_vec_as::<f32>()
+            .map_err(|error| Error::compute("reading the loss", error))?;
+        for (total, sum) in self.read.iter_mut().zip(sums) {
+            *total += f64::from(sum);
+        }
+        let images = self.images.max(1) as f64;
+        Ok((self.read[0] / images, self.read[1] / images))
+    }
+}
+
+/// Mean loss and accuracy of a network on a set of images.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Evaluation {
+    /// Mean cross entropy, in nats.
+    pub loss: f64,
+    /// Share of images classified right.
+    pub accuracy: f64,
+}
+
+/// Measures a network, without dropout, on a device without autodiff.
+///
+/// # Errors
+///
+/// [`Error::Compute`] when the device fails.
+pub fn evaluate(model: &Classifier, set: &ImageSet, device: &Device) -> Result<Evaluation> {
+    let loss = CrossEntropyLossConfig::new().init(device);
+    let mut tally = Tally::new(device);
+    let indices: Vec<u32> = (0..set.count as u32).collect();
+    for indices in indices.chunks(EVALUATION_BATCH) {
+        let (images, labels) = batch(set, indices, device);
+        let logits = model.forward(images);
+        let loss = loss.forward(logits.clone(), labels.clone());
+        tally.add(&loss, logits, labels, indices.len());
+    }
+    let (loss, accuracy) = tally.read()?;
+    Ok(Evaluation { loss, accuracy })
+}
