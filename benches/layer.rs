@@ -3,6 +3,8 @@
 //!
 //! `TNET_BENCH_DEVICE=vulkan cargo bench` measures a GPU; without it, the CPU.
 
+#![expect(clippy::expect_used, reason = "a benchmark that cannot run ends by panicking")]
+
 use std::hint::black_box;
 
 use burn::tensor::{Device, Distribution, Tensor};

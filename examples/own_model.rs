@@ -5,6 +5,8 @@
 //! cargo run --release --example own_model -- cpu
 //! ```
 
+#![expect(clippy::print_stdout, reason = "an example shows what it does")]
+
 use burn::module::Module;
 use burn::nn::loss::{MseLoss, Reduction};
 use burn::nn::{Linear, LinearConfig};

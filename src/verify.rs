@@ -224,7 +224,7 @@ impl<'a> Reader<'a> {
 /// [`Error::Compute`] when the device fails.
 pub fn run(case: &Case, device: &Device) -> Result<Distances> {
     let Operands { spec, batch, x, a, c, bias, grad_y } = &case.operands;
-    poison(&case.operands, device);
+    poison(&case.operands, device)?;
 
     let autodiff = device.clone().autodiff();
     let leaf = |values: &[f32], shape: [usize; 3]| {
@@ -253,21 +253,24 @@ pub fn run(case: &Case, device: &Device) -> Result<Distances> {
 
 /// Leaves NaN in freed memory of the sizes that the outputs will take, so that an element which a
 /// kernel forgets to write shows.
-fn poison(operands: &Operands, device: &Device) {
+fn poison(operands: &Operands, device: &Device) -> Result<()> {
     let Operands { x, a, c, bias, grad_y, .. } = operands;
     for count in [x.len(), a.len(), c.len(), bias.len(), grad_y.len()] {
         // Written by a kernel and then dropped; reading one element makes sure it ran.
         let poisoned = Tensor::<1>::full([count], f32::NAN, device);
-        drop(poisoned.clone().slice([0..1]).into_data());
+        read(poisoned.clone().slice(0..1))?;
     }
+    Ok(())
 }
 
 fn gradient<const D: usize>(gradient: Option<Tensor<D>>) -> Result<Tensor<D>> {
     gradient.ok_or_else(|| Error::compute("computing gradients", "a gradient is missing"))
 }
 
+fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    tensor.try_to_vec_as::<f32>().map_err(|error| Error::compute("reading a result", error))
+}
+
 fn distance<const D: usize>(got: Tensor<D>, expected: &[f64]) -> Result<f64> {
-    let got =
-        got.try_to_vec_as::<f32>().map_err(|error| Error::compute("reading a result", error))?;
-    Ok(relative_error(&got, expected))
+    Ok(relative_error(&read(got)?, expected))
 }

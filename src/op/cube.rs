@@ -23,6 +23,15 @@ pub const WORKGROUP_SIZE: u32 = 64;
 /// Elements that one invocation of the contraction kernels computes along `w`.
 pub const TILE_W: u32 = 16;
 
+/// What a launch of `contract.wgsl` begins its sums with: nothing.
+pub const START_ZERO: usize = 0;
+
+/// The same: the bias.
+pub const START_BIAS: usize = 1;
+
+/// The same: what the output already holds, from an earlier launch.
+pub const START_Y: usize = 2;
+
 /// WebGPU's limit on workgroups along one dimension; larger launches are laid out over two.
 const MAX_WORKGROUPS: u32 = 65_535;
 
@@ -220,15 +229,14 @@ fn contract(
         Order::AFirst => [a, c],
     };
     let invocations = batch * view.v * view.w.div_ceil(TILE_W as usize);
-    // START_ZERO, START_BIAS and START_Y of the shader.
-    let mut start = usize::from(bias.is_some());
+    let mut start = if bias.is_some() { START_BIAS } else { START_ZERO };
     for piece in pieces([view.s, view.k, view.r]) {
         let mut params = view_params(batch, &view);
         params.push(start);
         params.extend(piece);
         // The binding needs a buffer even where it is not read.
         launch(Shader::Contract, invocations, &[x, f, g, bias.unwrap_or(g)], &y, &params);
-        start = 2;
+        start = START_Y;
     }
     y
 }

@@ -2,7 +2,7 @@
 //!
 //! [`mps_linear`] takes Burn tensors of any device and hands them to [`MpsOps`], the extension of
 //! Burn's backends: on a GPU the WGSL kernels of `shaders/` run ([`mod@cube`]), on the CPU the
-//! parallel implementation of [`mod@flex`]. Burn's Fusion queues the operation like its own, and on
+//! parallel implementation of `flex`. Burn's Fusion queues the operation like its own, and on
 //! an autodiff device `autodiff` registers the hand-written backward pass.
 //!
 //! The trait is generic over backends and knows nothing of errors, so shapes and element types

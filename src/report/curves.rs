@@ -62,7 +62,7 @@ fn draw(svg: &mut String, title: &str, curves: &[Curve]) -> Result<(), Box<dyn s
         let points = curve.accuracy.iter().enumerate();
         let points = points.map(|(at, &accuracy)| ((at + 1) as f64, accuracy));
         // A point for an only epoch, through which no line can be drawn.
-        let single = (curve.accuracy.len() == 1).then_some(3).unwrap_or_default();
+        let single = if curve.accuracy.len() == 1 { 3 } else { 0 };
         chart
             .draw_series(LineSeries::new(points, style).point_size(single))?
             .label(&curve.name)

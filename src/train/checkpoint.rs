@@ -1,5 +1,5 @@
-//! A trained network as one safetensors file: the weights by name, the network's configuration and
-//! where training stood in the metadata.
+//! A trained network as one safetensors file: the weights by name, and in the metadata, as JSON under
+//! the key `tnet-gpu`, what the network is and where its training stood.
 //!
 //! A file is never trusted: names, types, shapes and sizes are held against the network that its
 //! metadata describes before anything is allocated for it, and weights must be finite.
@@ -12,15 +12,29 @@ use std::path::Path;
 use burn::module::{Module, ModuleMapper, ModuleVisitor, Param};
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use serde::{Deserialize, Serialize};
 
 use crate::model::{Classifier, ClassifierConfig};
 use crate::{Error, Result};
 
-/// The value of the metadata key `format`, by which a file is known to be ours.
-const FORMAT: &str = "tnet-gpu 1";
+/// The key of the metadata by which a file is known to be ours.
+const KEY: &str = "tnet-gpu";
+
+/// The version of the format.
+const FORMAT: u32 = 1;
 
 /// Largest file that is read: 4 GiB, far above any network that this program can train today.
 const MAX_BYTES: u64 = 4 << 30;
+
+/// What is in the metadata. It is one key, because the order of several is not fixed and equal
+/// networks shall give equal files.
+#[derive(Debug, Serialize, Deserialize)]
+struct Metadata {
+    format: u32,
+    classifier: ClassifierConfig,
+    epoch: usize,
+    seed: u64,
+}
 
 /// A network and where its training stood.
 #[derive(Debug)]
@@ -53,14 +67,11 @@ impl Checkpoint {
             })
             .collect::<Result<_, _>>()
             .map_err(|error| Error::compute("writing the weights", error))?;
-        let classifier = serde_json::to_string(&self.classifier)
+        let Self { classifier, epoch, seed, .. } = *self;
+        let metadata = Metadata { format: FORMAT, classifier, epoch, seed };
+        let metadata = serde_json::to_string(&metadata)
             .map_err(|error| Error::compute("writing the weights", error))?;
-        let metadata = HashMap::from([
-            ("format".to_owned(), FORMAT.to_owned()),
-            ("classifier".to_owned(), classifier),
-            ("epoch".to_owned(), self.epoch.to_string()),
-            ("seed".to_owned(), self.seed.to_string()),
-        ]);
+        let metadata = HashMap::from([(KEY.to_owned(), metadata)]);
         safetensors::serialize(views, Some(metadata))
             .map_err(|error| Error::compute("writing the weights", error))
     }
@@ -80,27 +91,17 @@ impl Checkpoint {
         }
         let (_, header) = SafeTensors::read_metadata(&bytes)
             .map_err(|error| Error::malformed(path, "content", "a safetensors file", error))?;
-        let metadata = header.metadata().clone().unwrap_or_default();
-        let get = |key: &str| {
-            metadata.get(key).ok_or_else(|| {
-                Error::malformed(
-                    path,
-                    "metadata",
-                    format!("the key '{key}' of a network trained by this program"),
-                    "none",
-                )
-            })
-        };
-        let format = get("format")?;
+        let metadata = header.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
+        let metadata = metadata.ok_or_else(|| {
+            let expected = format!("the key '{KEY}', as in networks trained by this program");
+            Error::malformed(path, "metadata", expected, "none")
+        })?;
+        let metadata: Metadata = serde_json::from_str(metadata)
+            .map_err(|error| Error::malformed(path, "metadata", "a configuration", error))?;
+        let Metadata { format, classifier, epoch, seed } = metadata;
         if format != FORMAT {
             return Err(Error::malformed(path, "format", FORMAT, format));
         }
-        let wrong = |key: &'static str, text: &str| Error::malformed(path, key, "a number", text);
-        let (epoch, seed, classifier) = (get("epoch")?, get("seed")?, get("classifier")?);
-        let epoch = epoch.parse().map_err(|_| wrong("epoch", epoch))?;
-        let seed = seed.parse().map_err(|_| wrong("seed", seed))?;
-        let classifier: ClassifierConfig = serde_json::from_str(classifier)
-            .map_err(|error| Error::malformed(path, "classifier", "a configuration", error))?;
 
         let tensors = SafeTensors::deserialize(&bytes)
             .map_err(|error| Error::malformed(path, "content", "a safetensors file", error))?;

@@ -44,7 +44,7 @@ pub struct Splits {
     pub test: ImageSet,
 }
 
-/// Where the loop is, every [`REPORT_EVERY`] steps and at the end of an epoch.
+/// Where the loop is, every 20 steps and at the end of an epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct StepReport {
     /// The epoch, counted from 1.
@@ -63,7 +63,7 @@ pub struct StepReport {
 
 /// Follows a training.
 pub trait Observer {
-    /// Called every few steps.
+    /// Called every 20 steps.
     fn step(&mut self, report: &StepReport);
     /// Called after the evaluation of each epoch.
     fn epoch(&mut self, metrics: &EpochMetrics);

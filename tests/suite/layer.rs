@@ -1,0 +1,282 @@
+//! The layer as an operation: against the f64 reference, with and without fusion, with odd
+//! operands, bit for bit the same twice.
+
+use burn::backend::{Backend, DispatchDevice, Flex};
+use burn::tensor::{DType, Device, Tensor, TensorData};
+use burn_cubecl::CubeBackend;
+use tnet_gpu::Error;
+use tnet_gpu::mps::MpsSpec;
+use tnet_gpu::mps::reference::{self, Operands, Outcome, relative_error};
+use tnet_gpu::op::{MpsOps, mps_linear};
+use tnet_gpu::verify::{self, TOLERANCE};
+
+use crate::common::{largest_difference, numbers};
+
+on_each_device!(
+    every_built_in_case_is_right,
+    it_is_right_without_fusion,
+    it_is_right_between_fused_operations,
+    it_needs_no_bias,
+    views_of_tensors_are_taken_for_what_they_are,
+    the_same_inputs_give_the_same_bits,
+    gradients_are_computed_for_what_asks_for_them,
+    a_layer_used_twice_adds_up_its_gradients,
+    operands_that_do_not_fit_are_named,
+);
+
+fn operands(spec: MpsSpec, batch: usize) -> Operands {
+    Operands {
+        spec,
+        batch,
+        x: numbers(batch * spec.inputs(), 1),
+        a: numbers(spec.a_shape().iter().product(), 2),
+        c: numbers(spec.c_shape().iter().product(), 3),
+        bias: numbers(spec.outputs(), 4),
+        grad_y: numbers(batch * spec.outputs(), 5),
+    }
+}
+
+/// A layer whose extents all differ, and its operands.
+fn uneven() -> Operands {
+    operands(MpsSpec { m: 7, n: 18, j: 5, l: 11, k: 3 }, 13)
+}
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_to_vec_as::<f32>().unwrap()
+}
+
+/// `x`, `a`, `c` and the bias on a device.
+fn upload(operands: &Operands, device: &Device) -> (Tensor<3>, Tensor<3>, Tensor<3>, Tensor<2>) {
+    let Operands { spec, batch, x, a, c, bias, .. } = operands;
+    (
+        tensor(x, [*batch, spec.j, spec.l], device),
+        tensor(a, spec.a_shape(), device),
+        tensor(c, spec.c_shape(), device),
+        tensor(bias, spec.bias_shape(), device),
+    )
+}
+
+fn close(got: &[f32], expected: &[f64], what: &str) {
+    let distance = relative_error(got, expected);
+    assert!(distance <= TOLERANCE, "{what}: {distance:e}");
+}
+
+fn every_built_in_case_is_right(device: &Device) {
+    for case in verify::built_in() {
+        let distances = verify::run(&case, device).unwrap();
+        assert!(distances.pass(), "{}: {distances:?}", case.name);
+    }
+}
+
+fn it_is_right_without_fusion(device: &Device) {
+    for operands in [uneven(), operands(MpsSpec { m: 32, n: 16, j: 28, l: 28, k: 16 }, 66)] {
+        // Burn's Fusion sits above these; they are called directly.
+        let outcome = match device.as_dispatch() {
+            DispatchDevice::Cube(device) => unfused::<CubeBackend>(&operands, device),
+            DispatchDevice::Flex(device) => unfused::<Flex>(&operands, device),
+            other => panic!("{other:?} is neither"),
+        };
+        let expected = reference::compute(&operands);
+        let [y, grad_a, grad_c, grad_bias, grad_x] = &outcome;
+        close(y, &expected.y, "y");
+        close(grad_a, &expected.grad_a, "grad_a");
+        close(grad_c, &expected.grad_c, "grad_c");
+        close(grad_bias, &expected.grad_bias, "grad_bias");
+        close(grad_x, &expected.grad_x, "grad_x");
+    }
+}
+
+fn unfused<B: Backend + MpsOps>(operands: &Operands, device: &B::Device) -> [Vec<f32>; 5] {
+    let Operands { spec, batch, x, a, c, bias, grad_y } = operands;
+    let upload = |values: &[f32], shape: &[usize]| {
+        B::float_from_data(TensorData::new(values.to_vec(), shape.to_vec()), device)
+    };
+    let x = upload(x, &[*batch, spec.j, spec.l]);
+    let a = upload(a, &spec.a_shape());
+    let c = upload(c, &spec.c_shape());
+    let bias = upload(bias, &spec.bias_shape());
+    let grad_y = upload(grad_y, &[*batch, spec.m, spec.n]);
+    let y = B::mps_linear(x.clone(), a.clone(), c.clone(), bias);
+    let (grad_a, grad_c) = B::mps_grad_cores(x, a.clone(), c.clone(), grad_y.clone());
+    let grad_bias = B::mps_grad_bias(grad_y.clone());
+    let grad_x = B::mps_grad_x(a, c, grad_y);
+    [y, grad_a, grad_c, grad_bias, grad_x].map(|tensor| {
+        burn::tensor::read_sync(B::float_into_data(tensor)).unwrap().try_to_vec::<f32>().unwrap()
+    })
+}
+
+/// Element-wise operations before and after, which Fusion would like to merge with their
+/// neighbours.
+fn it_is_right_between_fused_operations(device: &Device) {
+    let mut operands = uneven();
+    let (x, a, c, bias) = upload(&operands, device);
+    let y = mps_linear(x * 2.0 + 0.5, a.abs(), c, Some(bias)).unwrap();
+    let got = values((y * 3.0 - 1.0).abs());
+
+    operands.x.iter_mut().for_each(|x| *x = *x * 2.0 + 0.5);
+    operands.a.iter_mut().for_each(|a| *a = a.abs());
+    let expected = reference::compute(&operands).y;
+    let expected: Vec<f64> = expected.iter().map(|y| (y * 3.0 - 1.0).abs()).collect();
+    close(&got, &expected, "y");
+}
+
+fn it_needs_no_bias(device: &Device) {
+    let mut operands = uneven();
+    operands.bias.fill(0.0);
+    let device = device.clone().autodiff();
+    let (x, a, c, _) = upload(&operands, &device);
+    let (x, a, c) = (x.require_grad(), a.require_grad(), c.require_grad());
+    let y = mps_linear(x.clone(), a.clone(), c.clone(), None).unwrap();
+    let grad_y = tensor(&operands.grad_y, y.dims(), &device);
+    let grads = (y.clone() * grad_y).sum().backward();
+    let Outcome { y: expected, grad_a, grad_c, grad_x, .. } = reference::compute(&operands);
+    close(&values(y), &expected, "y");
+    close(&values(a.grad(&grads).unwrap()), &grad_a, "grad_a");
+    close(&values(c.grad(&grads).unwrap()), &grad_c, "grad_c");
+    close(&values(x.grad(&grads).unwrap()), &grad_x, "grad_x");
+}
+
+/// Transposed, sliced and repeated tensors have strides and offsets of their own.
+fn views_of_tensors_are_taken_for_what_they_are(device: &Device) {
+    let operands = uneven();
+    let Operands { spec: MpsSpec { m, n, j, l, k }, batch, .. } = operands;
+    let expected = reference::compute(&operands).y;
+    let (x, a, c, bias) = upload(&operands, device);
+
+    // Stored in another order, then turned back: the strides are no longer row-major.
+    let turned = |tensor: Tensor<3>| {
+        let stored = values(tensor.clone().permute([2, 0, 1]));
+        let [d0, d1, d2] = tensor.dims();
+        let stored: Tensor<3> = self::tensor(&stored, [d2, d0, d1], device);
+        stored.permute([1, 2, 0])
+    };
+    let bias_turned = tensor(&values(bias.clone().transpose()), [n, m], device).transpose();
+    let y = mps_linear(turned(x.clone()), turned(a.clone()), turned(c.clone()), Some(bias_turned));
+    close(&values(y.unwrap()), &expected, "turned");
+
+    // A part of a larger tensor.
+    let within = |tensor: Tensor<3>| {
+        let [d0, d1, d2] = tensor.dims();
+        let larger = Tensor::<3>::full([d0 + 2, d1 + 1, d2 + 3], f32::NAN, device);
+        let range = [1..d0 + 1, 0..d1, 2..d2 + 2];
+        larger.slice_assign(range.clone(), tensor).slice(range)
+    };
+    let y = mps_linear(within(x), within(a.clone()), within(c.clone()), Some(bias.clone()));
+    close(&values(y.unwrap()), &expected, "within");
+
+    // One sample for the whole batch: a stride of 0.
+    let one = tensor(&operands.x[..j * l], [1, j, l], device);
+    let y = mps_linear(one.expand([batch, j, l]), a, c, Some(bias)).unwrap();
+    let sample = &expected[..m * n];
+    let repeated: Vec<f64> = sample.iter().copied().cycle().take(batch * m * n).collect();
+    close(&values(y), &repeated, "repeated");
+    assert!(k > 1);
+}
+
+fn the_same_inputs_give_the_same_bits(device: &Device) {
+    let operands = operands(MpsSpec { m: 32, n: 16, j: 28, l: 28, k: 4 }, 130);
+    let device = device.clone().autodiff();
+    let run = || {
+        let (x, a, c, bias) = upload(&operands, &device);
+        let (x, a, c) = (x.require_grad(), a.require_grad(), c.require_grad());
+        let bias = bias.require_grad();
+        let y = mps_linear(x.clone(), a.clone(), c.clone(), Some(bias.clone())).unwrap();
+        let grad_y = tensor(&operands.grad_y, y.dims(), &device);
+        let grads = (y.clone() * grad_y).sum().backward();
+        let all = [
+            values(y),
+            values(x.grad(&grads).unwrap()),
+            values(a.grad(&grads).unwrap()),
+            values(c.grad(&grads).unwrap()),
+            values(bias.grad(&grads).unwrap()),
+        ];
+        all.map(|values| values.iter().map(|value| value.to_bits()).collect::<Vec<_>>())
+    };
+    let first = run();
+    for threads in [1, 2, 3] {
+        // The number of threads matters to the CPU alone.
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        assert!(pool.install(run) == first, "other bits with {threads} threads");
+    }
+}
+
+fn gradients_are_computed_for_what_asks_for_them(device: &Device) {
+    let operands = uneven();
+    let expected = reference::compute(&operands);
+    let device = device.clone().autodiff();
+    for asking in 0..4 {
+        let (x, a, c, bias) = upload(&operands, &device);
+        let ask = |tensor: Tensor<3>, index: usize| match asking == index {
+            true => tensor.require_grad(),
+            false => tensor,
+        };
+        let (x, a, c) = (ask(x, 0), ask(a, 1), ask(c, 2));
+        let bias = if asking == 3 { bias.require_grad() } else { bias };
+        let y = mps_linear(x.clone(), a.clone(), c.clone(), Some(bias.clone())).unwrap();
+        let grad_y = tensor(&operands.grad_y, y.dims(), &device);
+        let grads = (y * grad_y).sum().backward();
+        let got = [x.grad(&grads), a.grad(&grads), c.grad(&grads)].map(|grad| grad.map(values));
+        let [of_x, of_a, of_c] = got;
+        let got = [of_x, of_a, of_c, bias.grad(&grads).map(values)];
+        let expected = [&expected.grad_x, &expected.grad_a, &expected.grad_c, &expected.grad_bias];
+        for (index, (got, expected)) in got.iter().zip(expected).enumerate() {
+            assert_eq!(got.is_some(), index == asking, "operand {index} of 4");
+            if let Some(got) = got {
+                close(got, expected, "the gradient asked for");
+            }
+        }
+    }
+}
+
+fn a_layer_used_twice_adds_up_its_gradients(device: &Device) {
+    let operands = uneven();
+    let device = device.clone().autodiff();
+    let (x, a, c, bias) = upload(&operands, &device);
+    let gradient = |uses: usize| {
+        let a = a.clone().require_grad();
+        let y = || mps_linear(x.clone(), a.clone(), c.clone(), Some(bias.clone())).unwrap();
+        let sum = (1..uses).fold(y(), |sum, _| sum + y());
+        values(a.grad(&sum.sum().backward()).unwrap())
+    };
+    let doubled: Vec<f32> = gradient(1).iter().map(|gradient| 2.0 * gradient).collect();
+    // Twice a number and the sum of two equal numbers are the same bits.
+    assert_eq!(largest_difference(&gradient(2), &doubled), 0.0);
+}
+
+fn operands_that_do_not_fit_are_named(device: &Device) {
+    let zeros = |shape: [usize; 3]| Tensor::<3>::zeros(shape, device);
+    let run = |x, a, c, bias: Option<[usize; 2]>| {
+        let bias = bias.map(|shape| Tensor::<2>::zeros(shape, device));
+        mps_linear(zeros(x), zeros(a), zeros(c), bias)
+    };
+    // b 2, J 3, L 4, M 5, N 6, K 7.
+    let (x, a, c, bias) = ([2, 3, 4], [5, 7, 3], [4, 7, 6], Some([5, 6]));
+    assert_eq!(run(x, a, c, bias).unwrap().dims(), [2, 5, 6]);
+    for (outcome, named, expected, found) in [
+        (run([2, 9, 4], a, c, bias), ["x", "a"], "9", "3"),
+        (run([2, 3, 9], a, c, bias), ["x", "c"], "9", "4"),
+        (run(x, [5, 9, 3], c, bias), ["a", "c"], "9", "7"),
+        (run(x, [5, 7, 9], c, bias), ["a", "a"], "3", "9"),
+        (run(x, a, [9, 7, 6], bias), ["c", "c"], "4", "9"),
+        (run(x, a, [4, 9, 6], bias), ["c", "c"], "7", "9"),
+        (run(x, a, c, Some([9, 6])), ["bias", "bias"], "5", "9"),
+        (run(x, a, c, Some([5, 9])), ["bias", "bias"], "6", "9"),
+    ] {
+        let error = outcome.unwrap_err();
+        let message = error.to_string();
+        assert!(
+            matches!(error, Error::Shape { operand, .. } if named.contains(&operand)),
+            "{message}"
+        );
+        assert!(message.contains(expected) && message.contains(found), "{message}");
+    }
+
+    let half = zeros(x).cast(DType::F16);
+    let error = mps_linear(half, zeros(a), zeros(c), None).unwrap_err();
+    assert!(matches!(error, Error::ElementType { operand: "x", .. }), "{error}");
+    assert!(error.to_string().contains("f16"), "{error}");
+}

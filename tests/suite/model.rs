@@ -1,0 +1,210 @@
+//! The classifier and its training step: parameters, gradients through whole networks, learning.
+
+use burn::module::Module;
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::nn::{Linear, LinearConfig};
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::tensor::activation::relu;
+use burn::tensor::{Device, Int, Tensor, TensorData};
+use tnet_gpu::model::{ClassifierConfig, First, FirstLayer, Parameters};
+use tnet_gpu::mps::MpsInit;
+use tnet_gpu::mps::reference::{self, Operands, relative_error};
+use tnet_gpu::nn::{MpsLinear, MpsLinearConfig};
+
+use crate::common::{largest_difference, numbers};
+
+on_each_device!(
+    gradients_go_through_a_model_of_ones_own,
+    one_batch_is_learned_by_heart,
+    dropout_acts_in_training_alone,
+    the_dense_layers_agree_with_the_cpu,
+);
+
+fn article(model: FirstLayer, bond: usize) -> ClassifierConfig {
+    ClassifierConfig {
+        model,
+        in_factors: [28, 28],
+        out_factors: [32, 16],
+        bond,
+        init: MpsInit::He,
+        classes: 10,
+    }
+}
+
+/// A network for 8 x 8 images.
+fn small(model: FirstLayer) -> ClassifierConfig {
+    ClassifierConfig { in_factors: [8, 8], out_factors: [8, 4], ..article(model, 4) }
+}
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_to_vec_as::<f32>().unwrap()
+}
+
+#[test]
+fn parameters_are_those_of_the_article() {
+    for (model, bond, first, total) in [
+        (FirstLayer::Mps, 1, 1_856, 269_642),
+        (FirstLayer::Mps, 16, 1_344 * 16 + 512, 267_786 + 1_344 * 16 + 512),
+        (FirstLayer::Dense, 1, 401_920, 669_706),
+    ] {
+        let config = article(model, bond);
+        assert_eq!(config.parameters().unwrap(), Parameters { first, total });
+        let network = config.init(&Device::flex()).unwrap();
+        assert_eq!((network.first.num_params(), network.num_params()), (first, total));
+    }
+}
+
+/// The rebuilt `W` of He's rule has the variance 2/784. The mean of its squares over W's 401,408
+/// elements varies by about √(8/1344K) of itself, the cores having so few numbers: 8 % at K = 1 for
+/// one network, 2 % for 16; the bounds are five of those.
+#[test]
+fn the_rebuilt_matrix_has_the_variance_of_the_dense_one() {
+    let device = Device::flex();
+    for bond in [1, 4, 16] {
+        let mut variance = 0.0;
+        for _ in 0..16 {
+            let layer = MpsLinearConfig::new([28, 28], [32, 16], bond).init(&device).unwrap();
+            // W[(m j),(l n)] = Σ_k A[(m j),k] C[k,(l n)]
+            let a = layer.a.val().swap_dims(1, 2).reshape([32 * 28, bond]);
+            let c = layer.c.val().swap_dims(0, 1).reshape([bond, 28 * 16]);
+            variance += a.matmul(c).square().mean().into_scalar::<f32>() / 16.0;
+        }
+        let ratio = variance / (2.0 / 784.0);
+        assert!((ratio - 1.0).abs() < 0.1, "bond {bond}: {ratio} of He's variance");
+    }
+}
+
+/// A model of a user's own: the layer, ReLU, a dense layer.
+#[derive(Module, Debug)]
+struct Own {
+    first: MpsLinear,
+    second: Linear,
+}
+
+/// Cross entropy's gradients by every weight, against the same computed in f64 by hand.
+fn gradients_go_through_a_model_of_ones_own(device: &Device) {
+    let (batch, classes) = (9, 4);
+    let device = device.clone().autodiff();
+    let own = Own {
+        first: MpsLinearConfig::new([4, 5], [3, 2], 2).init(&device).unwrap(),
+        second: LinearConfig::new(6, classes).init(&device),
+    };
+    let x = numbers(batch * 20, 1);
+    let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
+    let hidden = relu(own.first.forward(tensor(&x, [batch, 20], &device)));
+    let targets = Tensor::<1, Int>::from_data(TensorData::new(labels.clone(), [batch]), &device);
+    let loss =
+        CrossEntropyLossConfig::new().init(&device).forward(own.second.forward(hidden), targets);
+    let grads = loss.backward();
+
+    let mut operands = Operands {
+        spec: own.first.spec(),
+        batch,
+        x,
+        a: values(own.first.a.val()),
+        c: values(own.first.c.val()),
+        bias: values(own.first.bias.as_ref().unwrap().val()),
+        grad_y: vec![0.0; batch * 6],
+    };
+    let y = reference::compute(&operands).y;
+    let weight = values(own.second.weight.val());
+    let bias = values(own.second.bias.as_ref().unwrap().val());
+    let mut grad_weight = vec![0.0; 6 * classes];
+    for b in 0..batch {
+        let hidden: Vec<f64> = y[b * 6..][..6].iter().map(|y| y.max(0.0)).collect();
+        let logit = |class: usize| {
+            let sum: f64 = (0..6).map(|h| hidden[h] * f64::from(weight[h * classes + class])).sum();
+            sum + f64::from(bias[class])
+        };
+        let total: f64 = (0..classes).map(|class| logit(class).exp()).sum();
+        for class in 0..classes {
+            let target = f64::from(u8::from(labels[b] as usize == class));
+            let gradient = (logit(class).exp() / total - target) / batch as f64;
+            for h in 0..6 {
+                grad_weight[h * classes + class] += hidden[h] * gradient;
+                if y[b * 6 + h] > 0.0 {
+                    operands.grad_y[b * 6 + h] +=
+                        (gradient * f64::from(weight[h * classes + class])) as f32;
+                }
+            }
+        }
+    }
+    let expected = reference::compute(&operands);
+    let first_bias = own.first.bias.as_ref().unwrap().val();
+    // The sums have some ten terms, exponentials err by a few 1e-7 on a GPU, and the gradients are
+    // differences of numbers of the same size.
+    for (name, got, expected) in [
+        ("A", values(own.first.a.val().grad(&grads).unwrap()), &expected.grad_a),
+        ("C", values(own.first.c.val().grad(&grads).unwrap()), &expected.grad_c),
+        ("the bias", values(first_bias.grad(&grads).unwrap()), &expected.grad_bias),
+        ("the weight", values(own.second.weight.val().grad(&grads).unwrap()), &grad_weight),
+    ] {
+        let distance = relative_error(&got, expected);
+        assert!(distance < 1e-5, "gradient by {name}: {distance:e}");
+    }
+}
+
+fn one_batch_is_learned_by_heart(device: &Device) {
+    for model in [FirstLayer::Mps, FirstLayer::Dense] {
+        let device = device.clone().autodiff();
+        let mut network = small(model).init(&device).unwrap();
+        let mut optimizer = AdamConfig::new().init();
+        let images = tensor(&numbers(32 * 64, 1), [32, 64], &device);
+        let labels: Vec<i32> = (0..32).map(|image| image * 7 % 10).collect();
+        let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [32]), &device);
+        let loss = CrossEntropyLossConfig::new().init(&device);
+        for _ in 0..150 {
+            let loss = loss.forward(network.forward(images.clone()), labels.clone());
+            let gradients = GradientsParams::from_grads(loss.backward(), &network);
+            network = optimizer.step(3e-3, network, gradients);
+        }
+        let logits = network.valid().forward(images.inner());
+        let right = logits.argmax(1).squeeze_dim::<1>(1).equal(labels.inner()).int().sum();
+        assert_eq!(right.into_scalar::<i32>(), 32, "{model:?}");
+    }
+}
+
+fn dropout_acts_in_training_alone(device: &Device) {
+    let device = device.clone().autodiff();
+    let network = small(FirstLayer::Mps).init(&device).unwrap();
+    let images: Tensor<2> = tensor(&numbers(4 * 64, 1), [4, 64], &device);
+    let forward = || values(network.forward(images.clone()));
+    assert_ne!(forward(), forward(), "two masks are the same");
+    let trained = network.valid();
+    let forward = || values(trained.forward(images.clone().inner()));
+    assert_eq!(forward(), forward());
+}
+
+/// The dense network's logits and gradients, from the same weights and without dropout. They are
+/// sums of up to 784 products of f32 in another order: 784 · 2⁻²⁴ is 5e-5 at worst.
+fn the_dense_layers_agree_with_the_cpu(device: &Device) {
+    let cpu = Device::flex();
+    let config = article(FirstLayer::Dense, 1);
+    let weights = config.init(&cpu).unwrap().into_record();
+    let network = |device: &Device| config.init(device).unwrap().load_record(weights.clone());
+    let images = numbers(32 * 784, 1);
+    let logits =
+        |device: &Device| values(network(device).forward(tensor(&images, [32, 784], device)));
+    let difference = largest_difference(&logits(device), &logits(&cpu));
+    assert!(difference < 5e-5, "logits: {difference:e}");
+
+    // Gradients of the three layers as they stand in the network, dropout left out.
+    let gradients = |device: &Device| {
+        let device = device.clone().autodiff();
+        let network = network(&device);
+        let First::Dense(first) = &network.first else { panic!("a dense network") };
+        let hidden = relu(first.forward(tensor(&images, [32, 784], &device)));
+        let hidden = relu(network.second.forward(hidden));
+        let grads = network.output.forward(hidden).square().mean().backward();
+        [&first.weight, &network.second.weight, &network.output.weight]
+            .map(|weight| values(weight.val().grad(&grads).unwrap()))
+    };
+    for (got, expected) in gradients(device).iter().zip(&gradients(&cpu)) {
+        let difference = largest_difference(got, expected);
+        assert!(difference < 5e-5, "gradients: {difference:e}");
+    }
+}

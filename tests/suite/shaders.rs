@@ -1,0 +1,120 @@
+//! The WGSL files against the Rust side that launches them: workgroup sizes, bindings, parameters,
+//! constants, and WebGPU's default limits.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+
+use naga::valid::{Capabilities, ValidationFlags, Validator};
+use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
+use tnet_gpu::op::cube::{START_BIAS, START_Y, START_ZERO, Shader, TILE_W, WORKGROUP_SIZE};
+
+fn parse(shader: Shader) -> Module {
+    let module = naga::front::wgsl::parse_str(shader.text());
+    module.unwrap_or_else(|error| panic!("{}: {}", shader.file(), error.message()))
+}
+
+#[test]
+fn every_file_is_a_kernel_and_every_kernel_a_file() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
+    let files: BTreeSet<String> = fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .collect();
+    assert_eq!(files, Shader::ALL.iter().map(|shader| shader.file().to_owned()).collect());
+}
+
+/// With no capability beyond WebGPU's own, subgroup operations among them.
+#[test]
+fn every_kernel_is_valid_wgsl() {
+    for shader in Shader::ALL {
+        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+        if let Err(error) = validator.validate(&parse(shader)) {
+            panic!("{}: {error:?}", shader.file());
+        }
+    }
+}
+
+#[test]
+fn workgroups_have_the_size_that_is_launched() {
+    const { assert!(WORKGROUP_SIZE <= 256, "WebGPU's limit on invocations a workgroup") }
+    for shader in Shader::ALL {
+        let module = parse(shader);
+        let [entry] = &module.entry_points[..] else { panic!("{}: one entry", shader.file()) };
+        assert_eq!(entry.name, "main", "{}", shader.file());
+        assert_eq!(entry.workgroup_size, [WORKGROUP_SIZE, 1, 1], "{}", shader.file());
+    }
+}
+
+#[test]
+fn bindings_are_in_the_order_of_the_launch() {
+    for shader in Shader::ALL {
+        let module = parse(shader);
+        let mut bindings = Vec::new();
+        for (_, variable) in module.global_variables.iter() {
+            // Workgroup memory would have to be counted against WebGPU's 16 KiB.
+            let binding = variable.binding.as_ref();
+            let binding = binding.unwrap_or_else(|| panic!("{}: not a buffer", shader.file()));
+            assert_eq!(binding.group, 0, "{}", shader.file());
+            // Pooled tensors may share one buffer, which must then have one kind of access.
+            let access = StorageAccess::LOAD | StorageAccess::STORE;
+            assert_eq!(variable.space, AddressSpace::Storage { access }, "{}", shader.file());
+            bindings.push((binding.binding, variable.name.clone().unwrap()));
+        }
+        bindings.sort();
+        let expected = (0..).zip(shader.bindings().iter().map(|name| (*name).to_owned()));
+        assert_eq!(bindings, expected.collect::<Vec<_>>(), "{}", shader.file());
+        assert!(bindings.len() <= 7, "{}: WebGPU has 8, Burn keeps one", shader.file());
+    }
+}
+
+#[test]
+fn parameters_are_in_the_order_of_the_launch() {
+    for shader in Shader::ALL {
+        let module = parse(shader);
+        let mut found = false;
+        for (_, kind) in module.types.iter() {
+            if kind.name.as_deref() != Some("Params") {
+                continue;
+            }
+            let TypeInner::Struct { members, .. } = &kind.inner else { panic!("a struct") };
+            let names: Vec<_> =
+                members.iter().map(|member| member.name.as_deref().unwrap()).collect();
+            assert_eq!(names, shader.params(), "{}", shader.file());
+            for (index, member) in members.iter().enumerate() {
+                let inner = &module.types[member.ty].inner;
+                assert_eq!(*inner, TypeInner::Scalar(Scalar::U32), "{}", shader.file());
+                assert_eq!(member.offset as usize, 4 * index, "{}", shader.file());
+            }
+            found = true;
+        }
+        assert!(found, "{} has no Params", shader.file());
+    }
+}
+
+#[test]
+fn constants_are_those_of_the_rust_side() {
+    let known = [
+        ("WORKGROUP_SIZE", WORKGROUP_SIZE),
+        ("TILE_W", TILE_W),
+        ("START_ZERO", START_ZERO as u32),
+        ("START_BIAS", START_BIAS as u32),
+        ("START_Y", START_Y as u32),
+    ];
+    let mut seen = BTreeSet::new();
+    for shader in Shader::ALL {
+        let module = parse(shader);
+        for (_, constant) in module.constants.iter() {
+            let name = constant.name.clone().unwrap();
+            let naga::Expression::Literal(Literal::U32(value)) =
+                module.global_expressions[constant.init]
+            else {
+                panic!("{}: {name} is no u32", shader.file())
+            };
+            let expected = known.iter().find(|(known, _)| *known == name);
+            assert_eq!(expected.map(|(_, value)| *value), Some(value), "{}: {name}", shader.file());
+            seen.insert(name);
+        }
+    }
+    assert_eq!(seen, known.iter().map(|(name, _)| (*name).to_owned()).collect());
+}
