@@ -9,7 +9,7 @@ use crate::model::{ClassifierConfig, FirstLayer};
 /// aligned to the right where `numbers` is set.
 pub fn new(header: &[&str], numbers: bool) -> Table {
     let mut table = Table::new();
-    table.load_style(presets::UTF8_HORIZONTAL_ONLY);
+    table.load_style(presets::ASCII_MARKDOWN);
     table.set_header(header.iter().copied());
     if numbers {
         for column in table.column_iter_mut().skip(1) {
