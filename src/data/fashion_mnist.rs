@@ -46,22 +46,13 @@ const FASHION_MNIST: [Content; 4] = [
 /// [`Error::Malformed`] and [`Error::Io`] naming the file; [`Error::DataNotFound`] when the set is
 /// nowhere and cannot be downloaded.
 pub fn load(folder: Option<&Path>) -> Result<DataSet> {
-    let named = std::env::var_os("TNET_DATA").filter(|folder| !folder.is_empty());
-    let named = folder.map(Path::to_path_buf).or(named.map(PathBuf::from));
-    if let Some(folder) = named {
-        return read_set(&folder, &FASHION_MNIST.map(|(name, _)| (name, None)));
-    }
-    Places {
-        cache: dirs::cache_dir().map(|cache| cache.join("tnet-gpu").join("fashion-mnist")),
-        system: SYSTEM.into(),
-        base_url: BASE_URL.into(),
-        content: FASHION_MNIST,
-    }
-    .load()
+    Places::of_user().load(folder)
 }
 
-/// Where the set may be when no folder is named, and what must be in it.
+/// Where the set may be when `--data` names no folder, and what must be in it.
 struct Places {
+    /// `$TNET_DATA`.
+    env: Option<PathBuf>,
     cache: Option<PathBuf>,
     system: PathBuf,
     base_url: String,
@@ -69,7 +60,21 @@ struct Places {
 }
 
 impl Places {
-    fn load(&self) -> Result<DataSet> {
+    fn of_user() -> Self {
+        let env = std::env::var_os("TNET_DATA").filter(|folder| !folder.is_empty());
+        Self {
+            env: env.map(PathBuf::from),
+            cache: dirs::cache_dir().map(|cache| cache.join("tnet-gpu").join("fashion-mnist")),
+            system: SYSTEM.into(),
+            base_url: BASE_URL.into(),
+            content: FASHION_MNIST,
+        }
+    }
+
+    fn load(&self, folder: Option<&Path>) -> Result<DataSet> {
+        if let Some(named) = folder.or(self.env.as_deref()) {
+            return read_set(named, &self.content.map(|(name, _)| (name, None)));
+        }
         let folders: Vec<PathBuf> = self.cache.iter().chain([&self.system]).cloned().collect();
         let complete = folders
             .iter()
@@ -90,7 +95,10 @@ impl Places {
 
     /// Downloads the files that `cache` lacks.
     fn download(&self, cache: &Path, looked: Vec<PathBuf>) -> Result<()> {
-        fs::create_dir_all(cache).map_err(Error::io("create the folder", cache))?;
+        fs::create_dir_all(cache).map_err(|reason| Error::DataNotFound {
+            looked: looked.clone(),
+            download: format!("{} could not be created ({reason})", cache.display()),
+        })?;
         let agent: ureq::Agent = ureq::Agent::config_builder()
             .timeout_connect(Some(Duration::from_secs(10)))
             .timeout_recv_response(Some(Duration::from_secs(30)))
@@ -294,6 +302,7 @@ mod tests {
     /// A place to look, empty, and a server that answers nothing.
     fn places(folder: &TempDir) -> Places {
         Places {
+            env: None,
             cache: Some(folder.path().join("cache")),
             system: folder.path().join("system"),
             base_url: "http://127.0.0.1:9".into(),
@@ -345,7 +354,7 @@ mod tests {
     fn the_cache_comes_before_the_system_and_the_system_before_the_network() {
         let folder = tempdir().unwrap();
         let mut places = places(&folder);
-        let error = places.load().unwrap_err();
+        let error = places.load(None).unwrap_err();
         assert!(matches!(error, Error::DataNotFound { .. }), "{error}");
         let message = error.to_string();
         for text in ["cache", "system", "127.0.0.1:9", "--data", "dataset-fashion-mnist"] {
@@ -354,12 +363,54 @@ mod tests {
         assert_eq!(message.lines().count(), 1);
 
         write(&places.system, &good(), true);
-        assert_eq!(places.load().unwrap().folder, places.system);
+        assert_eq!(places.load(None).unwrap().folder, places.system);
         let cache = places.cache.clone().unwrap();
         write(&cache, &good(), true);
-        assert_eq!(places.load().unwrap().folder, cache);
+        assert_eq!(places.load(None).unwrap().folder, cache);
         places.cache = None;
-        assert_eq!(places.load().unwrap().folder, places.system);
+        assert_eq!(places.load(None).unwrap().folder, places.system);
+    }
+
+    #[test]
+    fn a_folder_that_is_named_is_the_only_one_looked_into() {
+        let folder = tempdir().unwrap();
+        let mut places = places(&folder);
+        write(&places.system, &good(), true);
+        let [option, env] = ["option", "env"].map(|name| folder.path().join(name));
+        places.env = Some(env.clone());
+        for named in [Some(option.as_path()), None] {
+            let message = places.load(named).unwrap_err().to_string();
+            let path = named.unwrap_or(&env).display().to_string();
+            assert!(message.starts_with(&path), "{message}");
+        }
+        // Neither need be Fashion-MNIST, and the option comes before the variable.
+        write(&env, &files(&[0, 1], &[1]), true);
+        write(&option, &files(&[0, 1, 4], &[3]), true);
+        assert_eq!(places.load(None).unwrap().folder, env);
+        assert_eq!(places.load(Some(&option)).unwrap().folder, option);
+    }
+
+    #[test]
+    fn a_cache_that_cannot_be_created_says_what_to_do() {
+        let folder = tempdir().unwrap();
+        fs::write(folder.path().join("taken"), "").unwrap();
+        let cache = Some(folder.path().join("taken").join("cache"));
+        let error = Places { cache, ..places(&folder) }.load(None).unwrap_err();
+        assert!(matches!(error, Error::DataNotFound { .. }), "{error}");
+        assert!(error.to_string().contains("could not be created"), "{error}");
+    }
+
+    /// Holds the checksums above against the real files, where Debian's package is installed.
+    #[test]
+    fn fashion_mnist_itself_is_known() {
+        let places = Places { env: None, cache: None, ..Places::of_user() };
+        if !FASHION_MNIST.iter().all(|(name, _)| find(&places.system, name).is_some()) {
+            eprintln!("SKIPPED, FASHION-MNIST WAS NOT READ: {SYSTEM} does not hold it");
+            return;
+        }
+        let set = places.load(None).unwrap();
+        assert_eq!((set.train.count, set.test.count, set.classes), (60_000, 10_000, 10));
+        assert_eq!((set.train.height, set.train.width), (28, 28));
     }
 
     #[test]
@@ -367,7 +418,7 @@ mod tests {
         let folder = tempdir().unwrap();
         let places = places(&folder);
         write(&places.system, &files(&[0, 1, 1], &[1, 1]), true);
-        let message = places.load().unwrap_err().to_string();
+        let message = places.load(None).unwrap_err().to_string();
         assert!(
             message.contains("train-labels-idx1-ubyte.gz: content: expected SHA-256"),
             "{message}"
@@ -379,11 +430,11 @@ mod tests {
         let folder = tempdir().unwrap();
         let mut places = places(&folder);
         places.base_url = serve(good(), false);
-        let set = places.load().unwrap();
+        let set = places.load(None).unwrap();
         assert_eq!((set.train.count, Some(set.folder)), (3, places.cache.clone()));
         // The next time needs no network, and no temporary file is left.
         places.base_url = "http://127.0.0.1:9".into();
-        places.load().unwrap();
+        places.load(None).unwrap();
         assert_eq!(fs::read_dir(places.cache.unwrap()).unwrap().count(), 4);
     }
 
@@ -402,7 +453,7 @@ mod tests {
         ] {
             let folder = tempdir().unwrap();
             let places = Places { base_url: serve(served, cut), ..places(&folder) };
-            let error = places.load().unwrap_err();
+            let error = places.load(None).unwrap_err();
             assert!(matches!(error, Error::DataNotFound { .. }), "{error}");
             assert!(error.to_string().contains(with), "{error}");
             let cache = places.cache.clone().unwrap();

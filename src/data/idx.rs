@@ -4,7 +4,7 @@
 //! the elements in row-major order (Y. LeCun, C. Cortes, C. Burges, "The MNIST database"). A file
 //! is never trusted: memory grows with what is really there, never with what a header promises.
 
-use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
@@ -49,10 +49,12 @@ impl<const RANK: usize> Idx<RANK> {
 ///
 /// [`Error::Malformed`] when magic number, element type, rank or extents are wrong, when a byte is
 /// missing or left over, or when the compressed data is damaged; [`Error::Io`] when reading fails.
-pub fn read<const RANK: usize>(path: &Path, reader: impl Read) -> Result<Idx<RANK>> {
-    let mut reader = BufReader::new(reader);
-    let start = peek(path, &mut reader)?;
-    if !start.starts_with(&GZIP) {
+pub fn read<const RANK: usize>(path: &Path, mut reader: impl Read) -> Result<Idx<RANK>> {
+    // A single read may give one byte, and two tell the kinds of file apart.
+    let mut start = Vec::new();
+    reader.by_ref().take(2).read_to_end(&mut start).map_err(Error::io("read", path))?;
+    let mut reader = BufReader::new(start.as_slice().chain(reader));
+    if start != GZIP {
         return read_plain(path, &mut reader);
     }
     let mut decoder = GzDecoder::new(reader);
@@ -60,11 +62,6 @@ pub fn read<const RANK: usize>(path: &Path, reader: impl Read) -> Result<Idx<RAN
     // Reading to the end has compared the content with gzip's own checksum.
     end(path, &mut decoder.into_inner(), "after the compressed data")?;
     Ok(idx)
-}
-
-/// The first bytes of a file, up to what one read gives; none are consumed.
-fn peek<'a>(path: &Path, reader: &'a mut impl BufRead) -> Result<&'a [u8]> {
-    reader.fill_buf().map_err(Error::io("read", path))
 }
 
 fn read_plain<const RANK: usize>(path: &Path, reader: &mut impl Read) -> Result<Idx<RANK>> {
@@ -218,6 +215,22 @@ mod tests {
     }
 
     #[test]
+    fn a_reader_may_give_one_byte_at_a_time() {
+        struct Dripping<'a>(&'a [u8]);
+        impl Read for Dripping<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+                let length = buffer.len().min(1);
+                self.0.read(&mut buffer[..length])
+            }
+        }
+        let plain = file(8, &[1, 1, 3], b"abc");
+        for whole in [&plain, &gzip(&plain)] {
+            let idx = read::<3>(Path::new("images"), Dripping(whole)).unwrap();
+            assert_eq!(idx.bytes, b"abc");
+        }
+    }
+
+    #[test]
     fn the_checksum_is_that_of_the_uncompressed_file() {
         let plain = file(8, &[1, 1, 3], b"abc");
         let sum: String = Sha256::digest(&plain).iter().map(|b| format!("{b:02x}")).collect();
@@ -235,6 +248,8 @@ mod tests {
         refused(&file(8, &[1, 0, 5], &[]), "1 x 0 x 5");
         refused(&file(8, &[u32::MAX; 3], &[0; 9]), "at most 1073741824 elements");
         refused(&file(8, &[1 << 15, 1 << 15, 2], &[0; 9]), "at most 1073741824 elements");
+        // 2⁶⁴ elements are none where the product wraps.
+        refused(&file(8, &[1 << 31, 1 << 31, 4], &[]), "at most 1073741824 elements");
     }
 
     #[test]

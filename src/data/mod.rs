@@ -58,11 +58,14 @@ impl ImageSet {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] naming `--validation` where no image would be left to train on.
+    /// [`Error::Usage`] naming `--validation` where none is held out, or none would be left to train
+    /// on.
     pub fn hold_out(self, count: usize, seed: u64) -> Result<(Self, Self)> {
         if !(1..self.count).contains(&count) {
-            let problem =
-                format!("{count}: expected less than {}, the training images", self.count);
+            let problem = format!(
+                "{count}: expected at least 1 and less than {}, the training images",
+                self.count
+            );
             return Err(Error::usage("--validation", problem));
         }
         let held_out = batches::held_out(seed, self.count, count);
