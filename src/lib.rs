@@ -32,6 +32,7 @@
 //! loss ─ train ─▶ metrics.csv, curves.svg, checkpoints
 //! ```
 
+pub mod bench;
 pub mod cli;
 pub mod data;
 pub mod device;

@@ -147,10 +147,14 @@ impl Classifier {
     ///
     /// Dropout acts on an autodiff device alone.
     pub fn forward(&self, images: Tensor<2>) -> Tensor<2> {
-        let hidden = match &self.first {
+        self.after_first(match &self.first {
             First::Mps(layer) => layer.forward(images),
             First::Dense(layer) => layer.forward(images),
-        };
+        })
+    }
+
+    /// The same from the first layer's output `[batch, M·N]` on.
+    pub fn after_first(&self, hidden: Tensor<2>) -> Tensor<2> {
         let hidden = self.dropout.forward(relu(hidden));
         let hidden = self.dropout.forward(relu(self.second.forward(hidden)));
         self.output.forward(hidden)

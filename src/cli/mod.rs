@@ -1,6 +1,7 @@
 //! The subcommands, a file each: arguments → checked options → a library call → what the user
 //! sees. Results go to standard output, everything else to standard error.
 
+mod bench;
 mod devices;
 mod eval;
 mod log;
@@ -13,10 +14,11 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Mutex;
 
+use clap::builder::RangedU64ValueParser;
 use clap::{Parser, Subcommand};
 
 use crate::device::OpenDevice;
-use crate::{Error, Result};
+use crate::{Error, Result, op};
 
 /// Prints a line for the person at the terminal, on standard error; that it is closed is no reason
 /// to stop.
@@ -50,6 +52,8 @@ enum Command {
     Devices(devices::DevicesArgs),
     /// Check that a device computes the layer right
     Verify(verify::VerifyArgs),
+    /// Time the layer beside its rivals and beside what the device can do at most
+    Bench(bench::BenchArgs),
 }
 
 /// Runs the program and returns the status it ends with: 0, 1 (failed), 2 (usage), 130
@@ -57,7 +61,7 @@ enum Command {
 pub fn main() -> ExitCode {
     let cli = Cli::parse();
     log::init(cli.verbose);
-    match run_caught(&cli.command) {
+    match force_strategy().and_then(|()| run_caught(&cli.command, cli.verbose)) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe has seen enough.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
@@ -71,8 +75,16 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Makes the layer take the strategy that `TNET_STRATEGY` names, if it names one.
+fn force_strategy() -> Result<()> {
+    let Some(name) = std::env::var_os("TNET_STRATEGY") else { return Ok(()) };
+    let strategy = name.to_string_lossy().parse();
+    op::force_strategy(Some(strategy.map_err(|problem| Error::usage("TNET_STRATEGY", problem))?));
+    Ok(())
+}
+
 /// Runs the command; a panic inside Burn or a driver becomes an error of one line.
-fn run_caught(command: &Command) -> Result<()> {
+fn run_caught(command: &Command, verbose: u8) -> Result<()> {
     static PANIC: Mutex<Option<String>> = Mutex::new(None);
     panic::set_hook(Box::new(|info| {
         let message = info.to_string();
@@ -87,6 +99,7 @@ fn run_caught(command: &Command) -> Result<()> {
         Command::Eval(args) => eval::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
+        Command::Bench(args) => bench::run(args, verbose > 0),
     }));
     outcome.unwrap_or_else(|_| {
         let message = PANIC.lock().ok().and_then(|mut first| first.take());
@@ -109,4 +122,34 @@ fn out(line: &str) -> Result<()> {
     writeln!(stdout, "{line}")
         .and_then(|()| stdout.flush())
         .map_err(Error::io("write", Path::new("standard output")))
+}
+
+/// An option's whole number above 0.
+fn at_least_one() -> RangedU64ValueParser<usize> {
+    RangedU64ValueParser::new().range(1..)
+}
+
+/// An option's two extents, `28,28`.
+fn factors(text: &str) -> Result<[usize; 2], String> {
+    let numbers: Option<Vec<usize>> = text
+        .split(',')
+        .map(|number| number.trim().parse().ok().filter(|&number| number > 0))
+        .collect();
+    numbers
+        .and_then(|numbers| numbers.try_into().ok())
+        .ok_or_else(|| "expected two whole numbers above 0, as in 28,28".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn factors_are_two_numbers_above_zero() {
+        assert_eq!(factors("28,28"), Ok([28, 28]));
+        assert_eq!(factors("49, 16"), Ok([49, 16]));
+        for text in ["", "28", "28,", "28,0", "1,2,3", "a,b", "-1,5", "28x28"] {
+            assert!(factors(text).is_err(), "{text}");
+        }
+    }
 }

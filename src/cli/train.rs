@@ -6,11 +6,10 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use clap::Args;
-use clap::builder::RangedU64ValueParser;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
-use super::{introduce, log, out, say};
+use super::{at_least_one, factors, introduce, log, out, say};
 use crate::data::{DataSet, fashion_mnist};
 use crate::device::{self, DeviceChoice};
 use crate::model::{ClassifierConfig, FirstLayer};
@@ -81,20 +80,6 @@ pub struct TrainArgs {
     /// Run folder, new or empty [default: a fresh one in runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
-}
-
-fn at_least_one() -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(1..)
-}
-
-fn factors(text: &str) -> Result<[usize; 2], String> {
-    let numbers: Option<Vec<usize>> = text
-        .split(',')
-        .map(|number| number.trim().parse().ok().filter(|&number| number > 0))
-        .collect();
-    numbers
-        .and_then(|numbers| numbers.try_into().ok())
-        .ok_or_else(|| "expected two whole numbers above 0, as in 28,28".into())
 }
 
 /// `config.toml`: every option that was in force.
@@ -292,15 +277,6 @@ fn duration(time: Duration) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn factors_are_two_numbers_above_zero() {
-        assert_eq!(factors("28,28"), Ok([28, 28]));
-        assert_eq!(factors("49, 16"), Ok([49, 16]));
-        for text in ["", "28", "28,", "28,0", "1,2,3", "a,b", "-1,5", "28x28"] {
-            assert!(factors(text).is_err(), "{text}");
-        }
-    }
 
     #[test]
     fn durations_are_read_at_a_glance() {

@@ -52,6 +52,124 @@ impl std::fmt::Display for Order {
     }
 }
 
+/// How the layer is computed. All give the same numbers but for rounding; which is fastest depends on
+/// extents, batch and device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Strategy {
+    /// The readable kernels: on a GPU 16 outputs an invocation, on the CPU a library's matrix
+    /// products over blocks of samples.
+    Plain,
+    /// Tiles of both contractions kept in registers: more text, fewer loads.
+    Tiled,
+    /// `W` rebuilt from the cores, then one matrix product, as a dense layer does.
+    Rebuilt,
+}
+
+impl Strategy {
+    /// Every strategy.
+    pub const ALL: [Self; 3] = [Self::Plain, Self::Tiled, Self::Rebuilt];
+
+    /// Its name, as `TNET_STRATEGY` and the benchmark's rows have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Tiled => "tiled",
+            Self::Rebuilt => "rebuilt",
+        }
+    }
+}
+
+impl std::fmt::Display for Strategy {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl std::str::FromStr for Strategy {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let found = Self::ALL.into_iter().find(|strategy| strategy.name() == text);
+        found.ok_or_else(|| format!("'{text}': expected plain, tiled or rebuilt"))
+    }
+}
+
+/// What computes, as far as the choice of a strategy depends on it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Target {
+    /// The CPU device.
+    Cpu,
+    /// A rasterizer that runs shaders on the CPU: a barrier, a launch, and a load that differs
+    /// between invocations cost much there.
+    Software,
+    /// A GPU.
+    Gpu,
+}
+
+/// Order and strategy of one pass.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Plan {
+    /// Which core the input meets first.
+    pub order: Order,
+    /// How it is computed.
+    pub strategy: Strategy,
+}
+
+impl std::fmt::Display for Plan {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.strategy {
+            // W has no order.
+            Strategy::Rebuilt => self.strategy.fmt(f),
+            _ => write!(f, "{}, {}", self.strategy, self.order),
+        }
+    }
+}
+
+impl Plan {
+    /// The plan of the forward pass of a layer, or, of the transposed layer, of `grad_x`.
+    pub fn forward(spec: &MpsSpec, batch: usize, target: Target) -> Self {
+        let contractions = |order: Order| order.multiply_adds(spec) * batch;
+        Self::of(spec, batch, target, [contractions(Order::CFirst), contractions(Order::AFirst)], 1)
+    }
+
+    /// The plan of the gradients by both cores and the bias: each core's takes a recomputed
+    /// intermediate and one contraction with it, twice the forward pass.
+    pub fn grads(spec: &MpsSpec, batch: usize, target: Target) -> Self {
+        let contractions = |order: Order| 2 * order.multiply_adds(spec) * batch;
+        Self::of(spec, batch, target, [contractions(Order::CFirst), contractions(Order::AFirst)], 2)
+    }
+
+    /// `contractions` are the multiply-adds with C first and with A first, `rebuilds` how many
+    /// products of the size of `W` times the bond the rebuilt strategy needs.
+    fn of(
+        spec: &MpsSpec,
+        batch: usize,
+        target: Target,
+        contractions: [usize; 2],
+        rebuilds: usize,
+    ) -> Self {
+        let order = Order::cheaper(spec);
+        let contracted = contractions[usize::from(order == Order::AFirst)];
+        let dense = spec.inputs() * spec.outputs();
+        // Measured with `bench --variant all` at the article's extents: a multiply-add of the
+        // rebuilt strategy takes this part of one of the tiled kernels', and permuting W as long as
+        // this many samples.
+        let (part, samples) = match target {
+            Target::Cpu => (0.9, 48.0),
+            Target::Software => (2.0, 48.0),
+            Target::Gpu => (0.5, 16.0),
+        };
+        let rebuilt = dense as f64 * part * (batch as f64 + samples + (rebuilds * spec.k) as f64);
+        let strategy = match target {
+            _ if rebuilt < contracted as f64 => Strategy::Rebuilt,
+            // No GPU has been at hand to show which tiles pay there.
+            Target::Gpu => Strategy::Plain,
+            Target::Cpu | Target::Software => Strategy::Tiled,
+        };
+        Self { order, strategy }
+    }
+}
+
 /// Where a core's elements lie: `out`, `bond` and `input` are the strides of its output mode, of
 /// the bond and of its input mode, in elements.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -32,20 +32,20 @@ impl<B: MpsOps, const N: usize> Backward<B, N> for MpsBackward {
         let mut parents = ops.parents.into_iter();
         let [of_x, of_a, of_c, of_bias] = std::array::from_fn(|_| parents.next().flatten());
 
-        if let Some(node) = of_bias {
-            grads.register::<B>(node.id, B::mps_grad_bias(grad_y.clone()));
-        }
         if let Some(node) = of_x {
             grads.register::<B>(node.id, B::mps_grad_x(a.clone(), c.clone(), grad_y.clone()));
         }
         if of_a.is_some() || of_c.is_some() {
-            let (grad_a, grad_c) = B::mps_grad_cores(x, a, c, grad_y);
-            if let Some(node) = of_a {
-                grads.register::<B>(node.id, grad_a);
+            // The bias costs next to nothing beside the cores: the same kernel reads `grad_y`.
+            let (grad_a, grad_c, grad_bias) = B::mps_grads(x, a, c, grad_y);
+            let of = [(of_a, grad_a), (of_c, grad_c), (of_bias, grad_bias)];
+            for (node, grad) in of {
+                if let Some(node) = node {
+                    grads.register::<B>(node.id, grad);
+                }
             }
-            if let Some(node) = of_c {
-                grads.register::<B>(node.id, grad_c);
-            }
+        } else if let Some(node) = of_bias {
+            grads.register::<B>(node.id, B::mps_grad_bias(grad_y));
         }
     }
 }
@@ -88,15 +88,15 @@ impl<B: MpsOps, C: CheckpointStrategy> MpsOps for Autodiff<B, C> {
     // The gradients are not differentiated again: Burn's autodiff is first order, and these run
     // on the backend beneath it.
 
-    fn mps_grad_cores(
+    fn mps_grads(
         x: FloatTensor<Self>,
         a: FloatTensor<Self>,
         c: FloatTensor<Self>,
         grad_y: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>) {
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>) {
         let [x, a, c, grad_y] = [x, a, c, grad_y].map(|tensor| tensor.into_primitive());
-        let (grad_a, grad_c) = B::mps_grad_cores(x, a, c, grad_y);
-        (Self::from_inner(grad_a), Self::from_inner(grad_c))
+        let (grad_a, grad_c, grad_bias) = B::mps_grads(x, a, c, grad_y);
+        (Self::from_inner(grad_a), Self::from_inner(grad_c), Self::from_inner(grad_bias))
     }
 
     fn mps_grad_bias(grad_y: FloatTensor<Self>) -> FloatTensor<Self> {

@@ -4,21 +4,33 @@
 //! parameters, so each file is compiled once a device.
 
 use burn::tensor::{DType, Shape};
-use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr;
+use burn_cubecl::cubecl::ir::features::Plane;
 use burn_cubecl::cubecl::prelude::{CubeCount, CubeDim, KernelId};
 use burn_cubecl::cubecl::server::KernelArguments;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::template::{KernelSource, SourceKernel, SourceTemplate};
 use burn_cubecl::tensor::CubeTensor;
+use burn_cubecl::{CubeBackend, CubeDevice};
 
-use super::{MpsOps, spec_of};
-use crate::mps::Order;
-use crate::mps::plan::View;
+use super::{MpsOps, forward_plan, grads_plan, rebuilt, spec_of};
+use crate::mps::plan::{Plan, Strategy, Target, View};
+use crate::mps::{MpsSpec, Order};
 
-/// Invocations a workgroup; every shader of `shaders/` declares the same.
+/// Invocations a workgroup of the plain kernels, and of the ceilings.
 pub const WORKGROUP_SIZE: u32 = 64;
+
+/// Extents of `w`, `r` and `v` of an invocation's tile in the tiled kernels.
+pub const TILED_W: u32 = 32;
+/// See [`TILED_W`].
+pub const TILED_R: u32 = 32;
+/// See [`TILED_W`].
+pub const TILED_V: u32 = 8;
+
+/// Samples that one group of the tiled gradient kernels sums where the batch allows: a group's sums
+/// are stored and added up once more.
+const TILED_SAMPLES: usize = 8;
 
 /// Elements that one invocation of the contraction kernels computes along `w`.
 pub const TILE_W: u32 = 16;
@@ -61,11 +73,30 @@ pub enum Shader {
     GradCore,
     /// `sum_rows.wgsl`: sums over the batch.
     SumRows,
+    /// `contract_tiled.wgsl`: what `contract.wgsl` computes, for software adapters.
+    ContractTiled,
+    /// `grad_g_tiled.wgsl`: partial sums of the gradient by `G`, for software adapters.
+    GradGTiled,
+    /// `grad_f_tiled.wgsl`: partial sums of the gradient by `F`, for software adapters.
+    GradFTiled,
+    /// `ceiling_fma.wgsl`: a measurement of the multiply-add rate.
+    CeilingFma,
+    /// `ceiling_copy.wgsl`: a measurement of the copy bandwidth.
+    CeilingCopy,
 }
 
 impl Shader {
     /// Every kernel.
-    pub const ALL: [Self; 3] = [Self::Contract, Self::GradCore, Self::SumRows];
+    pub const ALL: [Self; 8] = [
+        Self::Contract,
+        Self::GradCore,
+        Self::SumRows,
+        Self::ContractTiled,
+        Self::GradGTiled,
+        Self::GradFTiled,
+        Self::CeilingFma,
+        Self::CeilingCopy,
+    ];
 
     /// The name of its file in `shaders/`.
     pub fn file(self) -> &'static str {
@@ -73,6 +104,11 @@ impl Shader {
             Self::Contract => "contract.wgsl",
             Self::GradCore => "grad_core.wgsl",
             Self::SumRows => "sum_rows.wgsl",
+            Self::ContractTiled => "contract_tiled.wgsl",
+            Self::GradGTiled => "grad_g_tiled.wgsl",
+            Self::GradFTiled => "grad_f_tiled.wgsl",
+            Self::CeilingFma => "ceiling_fma.wgsl",
+            Self::CeilingCopy => "ceiling_copy.wgsl",
         }
     }
 
@@ -82,15 +118,31 @@ impl Shader {
             Self::Contract => include_str!("../../shaders/contract.wgsl"),
             Self::GradCore => include_str!("../../shaders/grad_core.wgsl"),
             Self::SumRows => include_str!("../../shaders/sum_rows.wgsl"),
+            Self::ContractTiled => include_str!("../../shaders/contract_tiled.wgsl"),
+            Self::GradGTiled => include_str!("../../shaders/grad_g_tiled.wgsl"),
+            Self::GradFTiled => include_str!("../../shaders/grad_f_tiled.wgsl"),
+            Self::CeilingFma => include_str!("../../shaders/ceiling_fma.wgsl"),
+            Self::CeilingCopy => include_str!("../../shaders/ceiling_copy.wgsl"),
+        }
+    }
+
+    /// Invocations a workgroup, as the file declares them.
+    pub fn workgroup_size(self) -> u32 {
+        match self {
+            Self::ContractTiled => 32,
+            Self::GradGTiled | Self::GradFTiled => 16,
+            _ => WORKGROUP_SIZE,
         }
     }
 
     /// Its bindings in order: the buffers it reads, the one it writes, and the parameters.
     pub fn bindings(self) -> &'static [&'static str] {
         match self {
-            Self::Contract => &["x", "f", "g", "bias", "y", "params"],
-            Self::GradCore => &["x", "f", "grad_y", "partial", "params"],
-            Self::SumRows => &["input", "output", "params"],
+            Self::Contract | Self::ContractTiled => &["x", "f", "g", "bias", "y", "params"],
+            Self::GradCore | Self::GradGTiled => &["x", "f", "grad_y", "partial", "params"],
+            Self::GradFTiled => &["x", "g", "grad_y", "partial", "params"],
+            Self::SumRows | Self::CeilingCopy => &["input", "output", "params"],
+            Self::CeilingFma => &["output", "params"],
         }
     }
 
@@ -129,7 +181,17 @@ impl Shader {
                 "r_begin",
                 "r_end",
             ],
+            Self::ContractTiled => &[
+                "batch", "s", "r", "v", "w", "k", "x_s", "x_r", "f_r", "f_k", "f_v", "g_w", "g_k",
+                "g_s", "y_w", "y_v", "start",
+            ],
+            Self::GradGTiled | Self::GradFTiled => &[
+                "batch", "s", "r", "v", "w", "k", "x_s", "x_r", "f_r", "f_k", "f_v", "g_w", "g_k",
+                "g_s", "y_w", "y_v", "groups", "b_begin", "b_end", "add",
+            ],
             Self::SumRows => &["rows", "columns", "groups", "group_size"],
+            Self::CeilingFma => &["invocations", "iterations"],
+            Self::CeilingCopy => &["count"],
         }
     }
 }
@@ -148,8 +210,18 @@ impl KernelSource for Shader {
     }
 }
 
+/// What computes on a device: a GPU, or a program on the CPU.
+pub(super) fn target(device: &CubeDevice) -> Target {
+    // Burn's wgpu backend leaves these out on a software adapter. Where a GPU has none (OpenGL), it
+    // is taken for software too, whose kernels are right everywhere.
+    match device.client().properties().features.plane.contains(Plane::Ops) {
+        true => Target::Gpu,
+        false => Target::Software,
+    }
+}
+
 /// Launches `shader` over at least `invocations`; `inputs` are read, `output` is written whole.
-fn launch(
+pub(crate) fn launch(
     shader: Shader,
     invocations: usize,
     inputs: &[&CubeTensor],
@@ -160,7 +232,7 @@ fn launch(
     debug_assert_eq!(inputs.len() + 2, shader.bindings().len());
     // `mps_linear` has checked that every count fits; see `check_countable`.
     let params: Vec<u8> = params.iter().flat_map(|&value| (value as u32).to_ne_bytes()).collect();
-    let workgroups = (invocations as u64).div_ceil(u64::from(WORKGROUP_SIZE)) as u32;
+    let workgroups = (invocations as u64).div_ceil(u64::from(shader.workgroup_size())) as u32;
     let rows = workgroups.div_ceil(MAX_WORKGROUPS);
     let count = CubeCount::Static(workgroups.div_ceil(rows), rows, 1);
 
@@ -173,7 +245,7 @@ fn launch(
     arguments = arguments
         .with_buffer_io(output.handle.clone().binding(), BufferIOAttr::WriteOnly)
         .with_buffer_io(params.binding(), BufferIOAttr::ReadOnly);
-    let kernel = SourceKernel::new(shader, CubeDim::new_1d(WORKGROUP_SIZE));
+    let kernel = SourceKernel::new(shader, CubeDim::new_1d(shader.workgroup_size()));
     output.client.launch(Box::new(kernel), count, arguments);
 }
 
@@ -214,20 +286,54 @@ fn view_params(batch: usize, view: &View) -> Vec<usize> {
     [batch, s, r, v, w, k].into_iter().chain(x).chain(f).chain(g).chain(y).collect()
 }
 
+/// `[F, G]` of the cores `[A, C]`.
+fn in_order<T>([a, c]: [T; 2], order: Order) -> [T; 2] {
+    match order {
+        Order::CFirst => [c, a],
+        Order::AFirst => [a, c],
+    }
+}
+
+/// Loop iterations of one invocation of `contract_tiled.wgsl`.
+fn tiled_iterations(view: &View) -> usize {
+    view.k * (view.s / 4 * (view.r / 4 + 2) + 2)
+}
+
+/// Loop iterations of one invocation of the tiled gradient kernels a sample.
+fn tiled_grad_iterations(view: &View) -> usize {
+    let of_g = view.v / 4 * (view.r / 4 + 2) + 2;
+    let of_f = view.s / 4 * (view.w / 4 + 2) + 2;
+    of_g.max(of_f)
+}
+
+/// Whether the tiled kernels can compute this: blocks of 4 in every mode, and `iterations` that no
+/// driver ends.
+fn can_tile(view: &View, iterations: usize) -> bool {
+    let View { s, r, v, w, .. } = *view;
+    [s, r, v, w].iter().all(|extent| extent.is_multiple_of(4)) && iterations <= MAX_ITERATIONS
+}
+
 /// `y = contraction of x with both cores, plus bias`, into a new tensor of shape `shape`.
 fn contract(
     x: &CubeTensor,
-    [a, c]: [&CubeTensor; 2],
+    cores: [&CubeTensor; 2],
     bias: Option<&CubeTensor>,
-    (view, order): (View, Order),
+    (view, plan): (View, Plan),
     shape: [usize; 3],
 ) -> CubeTensor {
     let y = empty(x, shape);
     let batch = shape[0];
-    let [f, g] = match order {
-        Order::CFirst => [c, a],
-        Order::AFirst => [a, c],
-    };
+    let [f, g] = in_order(cores, plan.order);
+    if plan.strategy == Strategy::Tiled && can_tile(&view, tiled_iterations(&view)) {
+        let mut params = view_params(batch, &view);
+        params.push(if bias.is_some() { START_BIAS } else { START_ZERO });
+        let tiles = view.v.div_ceil(TILED_V as usize) * view.w.div_ceil(TILED_W as usize);
+        let lanes = batch.next_multiple_of(Shader::ContractTiled.workgroup_size() as usize);
+        // The binding needs a buffer even where it is not read.
+        let inputs = [x, f, g, bias.unwrap_or(g)];
+        launch(Shader::ContractTiled, lanes * tiles, &inputs, &y, &params);
+        return y;
+    }
     let invocations = batch * view.v * view.w.div_ceil(TILE_W as usize);
     let mut start = if bias.is_some() { START_BIAS } else { START_ZERO };
     for piece in pieces([view.s, view.k, view.r]) {
@@ -285,6 +391,46 @@ fn grad_core(
     sum_rows(partial, [groups, columns], shape)
 }
 
+/// The gradients by both cores through the tiled kernels, where they can compute them.
+fn grads_tiled(
+    x: &CubeTensor,
+    cores: [&CubeTensor; 2],
+    grad_y: &CubeTensor,
+    (view, order): (View, Order),
+) -> Option<[CubeTensor; 2]> {
+    let iterations = tiled_grad_iterations(&view);
+    if !can_tile(&view, iterations) {
+        return None;
+    }
+    let batch = grad_y.meta.shape()[0];
+    let View { s, r, v, w, k, .. } = view;
+    let [f, g] = in_order(cores, order);
+    let of_g = (Shader::GradGTiled, f, g, k * (s / 4) * w.div_ceil(TILED_W as usize));
+    let tiles_f = v.div_ceil(TILED_V as usize) * r.div_ceil(TILED_R as usize);
+    let of_f = (Shader::GradFTiled, g, f, k * tiles_f);
+    let [grad_g, grad_f] = [of_g, of_f].map(|(shader, other, core, tiles)| {
+        let columns = core.meta.shape().num_elements();
+        let lanes = shader.workgroup_size() as usize;
+        let most = (MAX_PARTIAL_BYTES / (columns * size_of::<f32>())).clamp(1, MAX_GROUPS);
+        let groups = batch.div_ceil(TILED_SAMPLES).next_multiple_of(lanes).min(most).min(batch);
+        let partial = empty(x, [groups, columns]);
+        let a_launch = groups * (MAX_ITERATIONS / iterations);
+        for begin in (0..batch).step_by(a_launch) {
+            let mut params = view_params(batch, &view);
+            let end = batch.min(begin + a_launch);
+            params.extend([groups, begin, end, usize::from(begin > 0)]);
+            let invocations = groups.next_multiple_of(lanes) * tiles;
+            launch(shader, invocations, &[x, other, grad_y], &partial, &params);
+        }
+        sum_rows(partial, [groups, columns], core.meta.shape().clone())
+    });
+    // G is A where C comes first, and C where A does.
+    Some(match order {
+        Order::CFirst => [grad_g, grad_f],
+        Order::AFirst => [grad_f, grad_g],
+    })
+}
+
 impl MpsOps for CubeBackend {
     fn mps_linear(x: CubeTensor, a: CubeTensor, c: CubeTensor, bias: CubeTensor) -> CubeTensor {
         forward(x, a, c, Some(bias))
@@ -294,20 +440,33 @@ impl MpsOps for CubeBackend {
         forward(x, a, c, None)
     }
 
-    fn mps_grad_cores(
+    fn mps_grads(
         x: CubeTensor,
         a: CubeTensor,
         c: CubeTensor,
         grad_y: CubeTensor,
-    ) -> (CubeTensor, CubeTensor) {
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        let (spec, batch) = spec_of(x.meta.shape(), a.meta.shape(), c.meta.shape());
+        let plan = grads_plan(&spec, batch, target(&x.device));
+        if plan.strategy == Strategy::Rebuilt {
+            return rebuilt::grads::<Self>(x, a, c, grad_y, &spec, batch);
+        }
         let [x, a, c, grad_y] = [x, a, c, grad_y].map(into_contiguous);
-        let (spec, _) = spec_of(x.meta.shape(), a.meta.shape(), c.meta.shape());
-        let of_a = View::forward(&spec, Order::CFirst);
-        let of_c = View::forward(&spec, Order::AFirst);
-        (
-            grad_core(&x, &c, &grad_y, &of_a, spec.a_shape()),
-            grad_core(&x, &a, &grad_y, &of_c, spec.c_shape()),
-        )
+        let tiled = (plan.strategy == Strategy::Tiled)
+            .then(|| {
+                let view = View::forward(&spec, plan.order);
+                grads_tiled(&x, [&a, &c], &grad_y, (view, plan.order))
+            })
+            .flatten();
+        let [grad_a, grad_c] = tiled.unwrap_or_else(|| {
+            let of_a = View::forward(&spec, Order::CFirst);
+            let of_c = View::forward(&spec, Order::AFirst);
+            [
+                grad_core(&x, &c, &grad_y, &of_a, spec.a_shape()),
+                grad_core(&x, &a, &grad_y, &of_c, spec.c_shape()),
+            ]
+        });
+        (grad_a, grad_c, sum_rows(grad_y, [batch, spec.outputs()], spec.bias_shape()))
     }
 
     fn mps_grad_bias(grad_y: CubeTensor) -> CubeTensor {
@@ -317,24 +476,30 @@ impl MpsOps for CubeBackend {
     }
 
     fn mps_grad_x(a: CubeTensor, c: CubeTensor, grad_y: CubeTensor) -> CubeTensor {
-        let [a, c, grad_y] = [a, c, grad_y].map(into_contiguous);
         let [batch, m, n] = grad_y.meta.shape().dims();
         let [_, k, j] = a.meta.shape().dims();
         let l = c.meta.shape()[0];
-        let spec = crate::mps::MpsSpec { m, n, j, l, k };
-        let order = Order::cheaper(&spec.transposed());
-        let view = View::transposed(&spec, order);
-        contract(&grad_y, [&a, &c], None, (view, order), [batch, j, l])
+        let spec = MpsSpec { m, n, j, l, k };
+        let plan = forward_plan(&spec.transposed(), batch, target(&grad_y.device));
+        if plan.strategy == Strategy::Rebuilt {
+            return rebuilt::grad_x::<Self>(a, c, grad_y, &spec, batch);
+        }
+        let [a, c, grad_y] = [a, c, grad_y].map(into_contiguous);
+        let view = View::transposed(&spec, plan.order);
+        contract(&grad_y, [&a, &c], None, (view, plan), [batch, j, l])
     }
 }
 
 fn forward(x: CubeTensor, a: CubeTensor, c: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+    let (spec, batch) = spec_of(x.meta.shape(), a.meta.shape(), c.meta.shape());
+    let plan = forward_plan(&spec, batch, target(&x.device));
+    if plan.strategy == Strategy::Rebuilt {
+        return rebuilt::forward::<CubeBackend>(x, a, c, bias, &spec, batch);
+    }
     let [x, a, c] = [x, a, c].map(into_contiguous);
     let bias = bias.map(into_contiguous);
-    let (spec, batch) = spec_of(x.meta.shape(), a.meta.shape(), c.meta.shape());
-    let order = Order::cheaper(&spec);
-    let view = View::forward(&spec, order);
-    contract(&x, [&a, &c], bias.as_ref(), (view, order), [batch, spec.m, spec.n])
+    let view = View::forward(&spec, plan.order);
+    contract(&x, [&a, &c], bias.as_ref(), (view, plan), [batch, spec.m, spec.n])
 }
 
 #[cfg(test)]

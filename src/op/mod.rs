@@ -11,13 +11,17 @@
 mod autodiff;
 pub mod cube;
 mod flex;
+mod rebuilt;
+
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
-use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Shape, Tensor};
+use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
+use burn::tensor::{DType, Device, Shape, Tensor};
 
 use crate::mps::MpsSpec;
+use crate::mps::plan::{Plan, Strategy, Target};
 use crate::{Error, Result};
 
 /// The two-core layer on a backend.
@@ -43,16 +47,16 @@ pub trait MpsOps: Backend {
         c: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// `grad_a[M,K,J]` and `grad_c[L,K,N]`, summed over the batch.
-    #[fusion(meta = core_specs)]
-    fn mps_grad_cores(
+    /// `grad_a[M,K,J]`, `grad_c[L,K,N]` and `grad_bias[M,N]`, summed over the batch.
+    #[fusion(meta = grad_specs)]
+    fn mps_grads(
         x: FloatTensor<Self>,
         a: FloatTensor<Self>,
         c: FloatTensor<Self>,
         grad_y: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// `grad_bias[M,N]`, the sum of `grad_y` over the batch.
+    /// `grad_bias[M,N]` alone, the sum of `grad_y` over the batch.
     #[fusion(dtype = grad_y, shape = sample_shape(grad_y))]
     fn mps_grad_bias(grad_y: FloatTensor<Self>) -> FloatTensor<Self>;
 
@@ -77,18 +81,57 @@ fn sample_shape(grad_y: &Shape) -> Shape {
     Shape::new([grad_y[1], grad_y[2]])
 }
 
-fn core_specs(
+fn grad_specs(
     _x: &TensorSpec,
     a: &TensorSpec,
     c: &TensorSpec,
-    _grad_y: &TensorSpec,
-) -> (TensorSpec, TensorSpec) {
-    (a.clone(), c.clone())
+    grad_y: &TensorSpec,
+) -> (TensorSpec, TensorSpec, TensorSpec) {
+    let bias = TensorSpec { shape: sample_shape(&grad_y.shape), ..grad_y.clone() };
+    (a.clone(), c.clone(), bias)
 }
 
 /// The extents that the shapes of operands imply, for the implementations of [`MpsOps`].
 fn spec_of(x: &Shape, a: &Shape, c: &Shape) -> (MpsSpec, usize) {
     (MpsSpec { m: a[0], n: c[2], j: x[1], l: x[2], k: a[1] }, x[0])
+}
+
+/// The strategy that every pass takes, by its index in [`Strategy::ALL`]; beyond them, the plan's.
+static FORCED: AtomicUsize = AtomicUsize::new(usize::MAX);
+
+/// Makes every pass, in the whole process, take one strategy wherever the extents allow it; with
+/// none, the plan decides again. Returns what was forced before.
+///
+/// For tests and measurements. The executable forces what `TNET_STRATEGY` names.
+pub fn force_strategy(strategy: Option<Strategy>) -> Option<Strategy> {
+    let index = Strategy::ALL.iter().position(|&other| Some(other) == strategy);
+    let before = FORCED.swap(index.unwrap_or(usize::MAX), Ordering::Relaxed);
+    Strategy::ALL.get(before).copied()
+}
+
+/// How the forward pass, or the gradients by cores and bias, of a layer are computed on a device.
+pub fn plan_of(gradients: bool, spec: &MpsSpec, batch: usize, device: &Device) -> Plan {
+    let target = match device.as_dispatch() {
+        DispatchDevice::Cube(device) => cube::target(device),
+        _ => Target::Cpu,
+    };
+    match gradients {
+        true => grads_plan(spec, batch, target),
+        false => forward_plan(spec, batch, target),
+    }
+}
+
+fn forward_plan(spec: &MpsSpec, batch: usize, target: Target) -> Plan {
+    forced(Plan::forward(spec, batch, target))
+}
+
+fn grads_plan(spec: &MpsSpec, batch: usize, target: Target) -> Plan {
+    forced(Plan::grads(spec, batch, target))
+}
+
+fn forced(plan: Plan) -> Plan {
+    let forced = Strategy::ALL.get(FORCED.load(Ordering::Relaxed));
+    Plan { strategy: forced.copied().unwrap_or(plan.strategy), ..plan }
 }
 
 /// The two-core layer: `Y[b,m,n] = Σ_{j,k,l} A[m,k,j] C[l,k,n] X[b,j,l] + B[m,n]`.

@@ -101,8 +101,7 @@ fn unfused<B: Backend + MpsOps>(operands: &Operands, device: &B::Device) -> [Vec
     let bias = upload(bias, &spec.bias_shape());
     let grad_y = upload(grad_y, &[*batch, spec.m, spec.n]);
     let y = B::mps_linear(x.clone(), a.clone(), c.clone(), bias);
-    let (grad_a, grad_c) = B::mps_grad_cores(x, a.clone(), c.clone(), grad_y.clone());
-    let grad_bias = B::mps_grad_bias(grad_y.clone());
+    let (grad_a, grad_c, grad_bias) = B::mps_grads(x, a.clone(), c.clone(), grad_y.clone());
     let grad_x = B::mps_grad_x(a, c, grad_y);
     [y, grad_a, grad_c, grad_bias, grad_x].map(|tensor| {
         burn::tensor::read_sync(B::float_into_data(tensor)).unwrap().try_to_vec::<f32>().unwrap()

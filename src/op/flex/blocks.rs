@@ -1,8 +1,7 @@
-//! The layer on the CPU: matrix products over blocks of samples, on all cores.
+//! The layer on the CPU by a library's matrix products, a block of samples at a time. This is the
+//! plain implementation, and the one for shapes that would leave [`super::tiles`]' rows half empty.
 //!
-//! The batch is cut into blocks of [`BLOCK`] samples, whatever the number of cores, and sums over
-//! the blocks are taken in their order, so the same inputs give the same bits on any number of
-//! threads. In the letters of [`crate::mps::plan`], a block of samples is
+//! In the letters of [`crate::mps::plan`], a block of samples is
 //!
 //! ```text
 //! U[s, k v] = X[s, r] · F[r, k v]              one product for all samples of a block (C first)
@@ -12,21 +11,11 @@
 //! with the cores packed so that `k v` and `s k` are each one index. The products are those of the
 //! `gemm` crate, which Burn's CPU backend runs on too.
 
-use burn::backend::Flex;
-use burn::backend::flex::FlexTensor;
-use burn::tensor::TensorData;
 use rayon::prelude::*;
 
-use super::{MpsOps, spec_of};
+use super::{BLOCK, Grads, add, pack, samples_a_partial, sum_of_samples};
+use crate::mps::Order;
 use crate::mps::plan::View;
-use crate::mps::{MpsSpec, Order};
-
-/// Samples a block: large enough for the first product to pay (28 · 16 rows), small enough for a
-/// batch of 128 to occupy eight cores.
-const BLOCK: usize = 16;
-
-/// Most partial sums that a sum over the batch keeps: a bound on memory, and work for 64 cores.
-const MAX_PARTIALS: usize = 64;
 
 /// A matrix inside a slice: where it begins, its extents and its strides.
 #[derive(Debug, Clone, Copy)]
@@ -99,37 +88,26 @@ fn multiply(
     }
 }
 
-/// Copies a core with three modes into row-major order of `extents`, read through `strides`.
-fn pack(core: &[f32], extents: [usize; 3], strides: [usize; 3]) -> Vec<f32> {
-    let [e0, e1, e2] = extents;
-    let mut packed = Vec::with_capacity(e0 * e1 * e2);
-    for i in 0..e0 {
-        for j in 0..e1 {
-            let at = i * strides[0] + j * strides[1];
-            packed.extend((0..e2).map(|k| core[at + k * strides[2]]));
-        }
-    }
-    packed
-}
-
 /// One contraction with its cores packed.
-struct Contraction {
+pub struct Blocks {
     view: View,
+    order: Order,
     /// `F[r, k, v]`.
     f: Vec<f32>,
     /// `G[w, s, k]`.
     g: Vec<f32>,
 }
 
-impl Contraction {
-    fn new(view: View, order: Order, a: &[f32], c: &[f32]) -> Self {
+impl Blocks {
+    /// Packs the cores.
+    pub fn new(view: View, order: Order, a: &[f32], c: &[f32]) -> Self {
         let (f, g) = match order {
             Order::CFirst => (c, a),
             Order::AFirst => (a, c),
         };
         let View { s, r, v, w, k, .. } = view;
         let [g_w, g_k, g_s] = view.g;
-        Self { view, f: pack(f, [r, k, v], view.f), g: pack(g, [w, s, k], [g_w, g_s, g_k]) }
+        Self { view, order, f: pack(f, [r, k, v], view.f), g: pack(g, [w, s, k], [g_w, g_s, g_k]) }
     }
 
     fn inputs(&self) -> usize {
@@ -189,7 +167,7 @@ impl Contraction {
     }
 
     /// `Y = G U`, plus the bias where there is one, for the whole batch.
-    fn forward(&self, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    pub fn forward(&self, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
         let mut y = vec![0.0; x.len() / self.inputs() * self.outputs()];
         x.par_chunks(BLOCK * self.inputs()).zip(y.par_chunks_mut(BLOCK * self.outputs())).for_each(
             |(x, y)| {
@@ -205,8 +183,9 @@ impl Contraction {
         y
     }
 
-    /// `grad_G = Σ_b D Uᵀ`, `V = Gᵀ D` and `grad_F = Σ_b Xᵀ V`; returned packed as `G` and `F` are.
-    fn grad_cores(&self, x: &[f32], grad_y: &[f32]) -> (Vec<f32>, Vec<f32>) {
+    /// The gradients by both cores and the bias: `grad_G = Σ_b D Uᵀ`, `V = Gᵀ D` and
+    /// `grad_F = Σ_b Xᵀ V`.
+    pub fn grads(&self, x: &[f32], grad_y: &[f32]) -> Grads {
         let group = samples_a_partial(x.len() / self.inputs());
         let partials: Vec<_> = x
             .par_chunks(group * self.inputs())
@@ -216,15 +195,25 @@ impl Contraction {
                 x.chunks(BLOCK * self.inputs())
                     .zip(grad_y.chunks(BLOCK * self.outputs()))
                     .for_each(|(x, grad_y)| self.add_grad_cores(x, grad_y, &mut sums));
-                sums
+                (sums, sum_of_samples(grad_y, self.outputs()))
             })
             .collect();
-        let mut sums = (vec![0.0; self.g.len()], vec![0.0; self.f.len()]);
-        for (grad_g, grad_f) in partials {
-            add(&mut sums.0, &grad_g);
-            add(&mut sums.1, &grad_f);
+        let (mut sum_g, mut sum_f) = (vec![0.0; self.g.len()], vec![0.0; self.f.len()]);
+        let mut bias = vec![0.0; self.outputs()];
+        for ((grad_g, grad_f), grad_bias) in &partials {
+            add(&mut sum_g, grad_g);
+            add(&mut sum_f, grad_f);
+            add(&mut bias, grad_bias);
         }
-        sums
+        let View { s, r, v, w, k, .. } = self.view;
+        // The packed cores are `F[r,k,v]` and `G[w,s,k]`; unpack them to `A[m,k,j]`, `C[l,k,n]`.
+        let (a, c) = match self.order {
+            Order::CFirst => (pack(&sum_g, [w, k, s], [s * k, 1, k]), sum_f),
+            Order::AFirst => {
+                (pack(&sum_f, [v, k, r], [1, v, k * v]), pack(&sum_g, [s, k, w], [k, 1, s * k]))
+            }
+        };
+        Grads { a, c, bias }
     }
 
     /// Adds one block's part of both gradients.
@@ -247,97 +236,5 @@ impl Contraction {
         for (input, between) in self.inputs_of(samples) {
             multiply((grad_f, at_f), (x, input.turned()), (&v, between), true);
         }
-    }
-}
-
-fn add(sum: &mut [f32], terms: &[f32]) {
-    for (sum, term) in sum.iter_mut().zip(terms) {
-        *sum += term;
-    }
-}
-
-/// Samples that go into one partial sum: whole blocks, at most [`MAX_PARTIALS`] partial sums.
-fn samples_a_partial(batch: usize) -> usize {
-    BLOCK * batch.div_ceil(BLOCK * MAX_PARTIALS)
-}
-
-/// The elements in row-major order, of a tensor that `to_contiguous` returned.
-#[expect(clippy::expect_used, reason = "`mps_linear` admits f32 alone, callers make it contiguous")]
-fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("a contiguous tensor of f32")
-}
-
-fn tensor(values: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
-    FlexTensor::from_data(TensorData::new(values, shape.into()))
-}
-
-fn forward(x: FlexTensor, a: FlexTensor, c: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
-    let [x, a, c] = [x, a, c].map(|tensor| tensor.to_contiguous());
-    let bias = bias.map(|tensor| tensor.to_contiguous());
-    let (spec, batch) = spec_of(x.layout().shape(), a.layout().shape(), c.layout().shape());
-    let order = Order::cheaper(&spec);
-    let contraction = Contraction::new(View::forward(&spec, order), order, values(&a), values(&c));
-    let y = contraction.forward(values(&x), bias.as_ref().map(values));
-    tensor(y, [batch, spec.m, spec.n])
-}
-
-impl MpsOps for Flex {
-    fn mps_linear(x: FlexTensor, a: FlexTensor, c: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        forward(x, a, c, Some(bias))
-    }
-
-    fn mps_contract(x: FlexTensor, a: FlexTensor, c: FlexTensor) -> FlexTensor {
-        forward(x, a, c, None)
-    }
-
-    fn mps_grad_cores(
-        x: FlexTensor,
-        a: FlexTensor,
-        c: FlexTensor,
-        grad_y: FlexTensor,
-    ) -> (FlexTensor, FlexTensor) {
-        let [x, a, c, grad_y] = [x, a, c, grad_y].map(|tensor| tensor.to_contiguous());
-        let (spec, _) = spec_of(x.layout().shape(), a.layout().shape(), c.layout().shape());
-        let order = Order::cheaper(&spec);
-        let contraction =
-            Contraction::new(View::forward(&spec, order), order, values(&a), values(&c));
-        let (grad_g, grad_f) = contraction.grad_cores(values(&x), values(&grad_y));
-        let MpsSpec { m, n, j, l, k } = spec;
-        // The packed cores are `F[r,k,v]` and `G[w,s,k]`; unpack them to `A[m,k,j]`, `C[l,k,n]`.
-        let (grad_a, grad_c) = match order {
-            Order::CFirst => (pack(&grad_g, [m, k, j], [j * k, 1, k]), grad_f),
-            Order::AFirst => {
-                (pack(&grad_f, [m, k, j], [1, m, k * m]), pack(&grad_g, [l, k, n], [k, 1, l * k]))
-            }
-        };
-        (tensor(grad_a, spec.a_shape()), tensor(grad_c, spec.c_shape()))
-    }
-
-    fn mps_grad_bias(grad_y: FlexTensor) -> FlexTensor {
-        let grad_y = grad_y.to_contiguous();
-        let [batch, m, n] = grad_y.layout().shape().dims();
-        let partials: Vec<_> = values(&grad_y)
-            .par_chunks(samples_a_partial(batch) * m * n)
-            .map(|samples| {
-                let mut sum = vec![0.0; m * n];
-                samples.chunks_exact(m * n).for_each(|sample| add(&mut sum, sample));
-                sum
-            })
-            .collect();
-        let mut grad_bias = vec![0.0; m * n];
-        partials.iter().for_each(|partial| add(&mut grad_bias, partial));
-        tensor(grad_bias, [m, n])
-    }
-
-    fn mps_grad_x(a: FlexTensor, c: FlexTensor, grad_y: FlexTensor) -> FlexTensor {
-        let [a, c, grad_y] = [a, c, grad_y].map(|tensor| tensor.to_contiguous());
-        let [batch, m, n] = grad_y.layout().shape().dims();
-        let [_, k, j] = a.layout().shape().dims();
-        let l = c.layout().shape()[0];
-        let spec = MpsSpec { m, n, j, l, k };
-        let order = Order::cheaper(&spec.transposed());
-        let contraction =
-            Contraction::new(View::transposed(&spec, order), order, values(&a), values(&c));
-        tensor(contraction.forward(values(&grad_y), None), [batch, j, l])
     }
 }

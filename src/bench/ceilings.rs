@@ -1,0 +1,158 @@
+//! What a device can do at most: multiply-adds a second, bytes copied a second, and the time that
+//! one launch takes. Measured in the same run as the rows, with small kernels of our own.
+
+use std::time::Instant;
+
+use burn::backend::DispatchDevice;
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::{Device, Distribution, Tensor, TensorData};
+use burn_cubecl::CubeBackend;
+use burn_cubecl::tensor::CubeTensor;
+use rayon::prelude::*;
+use serde::Serialize;
+
+use crate::op::cube::{Shader, launch};
+use crate::{Error, Result};
+
+/// Multiply-adds an iteration of `ceiling_fma.wgsl`: 32 of vec4.
+const FMA_ITERATION: f64 = 128.0;
+
+/// Bytes of the buffer that is copied: beyond the caches of most GPUs, half of what WebGPU
+/// guarantees one binding may hold.
+const COPY_BYTES: usize = 64 << 20;
+
+/// Most iterations of a kernel's loop; see `op::cube` on llvmpipe's limit.
+const MOST_ITERATIONS: usize = 60_000;
+
+/// A measurement lasts at least this long, in seconds: short ones would measure the launch.
+const LONG_ENOUGH: f64 = 0.05;
+
+/// Repetitions of which the best counts, this being a ceiling.
+const REPETITIONS: usize = 5;
+
+/// What a device can do at most.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Ceilings {
+    /// Floating-point operations a second, in 10⁹; a multiply-add counts as two.
+    pub gflops: f64,
+    /// Bytes read and written by a copy in a second, in 10⁹.
+    pub gbps: f64,
+    /// Time of one launch among many, in seconds.
+    pub launch_s: f64,
+}
+
+impl Ceilings {
+    /// Measures a device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Compute`] when the device fails.
+    pub fn measure(device: &Device) -> Result<Self> {
+        match device.as_dispatch() {
+            DispatchDevice::Cube(cube) => {
+                let zeros = |count: usize| {
+                    CubeBackend::float_from_data(TensorData::zeros::<f32, _>([count]), cube)
+                };
+                let gpu = Gpu {
+                    device,
+                    output: zeros(1 << 16),
+                    copy: [0; 2].map(|_| zeros(COPY_BYTES / 4)),
+                };
+                gpu.measure()
+            }
+            _ => cpu(device),
+        }
+    }
+}
+
+/// The best of several times in seconds.
+fn best(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+    run()?;
+    let mut best = f64::INFINITY;
+    for _ in 0..REPETITIONS {
+        let started = Instant::now();
+        run()?;
+        best = best.min(started.elapsed().as_secs_f64());
+    }
+    Ok(best)
+}
+
+struct Gpu<'a> {
+    device: &'a Device,
+    output: CubeTensor,
+    copy: [CubeTensor; 2],
+}
+
+impl Gpu<'_> {
+    fn wait(&self) -> Result<()> {
+        self.device.sync().map_err(|error| Error::compute("measuring the device", error))
+    }
+
+    fn measure(&self) -> Result<Ceilings> {
+        let [input, output] = &self.copy;
+        let copied = best(|| {
+            launch(Shader::CeilingCopy, COPY_BYTES / 16, &[input], output, &[COPY_BYTES / 16]);
+            self.wait()
+        })?;
+        let launches = 256;
+        let launched = best(|| {
+            (0..launches).for_each(|_| launch(Shader::CeilingCopy, 1, &[input], output, &[1]));
+            self.wait()
+        })?;
+        Ok(Ceilings {
+            gflops: self.multiply_adds()? * 2e-9,
+            gbps: 2.0 * COPY_BYTES as f64 / copied * 1e-9,
+            launch_s: launched / launches as f64,
+        })
+    }
+
+    /// Multiply-adds a second, at a number of iterations that takes long enough.
+    fn multiply_adds(&self) -> Result<f64> {
+        let invocations = 1 << 16;
+        let mut iterations = 64;
+        loop {
+            let seconds = best(|| {
+                let params = [invocations, iterations];
+                launch(Shader::CeilingFma, invocations, &[], &self.output, &params);
+                self.wait()
+            })?;
+            if seconds >= LONG_ENOUGH || iterations == MOST_ITERATIONS {
+                return Ok(invocations as f64 * iterations as f64 * FMA_ITERATION / seconds);
+            }
+            iterations = (iterations * 4).min(MOST_ITERATIONS);
+        }
+    }
+}
+
+/// The CPU device: a large matrix product, a copy by all threads, an addition of one number.
+fn cpu(device: &Device) -> Result<Ceilings> {
+    let size = 1024;
+    let matrix = || Tensor::<2>::random([size; 2], Distribution::Uniform(0.0, 1.0), device);
+    let (lhs, rhs) = (matrix(), matrix());
+    let multiplied = best(|| {
+        std::hint::black_box(lhs.clone().matmul(rhs.clone()));
+        Ok(())
+    })?;
+    let input = vec![1_u8; COPY_BYTES];
+    let mut output = vec![0_u8; COPY_BYTES];
+    let copied = best(|| {
+        let chunk = COPY_BYTES / rayon::current_num_threads();
+        output
+            .par_chunks_mut(chunk)
+            .zip(input.par_chunks(chunk))
+            .for_each(|(output, input)| output.copy_from_slice(input));
+        std::hint::black_box(&mut output);
+        Ok(())
+    })?;
+    let one = Tensor::<1>::ones([1], device);
+    let additions = 1000;
+    let added = best(|| {
+        (0..additions).for_each(|_| drop(std::hint::black_box(one.clone() + one.clone())));
+        Ok(())
+    })?;
+    Ok(Ceilings {
+        gflops: 2.0 * (size as f64).powi(3) / multiplied * 1e-9,
+        gbps: 2.0 * COPY_BYTES as f64 / copied * 1e-9,
+        launch_s: added / additions as f64,
+    })
+}

@@ -1,0 +1,335 @@
+//! What was measured, as JSON, CSV, Markdown and a figure.
+
+use std::fmt::Write as _;
+
+use comfy_table::Table;
+use plotters::prelude::*;
+
+use super::{Report, Row, Variant};
+use crate::report::table;
+use crate::{Error, Result};
+
+/// Size of one panel of the figure, in pixels.
+const PANEL: (u32, u32) = (440, 320);
+
+/// The report as JSON, in the form that the README documents.
+///
+/// # Errors
+///
+/// [`Error::Compute`] when it cannot be written, which no report is known to cause.
+pub fn json(report: &Report) -> Result<String> {
+    let text = serde_json::to_string_pretty(report);
+    Ok(text.map_err(|error| Error::compute("writing JSON", error))? + "\n")
+}
+
+/// The rows as comma-separated values; cells of a row that failed are empty.
+pub fn csv(report: &Report) -> String {
+    let mut text = String::from(
+        "pass,variant,plan,bond,batch,samples,median_s,min_s,mad_s,gflops,gbps,bound,fraction,error\n",
+    );
+    for row in &report.rows {
+        let plan = quoted(row.plan.as_deref().unwrap_or_default());
+        let _ = write!(text, "{},{},{plan},{},{}", row.pass, row.variant, row.bond, row.batch);
+        let _ = match &row.figures {
+            Some(figures) => {
+                let samples = &figures.samples;
+                writeln!(
+                    text,
+                    ",{},{:.9},{:.9},{:.9},{:.4},{:.4},{},{:.4},",
+                    samples.samples,
+                    samples.median_s,
+                    samples.min_s,
+                    samples.mad_s,
+                    figures.gflops,
+                    figures.gbps,
+                    figures.bound,
+                    figures.fraction
+                )
+            }
+            None => writeln!(text, ",,,,,,,,,{}", quoted(row.error.as_deref().unwrap_or_default())),
+        };
+    }
+    text
+}
+
+/// A cell that may hold commas and quotation marks.
+fn quoted(cell: &str) -> String {
+    match cell.contains([',', '"']) {
+        true => format!("\"{}\"", cell.replace('"', "\"\"")),
+        false => cell.to_owned(),
+    }
+}
+
+/// The report as Markdown: the device, its ceilings, the rows.
+pub fn markdown(report: &Report) -> String {
+    let mut text = format!("Device: {}\n\n{}\n\n", report.device, ceilings(report));
+    let _ = writeln!(text, "{}", rows(report, true));
+    text
+}
+
+/// One line about what the device can do at most.
+pub fn ceilings(report: &Report) -> String {
+    let ceilings = &report.ceilings;
+    format!(
+        "Ceilings measured here: {:.4} GFLOP/s multiply-add, {:.4} GB/s copy, {} a launch",
+        ceilings.gflops,
+        ceilings.gbps,
+        time(ceilings.launch_s)
+    )
+}
+
+/// The rows as a table; with `plans`, how the layer was computed too.
+pub fn rows(report: &Report, plans: bool) -> Table {
+    let mut header = vec!["pass", "batch", "bond", "variant"];
+    if plans {
+        header.push("plan");
+    }
+    header.extend(["median", "min", "spread", "GFLOP/s", "GB/s", "of bound", "against fused"]);
+    let mut table = table::new(&header, true);
+    for row in &report.rows {
+        let mut cells = vec![
+            row.pass.to_string(),
+            row.batch.to_string(),
+            row.bond.to_string(),
+            row.variant.to_string(),
+        ];
+        if plans {
+            cells.push(row.plan.clone().unwrap_or_default());
+        }
+        match &row.figures {
+            Some(figures) => {
+                let samples = &figures.samples;
+                cells.extend([
+                    time(samples.median_s),
+                    time(samples.min_s),
+                    format!("±{:.0} %", 100.0 * samples.mad_s / samples.median_s),
+                    significant(figures.gflops),
+                    significant(figures.gbps),
+                    format!("{:.0} % {}", 100.0 * figures.fraction, figures.bound),
+                    against_fused(report, row),
+                ]);
+            }
+            None => cells.push(format!("failed: {}", row.error.as_deref().unwrap_or_default())),
+        }
+        table.add_row(cells);
+    }
+    table
+}
+
+/// How many times as long as the fused layer a rival takes.
+fn against_fused(report: &Report, row: &Row) -> String {
+    let ratio = report
+        .fused(row)
+        .zip(row.figures)
+        .map(|(fused, figures)| figures.samples.median_s / fused.samples.median_s);
+    match ratio {
+        Some(ratio) if row.variant != Variant::Fused => format!("{ratio:.2}x"),
+        _ => String::new(),
+    }
+}
+
+/// Three significant digits.
+fn significant(number: f64) -> String {
+    let digits = 2 - number.abs().max(0.01).log10().floor() as i32;
+    format!("{number:.*}", digits.max(0) as usize)
+}
+
+/// A time in the unit in which it is read most easily.
+pub fn time(seconds: f64) -> String {
+    let (scaled, unit) = match seconds {
+        s if s < 1e-3 => (s * 1e6, "µs"),
+        s if s < 1.0 => (s * 1e3, "ms"),
+        s => (s, "s"),
+    };
+    format!("{} {unit}", significant(scaled))
+}
+
+/// Time against bond, both logarithmic: a panel for each pass and batch, a curve for each variant.
+///
+/// # Errors
+///
+/// [`Error::Compute`] when the figure cannot be drawn.
+pub fn plot(report: &Report) -> Result<String> {
+    let mut svg = String::new();
+    draw(&mut svg, report).map_err(|error| Error::compute("drawing the figure", error))?;
+    Ok(svg)
+}
+
+fn draw(svg: &mut String, report: &Report) -> Result<(), Box<dyn std::error::Error>> {
+    let passes = distinct(report.rows.iter().map(|row| row.pass));
+    let batches = distinct(report.rows.iter().map(|row| row.batch));
+    let variants = distinct(report.rows.iter().map(|row| row.variant));
+    let (columns, rows) = (batches.len().max(1), passes.len().max(1));
+    let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32 + 24);
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
+    root.fill(&WHITE)?;
+    let root = root.titled(&report.device, ("sans-serif", 15))?;
+    for (at, panel) in root.split_evenly((rows, columns)).iter().enumerate() {
+        let (pass, batch) = (passes[at / columns], batches[at % columns]);
+        let points = |variant: Variant| -> Vec<(f64, f64)> {
+            let rows = report
+                .rows
+                .iter()
+                .filter(|row| (row.pass, row.batch, row.variant) == (pass, batch, variant));
+            let points = rows.filter_map(|row| {
+                row.figures.map(|figures| (row.bond as f64, figures.samples.median_s * 1e3))
+            });
+            points.collect()
+        };
+        let all: Vec<_> = variants.iter().flat_map(|&variant| points(variant)).collect();
+        if all.is_empty() {
+            continue;
+        }
+        let range = |numbers: &dyn Fn(&(f64, f64)) -> f64, margin: f64| {
+            let low = all.iter().map(numbers).fold(f64::INFINITY, f64::min);
+            let high = all.iter().map(numbers).fold(0.0, f64::max);
+            (low / margin..high * margin).log_scale()
+        };
+        let mut chart = ChartBuilder::on(panel)
+            .caption(format!("{pass}, batch {batch}"), ("sans-serif", 15))
+            .margin(8)
+            .x_label_area_size(36)
+            .y_label_area_size(56)
+            .build_cartesian_2d(range(&|point| point.0, 1.2), range(&|point| point.1, 1.5))?;
+        chart
+            .configure_mesh()
+            .light_line_style(TRANSPARENT)
+            .bold_line_style(BLACK.mix(0.12))
+            .x_desc("bond")
+            .y_desc("ms")
+            .label_style(("sans-serif", 12))
+            .draw()?;
+        for (index, &variant) in variants.iter().enumerate() {
+            let style = Palette99::pick(index).stroke_width(2);
+            chart
+                .draw_series(LineSeries::new(points(variant), style).point_size(3))?
+                .label(variant.to_string())
+                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+        }
+        chart
+            .configure_series_labels()
+            .position(SeriesLabelPosition::UpperLeft)
+            .background_style(WHITE.mix(0.85))
+            .label_font(("sans-serif", 12))
+            .draw()?;
+    }
+    root.present()?;
+    Ok(())
+}
+
+/// The values in the order in which they first come.
+fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
+    let mut distinct = Vec::new();
+    for value in values {
+        if !distinct.contains(&value) {
+            distinct.push(value);
+        }
+    }
+    distinct
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::ceilings::Ceilings;
+    use super::super::count::Bound;
+    use super::super::stats::Samples;
+    use super::super::workloads::{Pass, Rival};
+    use super::super::{FORMAT, Figures};
+    use super::*;
+
+    fn report() -> Report {
+        let figures = |median_s: f64| Figures {
+            samples: Samples {
+                samples: 9,
+                median_s,
+                min_s: median_s / 2.0,
+                mad_s: median_s / 10.0,
+            },
+            gflops: 12.345,
+            gbps: 0.5,
+            bound: Bound::Compute,
+            fraction: 0.25,
+        };
+        let row = |variant, bond, figures: Option<Figures>| Row {
+            pass: Pass::Forward,
+            variant,
+            bond,
+            batch: 128,
+            plan: (variant == Variant::Fused).then(|| "tiled, C first".into()),
+            error: figures.is_none().then(|| "too large, by far".into()),
+            figures,
+        };
+        Report {
+            version: FORMAT,
+            device: "cpu, 2 threads".into(),
+            adapter: None,
+            ceilings: Ceilings { gflops: 70.0, gbps: 10.0, launch_s: 2e-5 },
+            rows: vec![
+                row(Variant::Fused, 1, Some(figures(1e-3))),
+                row(Variant::Rival(Rival::Dense), 1, Some(figures(4e-3))),
+                row(Variant::Fused, 4, None),
+            ],
+        }
+    }
+
+    #[test]
+    fn json_has_the_documented_form() {
+        let text = json(&report()).unwrap();
+        let value: serde_json::Value = serde_json::from_str(&text).unwrap();
+        assert_eq!(value["version"], 1);
+        for key in ["device", "adapter", "ceilings"] {
+            assert!(value.get(key).is_some(), "{key}");
+        }
+        let row = &value["rows"][1];
+        for (key, expected) in [("pass", "forward"), ("variant", "dense"), ("bound", "compute")] {
+            assert_eq!(row[key], expected);
+        }
+        for key in ["bond", "batch", "samples", "median_s", "min_s", "mad_s", "gflops", "gbps"] {
+            assert!(row[key].is_number(), "{key}");
+        }
+        assert_eq!(row["fraction"], 0.25);
+        assert_eq!(value["rows"][2]["error"], "too large, by far");
+    }
+
+    #[test]
+    fn every_row_of_the_csv_has_every_column() {
+        let text = csv(&report());
+        let columns: Vec<usize> = text
+            .lines()
+            // The commas within quotation marks do not count.
+            .map(|line| line.split('"').step_by(2).map(|part| part.matches(',').count()).sum())
+            .collect();
+        assert_eq!(columns, [13; 4], "{text}");
+        assert!(text.contains("\"too large, by far\""), "{text}");
+    }
+
+    #[test]
+    fn the_table_compares_with_the_fused_layer() {
+        let text = markdown(&report());
+        for part in
+            ["cpu, 2 threads", "70.0", "4.00x", "failed: too large", "25 % compute", "1.00 ms"]
+        {
+            assert!(text.contains(part), "{part} in\n{text}");
+        }
+    }
+
+    #[test]
+    fn a_figure_has_a_curve_for_each_variant() {
+        let svg = plot(&report()).unwrap();
+        for part in ["<svg", "forward, batch 128", "fused", "dense"] {
+            assert!(svg.contains(part), "{part} is missing");
+        }
+    }
+
+    #[test]
+    fn numbers_have_three_digits() {
+        for (number, text) in
+            [(0.0123, "0.0123"), (1.2345, "1.23"), (12.345, "12.3"), (1234.5, "1234")]
+        {
+            assert_eq!(significant(number), text);
+        }
+        assert_eq!(time(1.5e-6), "1.50 µs");
+        assert_eq!(time(0.0123), "12.3 ms");
+        assert_eq!(time(75.0), "75.0 s");
+    }
+}

@@ -1,0 +1,272 @@
+//! `tnet-gpu bench`: how fast is the layer on this device, beside the same layer composed from
+//! Burn's operations, beside the dense layer it replaces, and beside what the device can do at most.
+
+pub mod ceilings;
+pub mod count;
+pub mod export;
+pub mod stats;
+pub mod workloads;
+
+use std::panic::{self, AssertUnwindSafe};
+use std::time::Instant;
+
+use serde::{Serialize, Serializer};
+
+use crate::device::{Adapter, OpenDevice};
+use crate::mps::MpsSpec;
+use crate::mps::plan::Strategy;
+use crate::op;
+use crate::{Error, Result};
+use ceilings::Ceilings;
+use count::{Bound, Work};
+use stats::{Effort, Samples};
+use workloads::{Pass, Rival};
+
+/// Version of the exported form.
+pub const FORMAT: u32 = 1;
+
+/// Which rows to measure.
+#[derive(Debug, Clone)]
+pub struct Grid {
+    /// Extents `[J, L]`.
+    pub in_factors: [usize; 2],
+    /// Extents `[M, N]`.
+    pub out_factors: [usize; 2],
+    /// Sizes of the bond.
+    pub bonds: Vec<usize>,
+    /// Samples an execution.
+    pub batches: Vec<usize>,
+    /// What is timed.
+    pub passes: Vec<Pass>,
+    /// What it is compared with.
+    pub rivals: Vec<Rival>,
+    /// Whether each strategy that computes the layer gets a row, beside the one that the plan picks.
+    pub every_strategy: bool,
+}
+
+impl Grid {
+    /// The layers of the grid, checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] for an impossible layer.
+    pub fn check(&self) -> Result<Vec<MpsSpec>> {
+        let layer = |&bond: &usize| MpsSpec::new(self.in_factors, self.out_factors, bond);
+        self.bonds.iter().map(layer).collect()
+    }
+
+    fn variants(&self) -> Vec<Variant> {
+        let forced = if self.every_strategy { &Strategy::ALL[..] } else { &[] };
+        let rivals = self.rivals.iter().copied().map(Variant::Rival);
+        std::iter::once(Variant::Fused)
+            .chain(forced.iter().copied().map(Variant::Forced))
+            .chain(rivals)
+            .collect()
+    }
+
+    /// How many rows there are.
+    pub fn rows(&self) -> usize {
+        self.passes.len() * self.batches.len() * self.bonds.len() * self.variants().len()
+    }
+}
+
+/// What computes a row.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Variant {
+    /// The layer as the plan computes it.
+    Fused,
+    /// The layer by a strategy that the plan may not have picked.
+    Forced(Strategy),
+    /// A rival.
+    Rival(Rival),
+}
+
+impl std::fmt::Display for Variant {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Fused => f.pad("fused"),
+            Self::Forced(strategy) => f.pad(&format!("fused:{strategy}")),
+            Self::Rival(Rival::Composed) => f.pad("composed"),
+            Self::Rival(Rival::Dense) => f.pad("dense"),
+        }
+    }
+}
+
+impl Serialize for Variant {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+/// One row: what was timed, and its figures or why there are none.
+#[derive(Debug, Clone, Serialize)]
+pub struct Row {
+    /// What was timed.
+    pub pass: Pass,
+    /// What computed it.
+    pub variant: Variant,
+    /// Size of the bond; a dense layer has none and is repeated for each.
+    pub bond: usize,
+    /// Samples an execution.
+    pub batch: usize,
+    /// How the plan computes it, where it is this crate's operation.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// The figures, unless it failed.
+    #[serde(flatten)]
+    pub figures: Option<Figures>,
+    /// Why it failed, if it did.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+impl Row {
+    /// Whether the samples differ so much that the figures are doubtful.
+    pub fn is_wide(&self) -> bool {
+        self.figures.is_some_and(|figures| figures.samples.is_wide())
+    }
+}
+
+/// The figures of a row.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub struct Figures {
+    /// Times of one execution.
+    #[serde(flatten)]
+    pub samples: Samples,
+    /// Operations a second at the median, in 10⁹.
+    pub gflops: f64,
+    /// Bytes a second at the median, in 10⁹.
+    pub gbps: f64,
+    /// What bounds the row.
+    pub bound: Bound,
+    /// Share of that bound which the median reaches, 1 at most but for errors of measurement.
+    pub fraction: f64,
+}
+
+/// Everything that was measured; this is the exported JSON.
+#[derive(Debug, Clone, Serialize)]
+pub struct Report {
+    /// Version of this form.
+    pub version: u32,
+    /// The device, in words.
+    pub device: String,
+    /// The adapter, where it is not the CPU device.
+    pub adapter: Option<Adapter>,
+    /// What the device can do at most.
+    pub ceilings: Ceilings,
+    /// The rows, in the order in which they were measured.
+    pub rows: Vec<Row>,
+}
+
+impl Report {
+    /// The figures of this crate's layer in the case of `row`.
+    pub fn fused(&self, row: &Row) -> Option<Figures> {
+        let case = |row: &Row| (row.pass, row.bond, row.batch);
+        let fused = |other: &&Row| other.variant == Variant::Fused && case(other) == case(row);
+        self.rows.iter().find(fused).and_then(|row| row.figures)
+    }
+}
+
+/// Measures the rows of grids, one grid after the other; `follow` is told of each row. A row that
+/// fails says why, and the next one is measured. After `until` none is begun, and the rows that are
+/// left say so.
+///
+/// # Errors
+///
+/// [`Error::Usage`] for an impossible layer.
+pub fn run(
+    grids: &[Grid],
+    effort: &Effort,
+    opened: &OpenDevice,
+    ceilings: Ceilings,
+    until: Option<Instant>,
+    follow: &mut dyn FnMut(&Row),
+) -> Result<Report> {
+    let mut rows = Vec::new();
+    for grid in grids {
+        let specs = grid.check()?;
+        for &pass in &grid.passes {
+            for &batch in &grid.batches {
+                for spec in &specs {
+                    for variant in grid.variants() {
+                        let case = Case { pass, variant, spec: *spec, batch };
+                        let row = match until {
+                            Some(until) if Instant::now() >= until => {
+                                case.failed("not measured: the time was over".into())
+                            }
+                            _ => case.measure(effort, opened, &ceilings),
+                        };
+                        follow(&row);
+                        rows.push(row);
+                    }
+                }
+            }
+        }
+    }
+    Ok(Report {
+        version: FORMAT,
+        device: opened.description.clone(),
+        adapter: opened.adapter.clone(),
+        ceilings,
+        rows,
+    })
+}
+
+/// What a row is about.
+struct Case {
+    pass: Pass,
+    variant: Variant,
+    spec: MpsSpec,
+    batch: usize,
+}
+
+impl Case {
+    fn failed(&self, error: String) -> Row {
+        Row {
+            pass: self.pass,
+            variant: self.variant,
+            bond: self.spec.k,
+            batch: self.batch,
+            plan: None,
+            figures: None,
+            error: Some(error),
+        }
+    }
+
+    fn measure(&self, effort: &Effort, opened: &OpenDevice, ceilings: &Ceilings) -> Row {
+        let Self { pass, variant, spec, batch } = self;
+        let (rival, forced) = match *variant {
+            Variant::Fused => (None, None),
+            Variant::Forced(strategy) => (None, Some(strategy)),
+            Variant::Rival(rival) => (Some(rival), None),
+        };
+        let before = if forced.is_some() { op::force_strategy(forced) } else { None };
+        // Burn and drivers panic where memory ends; the next row may be smaller.
+        let measured = panic::catch_unwind(AssertUnwindSafe(|| {
+            let mut workload = workloads::workload(*pass, rival, spec, *batch, &opened.device)?;
+            let samples = stats::measure(effort, workload.as_mut())?;
+            let plan = || op::plan_of(*pass != Pass::Forward, spec, *batch, &opened.device);
+            Ok((samples, rival.is_none().then(|| plan().to_string())))
+        }));
+        if forced.is_some() {
+            op::force_strategy(before);
+        }
+        let measured = measured.unwrap_or_else(|_| {
+            Err(Error::compute("measuring a row", "it may need more memory than the device has"))
+        });
+        let (samples, plan) = match measured {
+            Ok(measured) => measured,
+            Err(error) => return self.failed(error.to_string()),
+        };
+        let work = Work::of(*pass, rival, spec, *batch);
+        let (shortest, bound) = work.bound(ceilings);
+        let figures = Figures {
+            samples,
+            gflops: work.flops / samples.median_s * 1e-9,
+            gbps: work.bytes / samples.median_s * 1e-9,
+            bound,
+            fraction: shortest / samples.median_s,
+        };
+        Row { plan, figures: Some(figures), error: None, ..self.failed(String::new()) }
+    }
+}

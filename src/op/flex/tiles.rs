@@ -1,0 +1,336 @@
+//! The layer on the CPU by [`Product`]s that keep their sums in registers, a few samples at a time,
+//! so that what lies between the contractions stays in the cache.
+//!
+//! In the letters of [`crate::mps::plan`], with `v` and `w` padded to whole rows of [`LANES`]:
+//!
+//! ```text
+//! forward, a sample:      U[s k, v] = Σ_r X[s,r] F[r, k v]        Y[w, v]   = Σ_sk G[s k, w] U[s k, v]
+//! backward, some samples: U as above, over (b v)                  grad_G[s k, w] += Σ_bv U[s k, b v] D[b v, w]
+//!                         V[b s k, v] = Σ_w G[s k, w] D[w, v]     grad_F[r, k v] += Σ_bs X[b s, r] V[b s, k v]
+//! ```
+//!
+//! A library's matrix product packs both operands before it begins; with 28 to 32 rows and terms
+//! that costs as much as the product. Here the cores are packed once for the whole batch.
+
+use pulp::Arch;
+use rayon::prelude::*;
+
+use super::simd::{LANES, Product};
+use super::{Grads, add, pack, samples_a_partial};
+use crate::mps::Order;
+use crate::mps::plan::View;
+
+/// Most numbers of `U`, and of `V`, that are kept for a block of samples: 128 KiB each, so that both
+/// fit into a core's second-level cache beside the cores.
+const MOST_BETWEEN: usize = 1 << 15;
+
+/// Samples that one task of the forward pass computes.
+const SAMPLES_A_TASK: usize = 8;
+
+/// Most samples a block.
+const MOST_SAMPLES: usize = 16;
+
+/// One contraction with its cores packed and padded.
+pub struct Tiles {
+    view: View,
+    order: Order,
+    arch: Arch,
+    /// `F[r, k, v]`, `v` padded.
+    f: Vec<f32>,
+    /// `G[s, k, w]`.
+    g: Vec<f32>,
+    /// `v` rounded up to whole rows.
+    padded_v: usize,
+    /// `w` rounded up to whole rows.
+    padded_w: usize,
+}
+
+/// Copies `[d0, d1, d2]`, read through `strides`, into row-major order with rows of `padded`
+/// numbers, the rest of each row being 0.
+fn pack_padded(from: &[f32], extents: [usize; 3], strides: [usize; 3], padded: usize) -> Vec<f32> {
+    let [d0, d1, d2] = extents;
+    let mut packed = vec![0.0; d0 * d1 * padded];
+    for (at, row) in packed.chunks_exact_mut(padded).enumerate() {
+        let begin = at / d1 * strides[0] + at % d1 * strides[1];
+        copy_strided(&mut row[..d2], &from[begin..], strides[2]);
+    }
+    packed
+}
+
+fn copy_strided(to: &mut [f32], from: &[f32], stride: usize) {
+    if stride == 1 {
+        to.copy_from_slice(&from[..to.len()]);
+    } else {
+        for (to, from) in to.iter_mut().zip(from.iter().step_by(stride)) {
+            *to = *from;
+        }
+    }
+}
+
+impl Tiles {
+    /// Packs the cores.
+    pub fn new(view: View, order: Order, a: &[f32], c: &[f32]) -> Self {
+        let (f, g) = match order {
+            Order::CFirst => (c, a),
+            Order::AFirst => (a, c),
+        };
+        let View { s, r, v, w, k, .. } = view;
+        let padded_v = v.next_multiple_of(LANES);
+        let [g_w, g_k, g_s] = view.g;
+        Self {
+            view,
+            order,
+            arch: Arch::new(),
+            f: pack_padded(f, [r, k, v], view.f, padded_v),
+            g: pack(g, [s, k, w], [g_s, g_k, g_w]),
+            padded_v,
+            padded_w: w.next_multiple_of(LANES),
+        }
+    }
+
+    fn inputs(&self) -> usize {
+        self.view.s * self.view.r
+    }
+
+    fn outputs(&self) -> usize {
+        self.view.w * self.view.v
+    }
+
+    /// `U[s k, v] = Σ_r X[s,r] F[r, k v]` of one sample; the row of `(s, k)` begins at
+    /// `(s K + k) · stride` of `u`.
+    fn u_of(&self, x: &[f32], u: &mut [f32], stride: usize) {
+        let View { s, r, k, x: [x_s, x_r], .. } = self.view;
+        for bond in 0..k {
+            for column in (0..self.padded_v).step_by(LANES) {
+                let product = Product {
+                    terms: r,
+                    rows: s,
+                    left: x,
+                    left_strides: [x_r, x_s],
+                    right: &self.f[bond * self.padded_v + column..],
+                    right_stride: k * self.padded_v,
+                    add: false,
+                };
+                product.into(&mut u[bond * stride + column..], k * stride, self.arch);
+            }
+        }
+    }
+
+    /// `Y = G U`, plus the bias where there is one, for the whole batch.
+    pub fn forward(&self, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+        let View { s, w, k, y: [y_w, y_v], .. } = self.view;
+        let mut y = vec![0.0; x.len() / self.inputs() * self.outputs()];
+        // Whole rows of `v` can be written where they belong.
+        let direct = [y_w, y_v] == [self.padded_v, 1];
+        let scratch = || {
+            let rows = if direct { 0 } else { w * self.padded_v };
+            (vec![0.0; s * k * self.padded_v], vec![0.0; rows])
+        };
+        // Some samples a task: one takes about a microsecond, as long as handing it over.
+        let samples = SAMPLES_A_TASK;
+        x.par_chunks(samples * self.inputs())
+            .zip(y.par_chunks_mut(samples * self.outputs()))
+            .for_each(|(x, y)| {
+                let (mut u, mut rows) = scratch();
+                let samples = x.chunks_exact(self.inputs()).zip(y.chunks_exact_mut(self.outputs()));
+                for (x, y) in samples {
+                    self.forward_of(
+                        x,
+                        bias,
+                        y,
+                        &mut u,
+                        if direct { None } else { Some(&mut rows) },
+                    );
+                }
+            });
+        y
+    }
+
+    /// One sample's output, by way of `rows` where its rows are not whole.
+    fn forward_of(
+        &self,
+        x: &[f32],
+        bias: Option<&[f32]>,
+        y: &mut [f32],
+        u: &mut [f32],
+        mut rows: Option<&mut Vec<f32>>,
+    ) {
+        let View { s, v, w, k, y: [y_w, y_v], .. } = self.view;
+        self.u_of(x, u, self.padded_v);
+        if let Some(bias) = bias {
+            y.copy_from_slice(bias);
+        }
+        for column in (0..self.padded_v).step_by(LANES) {
+            let product = Product {
+                terms: s * k,
+                rows: w,
+                left: &self.g,
+                left_strides: [w, 1],
+                right: &u[column..],
+                right_stride: self.padded_v,
+                add: rows.is_none() && bias.is_some(),
+            };
+            let out = rows.as_deref_mut().map_or(&mut *y, Vec::as_mut_slice);
+            product.into(&mut out[column..], self.padded_v, self.arch);
+        }
+        let Some(rows) = rows else { return };
+        for (at, row) in rows.chunks_exact(self.padded_v).enumerate() {
+            for (column, value) in row[..v].iter().enumerate() {
+                y[at * y_w + column * y_v] += value;
+            }
+        }
+    }
+
+    /// The gradients by both cores and the bias, summed over the batch.
+    pub fn grads(&self, x: &[f32], grad_y: &[f32]) -> Grads {
+        let View { s, r, v, w, k, .. } = self.view;
+        let group = samples_a_partial(x.len() / self.inputs());
+        let block = (MOST_BETWEEN / (s * k * self.padded_v)).clamp(1, MOST_SAMPLES);
+        let partials: Vec<Sums> = x
+            .par_chunks(group * self.inputs())
+            .zip(grad_y.par_chunks(group * self.outputs()))
+            .map(|(x, grad_y)| {
+                let mut sums = self.sums();
+                let mut scratch = Scratch::new(self, block.min(group));
+                x.chunks(block * self.inputs())
+                    .zip(grad_y.chunks(block * self.outputs()))
+                    .for_each(|(x, grad_y)| self.add_grads(x, grad_y, &mut scratch, &mut sums));
+                sums
+            })
+            .collect();
+        let mut sums = self.sums();
+        for partial in &partials {
+            add(&mut sums.g, &partial.g);
+            add(&mut sums.f, &partial.f);
+            add(&mut sums.bias, &partial.bias);
+        }
+        let (wide_f, wide_g) = (self.padded_v, self.padded_w);
+        // `F[r,k,v]` and `G[s,k,w]` back to `A[m,k,j]` and `C[l,k,n]`.
+        let (a, c) = match self.order {
+            Order::CFirst => (
+                pack(&sums.g, [w, k, s], [1, wide_g, k * wide_g]),
+                pack(&sums.f, [r, k, v], [k * wide_f, wide_f, 1]),
+            ),
+            Order::AFirst => (
+                pack(&sums.f, [v, k, r], [1, wide_f, k * wide_f]),
+                pack(&sums.g, [s, k, w], [k * wide_g, wide_g, 1]),
+            ),
+        };
+        Grads { a, c, bias: sums.bias }
+    }
+
+    fn sums(&self) -> Sums {
+        let View { s, k, .. } = self.view;
+        Sums {
+            g: vec![0.0; s * k * self.padded_w],
+            f: vec![0.0; self.f.len()],
+            bias: vec![0.0; self.outputs()],
+        }
+    }
+
+    /// Adds the gradients of a block of samples.
+    fn add_grads(&self, x: &[f32], grad_y: &[f32], scratch: &mut Scratch, sums: &mut Sums) {
+        let View { s, r, w, k, x: [x_s, x_r], .. } = self.view;
+        let (wide_v, wide_w) = (self.padded_v, self.padded_w);
+        let samples = x.len() / self.inputs();
+        let Scratch { u, between, rows_w, rows_v } = scratch;
+
+        for (b, (x, d)) in
+            x.chunks_exact(self.inputs()).zip(grad_y.chunks_exact(self.outputs())).enumerate()
+        {
+            add(&mut sums.bias, d);
+            self.u_of(x, &mut u[b * wide_v..], samples * wide_v);
+            self.pack_grad(d, rows_w, &mut rows_v[b * wide_v * wide_w..][..wide_v * wide_w]);
+            for column in (0..wide_v).step_by(LANES) {
+                let product = Product {
+                    terms: w,
+                    rows: s * k,
+                    left: &self.g,
+                    left_strides: [1, w],
+                    right: &rows_w[column..],
+                    right_stride: wide_v,
+                    add: false,
+                };
+                let out = &mut between[b * s * k * wide_v + column..];
+                product.into(out, wide_v, self.arch);
+            }
+        }
+
+        for column in (0..wide_w).step_by(LANES) {
+            let product = Product {
+                terms: samples * wide_v,
+                rows: s * k,
+                left: u,
+                left_strides: [1, samples * wide_v],
+                right: &rows_v[column..],
+                right_stride: wide_w,
+                add: true,
+            };
+            product.into(&mut sums.g[column..], wide_w, self.arch);
+        }
+
+        // Where `s` is the outer mode of `X`, `(b s)` is one index of a constant stride.
+        let (times, terms) = if x_s == r { (1, samples * s) } else { (samples, s) };
+        for time in 0..times {
+            for bond in 0..k {
+                for column in (0..wide_v).step_by(LANES) {
+                    let at = bond * wide_v + column;
+                    let product = Product {
+                        terms,
+                        rows: r,
+                        left: &x[time * self.inputs()..],
+                        left_strides: [x_s, x_r],
+                        right: &between[time * s * k * wide_v + at..],
+                        right_stride: k * wide_v,
+                        add: true,
+                    };
+                    product.into(&mut sums.f[at..], k * wide_v, self.arch);
+                }
+            }
+        }
+    }
+
+    /// Copies `D` of one sample into rows of `v` and into rows of `w`, both padded.
+    fn pack_grad(&self, d: &[f32], rows_w: &mut [f32], rows_v: &mut [f32]) {
+        let View { v, w, y: [y_w, y_v], .. } = self.view;
+        for (at, row) in rows_w.chunks_exact_mut(self.padded_v).enumerate() {
+            copy_strided(&mut row[..v], &d[at * y_w..], y_v);
+        }
+        for (at, row) in rows_v.chunks_exact_mut(self.padded_w).take(v).enumerate() {
+            copy_strided(&mut row[..w], &d[at * y_v..], y_w);
+        }
+    }
+}
+
+/// Sums over samples, laid out as the packed cores are, `w` of `G` padded.
+struct Sums {
+    g: Vec<f32>,
+    f: Vec<f32>,
+    bias: Vec<f32>,
+}
+
+/// What a block of samples needs besides its sums. Padding is 0 from the beginning and never written
+/// with anything else.
+struct Scratch {
+    /// `U[s k, b v]`.
+    u: Vec<f32>,
+    /// `V[b, s k, v]`.
+    between: Vec<f32>,
+    /// `D[w, v]` of one sample.
+    rows_w: Vec<f32>,
+    /// `D[b v, w]`.
+    rows_v: Vec<f32>,
+}
+
+impl Scratch {
+    fn new(tiles: &Tiles, samples: usize) -> Self {
+        let View { s, w, k, .. } = tiles.view;
+        let zeros = |count: usize| vec![0.0; count];
+        Self {
+            u: zeros(samples * s * k * tiles.padded_v),
+            between: zeros(samples * s * k * tiles.padded_v),
+            rows_w: zeros(w * tiles.padded_v),
+            rows_v: zeros(samples * tiles.padded_v * tiles.padded_w),
+        }
+    }
+}
