@@ -10,6 +10,7 @@
 mod common;
 
 mod bad_data;
+mod bench;
 mod cli;
 mod layer;
 mod model;
