@@ -15,7 +15,7 @@ use burn::tensor::Device;
 use burn::tensor::wgpu::{WgpuSetup, wgpu};
 use serde::Serialize;
 
-use crate::op::cube::{Shader, WORKGROUP_SIZE};
+use crate::op::shader::Shader;
 use crate::{Error, Result};
 
 /// A graphics API.
@@ -206,9 +206,11 @@ impl Adapter {
         // One binding is kept by Burn for itself.
         let bindings = Shader::ALL.iter().map(|shader| shader.bindings().len() as u32 + 1).max();
         let bindings = bindings.unwrap_or_default();
-        if self.limits.workgroup_invocations < WORKGROUP_SIZE {
+        let invocations = Shader::ALL.iter().map(|shader| shader.workgroup_size()).max();
+        let invocations = invocations.unwrap_or_default();
+        if self.limits.workgroup_invocations < invocations {
             return Some(format!(
-                "it runs {} invocations a workgroup, the kernels need {WORKGROUP_SIZE}",
+                "it runs {} invocations a workgroup, the kernels need {invocations}",
                 self.limits.workgroup_invocations
             ));
         }

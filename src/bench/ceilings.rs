@@ -11,7 +11,8 @@ use burn_cubecl::tensor::CubeTensor;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::op::cube::{Shader, launch};
+use crate::op::cube::launch;
+use crate::op::shader::Shader;
 use crate::{Error, Result};
 
 /// Multiply-adds an iteration of `ceiling_fma.wgsl`: 32 of vec4.

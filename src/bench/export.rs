@@ -183,18 +183,21 @@ fn draw(svg: &mut String, report: &Report) -> Result<(), Box<dyn std::error::Err
         let range = |numbers: &dyn Fn(&(f64, f64)) -> f64, margin: f64| {
             let low = all.iter().map(numbers).fold(f64::INFINITY, f64::min);
             let high = all.iter().map(numbers).fold(0.0, f64::max);
-            (low / margin..high * margin).log_scale()
+            // Above the curves, room for the legend.
+            (low / margin..high * margin * margin).log_scale()
         };
         let mut chart = ChartBuilder::on(panel)
             .caption(format!("{pass}, batch {batch}"), ("sans-serif", 15))
             .margin(8)
             .x_label_area_size(36)
             .y_label_area_size(56)
-            .build_cartesian_2d(range(&|point| point.0, 1.2), range(&|point| point.1, 1.5))?;
+            .build_cartesian_2d(range(&|point| point.0, 1.2), range(&|point| point.1, 1.6))?;
         chart
             .configure_mesh()
             .light_line_style(TRANSPARENT)
             .bold_line_style(BLACK.mix(0.12))
+            .x_label_formatter(&|bond| label(*bond))
+            .y_label_formatter(&|ms| label(*ms))
             .x_desc("bond")
             .y_desc("ms")
             .label_style(("sans-serif", 12))
@@ -215,6 +218,16 @@ fn draw(svg: &mut String, report: &Report) -> Result<(), Box<dyn std::error::Err
     }
     root.present()?;
     Ok(())
+}
+
+/// A label of a logarithmic axis: 1, 2 and 5 of every power of ten, so that none overlaps another.
+fn label(value: f64) -> String {
+    let power = 10_f64.powf(value.log10().floor());
+    let leading = (value / power * 10.0).round() / 10.0;
+    match [1.0, 2.0, 5.0, 10.0].contains(&leading) {
+        true => format!("{:.*}", (-power.log10()).max(0.0).round() as usize, value),
+        false => String::new(),
+    }
 }
 
 /// The values in the order in which they first come.
@@ -327,6 +340,10 @@ mod tests {
             [(0.0123, "0.0123"), (1.2345, "1.23"), (12.345, "12.3"), (1234.5, "1234")]
         {
             assert_eq!(significant(number), text);
+        }
+        for (value, text) in [(0.05, "0.05"), (0.1, "0.1"), (0.30000000000000004, ""), (20.0, "20")]
+        {
+            assert_eq!(label(value), text);
         }
         assert_eq!(time(1.5e-6), "1.50 µs");
         assert_eq!(time(0.0123), "12.3 ms");

@@ -12,6 +12,7 @@ mod autodiff;
 pub mod cube;
 mod flex;
 mod rebuilt;
+pub mod shader;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
-use tnet_gpu::op::cube::{
+use tnet_gpu::op::shader::{
     START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_R, TILED_V, TILED_W,
 };
 

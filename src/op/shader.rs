@@ -1,0 +1,173 @@
+//! The WGSL files in `shaders/`: what each declares, for the launches and for the tests that hold the
+//! files against it.
+
+use burn_cubecl::cubecl::prelude::KernelId;
+use burn_cubecl::template::{KernelSource, SourceTemplate};
+
+/// Invocations a workgroup of the plain kernels, and of the ceilings.
+pub const WORKGROUP_SIZE: u32 = 64;
+
+/// Extents of `w`, `r` and `v` of an invocation's tile in the tiled kernels.
+pub const TILED_W: u32 = 32;
+/// See [`TILED_W`].
+pub const TILED_R: u32 = 32;
+/// See [`TILED_W`].
+pub const TILED_V: u32 = 8;
+
+/// Elements that one invocation of the contraction kernels computes along `w`.
+pub const TILE_W: u32 = 16;
+
+/// What a launch of `contract.wgsl` begins its sums with: nothing.
+pub const START_ZERO: usize = 0;
+
+/// The same: the bias.
+pub const START_BIAS: usize = 1;
+
+/// The same: what the output already holds, from an earlier launch.
+pub const START_Y: usize = 2;
+
+/// The kernels, by the file that holds them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Shader {
+    /// `contract.wgsl`: the layer, and `grad_x`.
+    Contract,
+    /// `grad_core.wgsl`: partial sums of `grad_a` or `grad_c`.
+    GradCore,
+    /// `sum_rows.wgsl`: sums over the batch.
+    SumRows,
+    /// `contract_tiled.wgsl`: what `contract.wgsl` computes, for software adapters.
+    ContractTiled,
+    /// `grad_g_tiled.wgsl`: partial sums of the gradient by `G`, for software adapters.
+    GradGTiled,
+    /// `grad_f_tiled.wgsl`: partial sums of the gradient by `F`, for software adapters.
+    GradFTiled,
+    /// `ceiling_fma.wgsl`: a measurement of the multiply-add rate.
+    CeilingFma,
+    /// `ceiling_copy.wgsl`: a measurement of the copy bandwidth.
+    CeilingCopy,
+}
+
+impl Shader {
+    /// Every kernel.
+    pub const ALL: [Self; 8] = [
+        Self::Contract,
+        Self::GradCore,
+        Self::SumRows,
+        Self::ContractTiled,
+        Self::GradGTiled,
+        Self::GradFTiled,
+        Self::CeilingFma,
+        Self::CeilingCopy,
+    ];
+
+    /// The name of its file in `shaders/`.
+    pub fn file(self) -> &'static str {
+        match self {
+            Self::Contract => "contract.wgsl",
+            Self::GradCore => "grad_core.wgsl",
+            Self::SumRows => "sum_rows.wgsl",
+            Self::ContractTiled => "contract_tiled.wgsl",
+            Self::GradGTiled => "grad_g_tiled.wgsl",
+            Self::GradFTiled => "grad_f_tiled.wgsl",
+            Self::CeilingFma => "ceiling_fma.wgsl",
+            Self::CeilingCopy => "ceiling_copy.wgsl",
+        }
+    }
+
+    /// Its WGSL text.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Contract => include_str!("../../shaders/contract.wgsl"),
+            Self::GradCore => include_str!("../../shaders/grad_core.wgsl"),
+            Self::SumRows => include_str!("../../shaders/sum_rows.wgsl"),
+            Self::ContractTiled => include_str!("../../shaders/contract_tiled.wgsl"),
+            Self::GradGTiled => include_str!("../../shaders/grad_g_tiled.wgsl"),
+            Self::GradFTiled => include_str!("../../shaders/grad_f_tiled.wgsl"),
+            Self::CeilingFma => include_str!("../../shaders/ceiling_fma.wgsl"),
+            Self::CeilingCopy => include_str!("../../shaders/ceiling_copy.wgsl"),
+        }
+    }
+
+    /// Invocations a workgroup, as the file declares them.
+    pub fn workgroup_size(self) -> u32 {
+        match self {
+            Self::ContractTiled => 32,
+            Self::GradGTiled | Self::GradFTiled => 16,
+            _ => WORKGROUP_SIZE,
+        }
+    }
+
+    /// Its bindings in order: the buffers it reads, the one it writes, and the parameters.
+    pub fn bindings(self) -> &'static [&'static str] {
+        match self {
+            Self::Contract | Self::ContractTiled => &["x", "f", "g", "bias", "y", "params"],
+            Self::GradCore | Self::GradGTiled => &["x", "f", "grad_y", "partial", "params"],
+            Self::GradFTiled => &["x", "g", "grad_y", "partial", "params"],
+            Self::SumRows | Self::CeilingCopy => &["input", "output", "params"],
+            Self::CeilingFma => &["output", "params"],
+        }
+    }
+
+    /// The members of its `Params`, in order; all are u32.
+    pub fn params(self) -> &'static [&'static str] {
+        match self {
+            Self::Contract => &[
+                "batch", "s", "r", "v", "w", "k", "x_s", "x_r", "f_r", "f_k", "f_v", "g_w", "g_k",
+                "g_s", "y_w", "y_v", "start", "s_begin", "s_end", "k_begin", "k_end", "r_begin",
+                "r_end",
+            ],
+            Self::GradCore => &[
+                "batch",
+                "s",
+                "r",
+                "v",
+                "w",
+                "k",
+                "x_s",
+                "x_r",
+                "f_r",
+                "f_k",
+                "f_v",
+                "g_w",
+                "g_k",
+                "g_s",
+                "y_w",
+                "y_v",
+                "groups",
+                "group_size",
+                "add",
+                "b_begin",
+                "b_end",
+                "v_begin",
+                "v_end",
+                "r_begin",
+                "r_end",
+            ],
+            Self::ContractTiled => &[
+                "batch", "s", "r", "v", "w", "k", "x_s", "x_r", "f_r", "f_k", "f_v", "g_w", "g_k",
+                "g_s", "y_w", "y_v", "start",
+            ],
+            Self::GradGTiled | Self::GradFTiled => &[
+                "batch", "s", "r", "v", "w", "k", "x_s", "x_r", "f_r", "f_k", "f_v", "g_w", "g_k",
+                "g_s", "y_w", "y_v", "groups", "b_begin", "b_end", "add",
+            ],
+            Self::SumRows => &["rows", "columns", "groups", "group_size"],
+            Self::CeilingFma => &["invocations", "iterations"],
+            Self::CeilingCopy => &["count"],
+        }
+    }
+}
+
+impl KernelSource for Shader {
+    fn source(&self) -> SourceTemplate {
+        SourceTemplate::new(self.text())
+    }
+
+    fn id(&self) -> KernelId {
+        KernelId::new::<Self>().info(*self)
+    }
+
+    fn lang(&self) -> &'static str {
+        "wgsl"
+    }
+}
