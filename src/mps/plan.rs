@@ -106,6 +106,9 @@ pub enum Target {
     Gpu,
 }
 
+/// Most elements of a rebuilt `W`: 128 MiB, what WebGPU guarantees one binding may hold.
+const MOST_REBUILT: f64 = (32 << 20) as f64;
+
 /// Order and strategy of one pass.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Plan {
@@ -128,42 +131,35 @@ impl std::fmt::Display for Plan {
 impl Plan {
     /// The plan of the forward pass of a layer, or, of the transposed layer, of `grad_x`.
     pub fn forward(spec: &MpsSpec, batch: usize, target: Target) -> Self {
-        let contractions = |order: Order| order.multiply_adds(spec) * batch;
-        Self::of(spec, batch, target, [contractions(Order::CFirst), contractions(Order::AFirst)], 1)
+        Self::of(spec, batch, target, 1)
     }
 
-    /// The plan of the gradients by both cores and the bias: each core's takes a recomputed
-    /// intermediate and one contraction with it, twice the forward pass.
+    /// The plan of the gradients by both cores and the bias.
     pub fn grads(spec: &MpsSpec, batch: usize, target: Target) -> Self {
-        let contractions = |order: Order| 2 * order.multiply_adds(spec) * batch;
-        Self::of(spec, batch, target, [contractions(Order::CFirst), contractions(Order::AFirst)], 2)
+        Self::of(spec, batch, target, 2)
     }
 
-    /// `contractions` are the multiply-adds with C first and with A first, `rebuilds` how many
-    /// products of the size of `W` times the bond the rebuilt strategy needs.
-    fn of(
-        spec: &MpsSpec,
-        batch: usize,
-        target: Target,
-        contractions: [usize; 2],
-        rebuilds: usize,
-    ) -> Self {
+    /// `passes` is 1 forward and 2 for the gradients, one for each core: it takes a recomputed
+    /// intermediate and a contraction with it, as much as the forward pass, or, of the rebuilt
+    /// strategy, one product of `W`'s size times the bond.
+    fn of(spec: &MpsSpec, batch: usize, target: Target, passes: usize) -> Self {
         let order = Order::cheaper(spec);
-        let contracted = contractions[usize::from(order == Order::AFirst)];
-        let dense = spec.inputs() * spec.outputs();
+        let [images, times, bond] = [batch, passes, spec.k].map(|count| count as f64);
+        let contracted = times * images * order.multiply_adds(spec) as f64;
+        let dense = spec.inputs() as f64 * spec.outputs() as f64;
         // Measured with `bench --variant all` at the article's extents: a multiply-add of the
         // rebuilt strategy takes this part of one of the tiled kernels', and permuting W as long as
         // this many samples.
-        let (part, samples) = match (target, rebuilds) {
+        let (part, permuted) = match (target, passes) {
             (Target::Cpu, _) => (0.9, 48.0),
             (Target::Software, 1) => (1.5, 48.0),
             (Target::Software, _) => (1.1, 48.0),
             // A guess: no GPU has been at hand.
             (Target::Gpu, _) => (0.5, 16.0),
         };
-        let rebuilt = dense as f64 * part * (batch as f64 + samples + (rebuilds * spec.k) as f64);
+        let rebuilt = dense * part * (images + permuted + times * bond);
         let strategy = match target {
-            _ if rebuilt < contracted as f64 => Strategy::Rebuilt,
+            _ if rebuilt < contracted && dense <= MOST_REBUILT => Strategy::Rebuilt,
             Target::Gpu => Strategy::Plain,
             // One sample does not repay the packing of padded cores: plain takes 0.6 to 1.0 of the time.
             Target::Cpu if batch == 1 => Strategy::Plain,
@@ -275,6 +271,9 @@ mod tests {
         assert_eq!(strategy(298, 128, Target::Software), (Rebuilt, Rebuilt));
         assert_eq!(strategy(1, 65_536, Target::Gpu), (Plain, Plain));
         assert_eq!(strategy(298, 128, Target::Gpu), (Rebuilt, Rebuilt));
+        // W of 65,536 x 65,536 would not fit.
+        let large = MpsSpec::new([256, 256], [256, 256], 4096).unwrap();
+        assert_eq!(Plan::forward(&large, 65_536, Target::Gpu).strategy, Plain);
     }
 
     #[test]
