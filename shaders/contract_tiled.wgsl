@@ -3,8 +3,8 @@
 //
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          Y[w,v] = Σ_{s,k} G[w,k,s] U[s,k,v] + B[w,v]
 //
-// On such an adapter a load costs as much as a dozen multiply-adds, even where all invocations read
-// the same address, so what counts is how often a number is used once it is there. An invocation
+// On llvmpipe a vec4 load costs as much as ten or more vec4 multiply-adds, even where all invocations
+// read the same address (fitted to timings, see docs/benchmarks.md), so what counts is how often a number is used once it is there. An invocation
 // computes a tile of 32 w x 8 v of one sample's output in 16 matrices. For each k and each four s it
 // sums a tile of U, 4 s x 8 v, from blocks of 4 x 4 (32 vec4 multiply-adds for 12 loads), and uses
 // it for all 32 w at once (256 for 32 loads). U of a tile is computed once where w is at most 32.
