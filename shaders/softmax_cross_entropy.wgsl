@@ -59,7 +59,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
             let one = select(0.0, 1.0, c == label);
             logits[row + c] = (logits[row + c] / total - one) / f32(params.batch);
         }
-        sum += vec2<f32>(most + log(total) - own, select(0.0, 1.0, highest == label));
+        sum += vec2<f32>(log(total) + (most - own), select(0.0, 1.0, highest == label));
     }
     partial[lane] = sum;
     workgroupBarrier();

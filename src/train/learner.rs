@@ -16,10 +16,10 @@ use crate::{Error, Result};
 use super::TrainConfig;
 
 /// Decay of Adam's mean of the gradients.
-const BETA_1: f64 = 0.9;
+const BETA_1: f32 = 0.9;
 
 /// Decay of Adam's mean of their squares.
-const BETA_2: f64 = 0.999;
+const BETA_2: f32 = 0.999;
 
 /// What Adam adds to the root: Keras' value, which the article trained with.
 const EPSILON: f64 = 1e-7;
@@ -238,8 +238,7 @@ impl Learner {
             [a, c, _] => {
                 let x = x.reshape([batch, j, l]);
                 let grad_y = grad_1.reshape([batch, m, n]);
-                let (grad_a, grad_c, grad_bias) =
-                    mps_linear_grads(x, a.view(), c.view(), grad_y)?;
+                let (grad_a, grad_c, grad_bias) = mps_linear_grads(x, a.view(), c.view(), grad_y)?;
                 grads.extend([grad_a.flatten(0, 2), grad_c.flatten(0, 2), grad_bias.flatten(0, 1)]);
             }
             _ => {

@@ -246,7 +246,10 @@ impl Trainer<'_> {
         let state = self.learner.state()?;
         let classifier = self.config.classifier;
         let values = state.weights.iter().map(|weight| {
-            Tensor::from_data(TensorData::new(weight.values.clone(), [weight.values.len()]), self.device)
+            Tensor::from_data(
+                TensorData::new(weight.values.clone(), [weight.values.len()]),
+                self.device,
+            )
         });
         Ok(Checkpoint {
             classifier,

@@ -14,4 +14,5 @@ mod bench;
 mod cli;
 mod layer;
 mod model;
+mod network;
 mod shaders;

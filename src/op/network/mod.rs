@@ -60,12 +60,13 @@ pub struct AdamStep {
 
 impl AdamStep {
     /// The `step`-th step, counted from 1.
-    pub fn new(lr: f64, [beta_1, beta_2]: [f64; 2], epsilon: f64, step: u64) -> Self {
-        let left = |beta: f64| 1.0 - beta.powf(step as f64);
+    pub fn new(lr: f64, [beta_1, beta_2]: [f32; 2], epsilon: f64, step: u64) -> Self {
+        // Of the decays as they are in f32: 0.999 is so far from it that 1 - β₂ differs by 5e-5.
+        let left = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
         let root = left(beta_2).sqrt();
         Self {
-            beta_1: beta_1 as f32,
-            beta_2: beta_2 as f32,
+            beta_1,
+            beta_2,
             size: (lr * root / left(beta_1)) as f32,
             epsilon: (epsilon * root) as f32,
         }
@@ -191,7 +192,11 @@ pub fn softmax_cross_entropy(
 }
 
 /// See [`NetworkOps::adam`].
-pub fn adam([value, mean, square]: [Tensor<1>; 3], grad: Tensor<1>, step: AdamStep) -> [Tensor<1>; 3] {
+pub fn adam(
+    [value, mean, square]: [Tensor<1>; 3],
+    grad: Tensor<1>,
+    step: AdamStep,
+) -> [Tensor<1>; 3] {
     let [value, mean, square, grad] = [value, mean, square, grad].map(Tensor::into_dispatch);
     let (value, mean, square) = Dispatch::adam(value, mean, square, grad, step);
     [value, mean, square].map(Tensor::from_dispatch)
