@@ -16,7 +16,8 @@ use crate::model::{ClassifierConfig, FirstLayer};
 use crate::mps::MpsInit;
 use crate::report::table;
 use crate::train::{
-    self, EpochMetrics, Observer, RunFolder, Splits, StepReport, StopFlag, Summary, TrainConfig,
+    self, EpochMetrics, Observer, Profile, RunFolder, Splits, StepReport, StopFlag, Summary,
+    TrainConfig,
 };
 use crate::{Error, Result};
 
@@ -77,6 +78,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     validation: usize,
 
+    /// Time the parts of every step and print where they go; training is slower meanwhile
+    #[arg(long)]
+    profile: bool,
+
     /// Run folder, new or empty [default: a fresh one in runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -131,7 +136,7 @@ pub fn run(args: &TrainArgs) -> Result<()> {
     tracing::info!(?config, device = opened.description, "training");
 
     let stop = listen()?;
-    let mut progress = Progress::new(&config, splits.train.count);
+    let mut progress = Progress::new(&config, splits.train.count, args.profile);
     let outcome = train::train(&config, &splits, &opened.device, &mut run, &stop, &mut progress);
     progress.bar.finish_and_clear();
     conclude(&config.classifier, &outcome?, &run)
@@ -199,17 +204,18 @@ fn listen() -> Result<StopFlag> {
 struct Progress {
     bar: ProgressBar,
     epochs: usize,
+    profile: bool,
 }
 
 impl Progress {
-    fn new(config: &TrainConfig, images: usize) -> Self {
+    fn new(config: &TrainConfig, images: usize, profile: bool) -> Self {
         let steps = images.div_ceil(config.batch_size) * config.epochs;
         // indicatif draws on standard error, and nothing where that is no terminal.
         let bar = ProgressBar::new(steps as u64);
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}  {eta} left") {
             bar.set_style(style);
         }
-        Self { bar, epochs: config.epochs }
+        Self { bar, epochs: config.epochs, profile }
     }
 
     fn line(&self, line: &str) {
@@ -247,6 +253,14 @@ impl Observer for Progress {
              {images_per_s:.0} images/s",
             self.epochs
         ));
+    }
+
+    fn wants_profile(&self) -> bool {
+        self.profile
+    }
+
+    fn profile(&mut self, profile: &Profile) {
+        say!("{}", table::profile(profile));
     }
 }
 

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod learner;
 pub mod metrics;
+pub mod profile;
 pub mod run;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use checkpoint::Checkpoint;
 pub use config::TrainConfig;
 pub use learner::{Learner, Network};
 pub use metrics::EpochMetrics;
+pub use profile::Profile;
 pub use run::RunFolder;
 
 use crate::data::{ImageSet, Resident, batches, resident};
@@ -66,6 +68,12 @@ pub trait Observer {
     fn step(&mut self, report: &StepReport);
     /// Called after the evaluation of each epoch.
     fn epoch(&mut self, metrics: &EpochMetrics);
+    /// Whether the parts of each step are to be timed, which makes it slower.
+    fn wants_profile(&self) -> bool {
+        false
+    }
+    /// Called at the end where a profile was wanted.
+    fn profile(&mut self, _profile: &Profile) {}
 }
 
 /// Asks a training to stop after the step it is in: 0, or the number of the signal on whose behalf.
@@ -130,6 +138,10 @@ pub fn train(
         learner: Learner::new(config, device)?,
     };
 
+    if observer.wants_profile() {
+        trainer.learner.profile(device);
+    }
+
     let mut history = Vec::new();
     let mut best: Option<(usize, f64)> = None;
     let mut training = Duration::ZERO;
@@ -171,6 +183,9 @@ pub fn train(
         observer.epoch(&metrics);
     }
 
+    if let Some(profile) = trainer.learner.profiled() {
+        observer.profile(profile);
+    }
     let Some(&last) = history.last() else {
         return Err(Error::usage("--epochs", "0: at least one epoch is needed"));
     };
