@@ -13,7 +13,8 @@ fn main() -> ExitCode {
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn keep_memory() {
     // 32 MiB is the most that glibc accepts for the first.
-    for (option, bytes) in [(libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, 512 << 20)] {
+    for (option, bytes) in [(libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, 512 << 20)]
+    {
         // SAFETY: no other thread runs yet, and a value that is refused changes nothing.
         unsafe { libc::mallopt(option, bytes) };
     }
