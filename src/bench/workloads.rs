@@ -8,9 +8,11 @@ use clap::ValueEnum;
 use serde::Serialize;
 
 use super::stats::Workload;
+use crate::data::{ImageSet, Resident, resident};
 use crate::model::{Classifier, ClassifierConfig, First, FirstLayer};
 use crate::mps::{MpsInit, MpsSpec, Order};
 use crate::op::mps_linear;
+use crate::train::{Learner, TrainConfig};
 use crate::{Error, Result};
 
 /// Classes of the classifier whose step is timed, as many as the article's has.
@@ -27,7 +29,7 @@ pub enum Pass {
     Backward,
     /// The same and the gradient by the input.
     BackwardX,
-    /// A training step of the classifier: forward, loss, backward, Adam.
+    /// A training step of the classifier: forward, loss, backward, Adam. A rival's is all Burn's.
     Step,
 }
 
@@ -185,10 +187,12 @@ pub fn workload(
                 init: MpsInit::He,
                 classes: CLASSES,
             };
+            if rival.is_none() {
+                return Ok(Box::new(OwnStep::new(classifier, batch, device)?));
+            }
             let labels = Tensor::<1, Int>::arange(0..batch as i64, &autodiff) % CLASSES as i64;
             Box::new(Step {
                 network: classifier.init(&autodiff)?,
-                composed: rival == Some(Rival::Composed),
                 optimizer: AdamConfig::new().init(),
                 images: Tensor::random([batch, spec.inputs()], uniform, &autodiff),
                 labels,
@@ -248,9 +252,57 @@ impl Workload for Backward {
     }
 }
 
+/// A step as `train` takes it.
+struct OwnStep {
+    learner: Learner,
+    images: Resident,
+    order: Tensor<1, Int>,
+    device: Device,
+    executions: usize,
+}
+
+impl OwnStep {
+    fn new(classifier: ClassifierConfig, batch: usize, device: &Device) -> Result<Self> {
+        let [height, width] = classifier.in_factors;
+        let pixels = (0..batch * height * width).map(|at| (at * 31 % 256) as u8).collect();
+        let labels = (0..batch).map(|image| (image % CLASSES) as u8).collect();
+        let images = ImageSet { count: batch, height, width, pixels, labels };
+        let config = TrainConfig {
+            epochs: 1,
+            batch_size: batch,
+            lr: 1e-3,
+            seed: 1,
+            validation: 0,
+            classifier,
+        };
+        let order: Vec<u32> = (0..batch as u32).collect();
+        Ok(Self {
+            learner: Learner::new(&config, device)?,
+            images: Resident::new(&images, device),
+            order: resident::order(&order, device),
+            device: device.clone(),
+            executions: 0,
+        })
+    }
+}
+
+impl Workload for OwnStep {
+    fn prepare(&mut self, executions: usize) -> Result<()> {
+        self.executions = executions;
+        wait(&self.device)
+    }
+
+    fn execute(&mut self) -> Result<()> {
+        for step in 0..self.executions as u64 {
+            self.learner.step(&self.images, self.order.clone(), [2 * step, 2 * step + 1])?;
+        }
+        wait(&self.device)
+    }
+}
+
+/// A step of the same network in Burn's operations: its dropout, loss, autodiff and Adam.
 struct Step {
     network: Classifier,
-    composed: bool,
     optimizer: ModuleOptimizer,
     images: Tensor<2>,
     labels: Tensor<1, Int>,
@@ -261,7 +313,7 @@ impl Step {
     fn forward(&self) -> Tensor<2> {
         let images = self.images.clone();
         match &self.network.first {
-            First::Mps(layer) if self.composed => {
+            First::Mps(layer) => {
                 let MpsSpec { j, l, .. } = layer.spec();
                 let x = images.reshape([-1, j as i64, l as i64]);
                 let bias = layer.bias.as_ref().map(|bias| bias.val());
@@ -269,7 +321,7 @@ impl Step {
                 let y = composed(x, layer.a.val(), layer.c.val(), bias);
                 self.network.after_first(y.flatten(1, 2))
             }
-            _ => self.network.forward(images),
+            First::Dense(_) => self.network.forward(images),
         }
     }
 }
