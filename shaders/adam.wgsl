@@ -6,16 +6,20 @@
 //
 // with the corrections of the moments folded into size and ε by the caller.
 //
-// One invocation computes one element.
+// One invocation computes one `Element`.
 //
 // Buffers (every one read_write, because pooled tensors may share one buffer):
-//   grad    [count]
-//   value   [count]; every element is read and written, as of the next two
-//   mean    [count]
-//   square  [count]
+//   grad    [count] elements
+//   value   [count] elements; every one is read and written, as of the next two
+//   mean    [count] elements
+//   square  [count] elements
 //   params  the struct below; all but count are the bits of an f32
 
 const WORKGROUP_SIZE: u32 = 64u;
+
+// Elements an invocation computes, as one: where their number allows it, vec4 takes the place of f32 in
+// these lines (`Shader::wide`), since a load costs llvmpipe nearly the same for both.
+alias Element = f32;
 
 struct Params {
     count: u32,
@@ -25,10 +29,10 @@ struct Params {
     epsilon: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> grad: array<f32>;
-@group(0) @binding(1) var<storage, read_write> value: array<f32>;
-@group(0) @binding(2) var<storage, read_write> mean: array<f32>;
-@group(0) @binding(3) var<storage, read_write> square: array<f32>;
+@group(0) @binding(0) var<storage, read_write> grad: array<Element>;
+@group(0) @binding(1) var<storage, read_write> value: array<Element>;
+@group(0) @binding(2) var<storage, read_write> mean: array<Element>;
+@group(0) @binding(3) var<storage, read_write> square: array<Element>;
 @group(0) @binding(4) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)

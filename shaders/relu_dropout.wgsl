@@ -3,13 +3,20 @@
 //
 // The hash is `lowbias32` by Chris Wellons, once for each half of the seed: the CPU draws the same.
 //
-// One invocation computes one element.
+// One invocation computes one `Element`.
 //
 // Buffers (every one read_write, because pooled tensors may share one buffer):
-//   x       [count]; every element is read and written
+//   x       [count] elements; every one is read and written
 //   params  the struct below; scale is the bits of an f32
 
 const WORKGROUP_SIZE: u32 = 64u;
+
+// Elements an invocation computes, as one: where their number allows it, vec4 takes the place of f32 in
+// these lines (`Shader::wide`), since a load costs llvmpipe nearly the same for both.
+alias Element = f32;
+alias Index = u32;
+const OFFSETS: Index = Index(0u);
+const WIDTH: u32 = 1u;
 
 struct Params {
     count: u32,
@@ -19,16 +26,16 @@ struct Params {
     scale: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(0) var<storage, read_write> x: array<Element>;
 @group(0) @binding(1) var<storage, read_write> params: Params;
 
-fn hash(value: u32) -> u32 {
+fn hash(value: Index) -> Index {
     var bits = value;
-    bits ^= bits >> 16u;
+    bits ^= bits >> Index(16u);
     bits *= 0x7feb352du;
-    bits ^= bits >> 15u;
+    bits ^= bits >> Index(15u);
     bits *= 0x846ca68bu;
-    return bits ^ (bits >> 16u);
+    return bits ^ (bits >> Index(16u));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -41,8 +48,10 @@ fn main(
     if (index >= params.count) {
         return;
     }
-    let drawn = hash(hash(index + params.seed_low) ^ params.seed_high);
-    let kept = select(0.0, bitcast<f32>(params.scale), drawn >= params.threshold);
+    let seeded = Index(index * WIDTH) + OFFSETS + Index(params.seed_low);
+    let drawn = hash(hash(seeded) ^ Index(params.seed_high));
+    let scale = Element(bitcast<f32>(params.scale));
+    let kept = select(Element(0.0), scale, drawn >= Index(params.threshold));
     let value = x[index];
-    x[index] = select(value * kept, 0.0, value <= 0.0);
+    x[index] = select(value * kept, Element(0.0), value <= Element(0.0));
 }

@@ -1,22 +1,26 @@
 // The gradient of relu_dropout.wgsl, in place: D[i] is scaled where the output Y[i] is above 0, which
 // means that it was positive and kept; else it becomes 0.
 //
-// One invocation computes one element.
+// One invocation computes one `Element`.
 //
 // Buffers (every one read_write, because pooled tensors may share one buffer):
-//   y       [count]
-//   grad_y  D, [count]; every element is read and written
+//   y       [count] elements
+//   grad_y  D, [count] elements; every one is read and written
 //   params  the struct below; scale is the bits of an f32
 
 const WORKGROUP_SIZE: u32 = 64u;
+
+// Elements an invocation computes, as one: where their number allows it, vec4 takes the place of f32 in
+// these lines (`Shader::wide`), since a load costs llvmpipe nearly the same for both.
+alias Element = f32;
 
 struct Params {
     count: u32,
     scale: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> y: array<f32>;
-@group(0) @binding(1) var<storage, read_write> grad_y: array<f32>;
+@group(0) @binding(0) var<storage, read_write> y: array<Element>;
+@group(0) @binding(1) var<storage, read_write> grad_y: array<Element>;
 @group(0) @binding(2) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -29,5 +33,6 @@ fn main(
     if (index >= params.count) {
         return;
     }
-    grad_y[index] = select(0.0, grad_y[index] * bitcast<f32>(params.scale), y[index] > 0.0);
+    let scaled = grad_y[index] * bitcast<f32>(params.scale);
+    grad_y[index] = select(Element(0.0), scaled, y[index] > Element(0.0));
 }

@@ -14,7 +14,9 @@ use burn_cubecl::template::SourceKernel;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 
-use super::shader::{START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_R, TILED_V, TILED_W};
+use super::shader::{
+    Kernel, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_R, TILED_V, TILED_W,
+};
 use super::{MpsOps, forward_plan, grads_plan, rebuilt, spec_of};
 use crate::mps::plan::{Plan, Strategy, Target, View};
 use crate::mps::{MpsSpec, Order};
@@ -70,11 +72,13 @@ pub(crate) fn launch(
 
 /// The same with buffers in the order of their bindings, whatever is done with them.
 pub(super) fn launch_on(
-    shader: Shader,
+    kernel: impl Into<Kernel>,
     invocations: usize,
     buffers: &[(&CubeTensor, BufferIOAttr)],
     params: &[u32],
 ) {
+    let kernel = kernel.into();
+    let shader = kernel.shader;
     debug_assert_eq!(params.len(), shader.params().len());
     debug_assert_eq!(buffers.len() + 1, shader.bindings().len());
     let workgroups = (invocations as u64).div_ceil(u64::from(shader.workgroup_size())) as u32;
@@ -88,7 +92,7 @@ pub(super) fn launch_on(
     }
     let params = client.create_from_slice(bytemuck::cast_slice(params));
     arguments = arguments.with_buffer_io(params.binding(), BufferIOAttr::ReadOnly);
-    let kernel = SourceKernel::new(shader, CubeDim::new_1d(shader.workgroup_size()));
+    let kernel = SourceKernel::new(kernel, CubeDim::new_1d(shader.workgroup_size()));
     client.launch(Box::new(kernel), count, arguments);
 }
 

@@ -127,6 +127,13 @@ impl Shader {
         }
     }
 
+    /// The kernel over `count` elements and the number of its invocations: four elements each where that
+    /// comes out even.
+    pub fn wide(self, count: usize) -> (Kernel, usize) {
+        let wide = count.is_multiple_of(4);
+        (Kernel { shader: self, wide }, if wide { count / 4 } else { count })
+    }
+
     /// Its bindings in order: the buffers it reads, the one it writes, and the parameters.
     pub fn bindings(self) -> &'static [&'static str] {
         match self {
@@ -198,7 +205,40 @@ impl Shader {
     }
 }
 
-impl KernelSource for Shader {
+/// A kernel as it is compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Kernel {
+    /// Its file.
+    pub shader: Shader,
+    /// Whether `Element` is a vec4.
+    pub wide: bool,
+}
+
+impl Kernel {
+    /// The text that is compiled.
+    pub fn text(self) -> String {
+        let text = self.shader.text().to_owned();
+        if !self.wide {
+            return text;
+        }
+        [
+            ("alias Element = f32;", "alias Element = vec4<f32>;"),
+            ("alias Index = u32;", "alias Index = vec4<u32>;"),
+            ("OFFSETS: Index = Index(0u);", "OFFSETS: Index = Index(0u, 1u, 2u, 3u);"),
+            ("const WIDTH: u32 = 1u;", "const WIDTH: u32 = 4u;"),
+        ]
+        .into_iter()
+        .fold(text, |text, (one, four)| text.replace(one, four))
+    }
+}
+
+impl From<Shader> for Kernel {
+    fn from(shader: Shader) -> Self {
+        Self { shader, wide: false }
+    }
+}
+
+impl KernelSource for Kernel {
     fn source(&self) -> SourceTemplate {
         SourceTemplate::new(self.text())
     }

@@ -145,26 +145,34 @@ fn dropout_keeps_its_share(device: &Device) {
     assert!(y[3].is_nan(), "a NaN must not be hidden: {y:?}");
 }
 
+/// The second has no multiple of four elements, and takes another kernel.
+const SHAPES: [[usize; 2]; 2] = [[700, 100], [31, 13]];
+
 fn every_device_drops_the_same(device: &Device) {
-    let x = numbers(70_000, 5);
-    let dropout = Dropout { rate: 0.5, seed: 0x0123_4567_89ab_cdef };
-    let on = |device| values(network::relu_dropout(tensor(&x, [700, 100], device), dropout));
-    assert_eq!(on(device), on(&Device::flex()));
+    for [rows, columns] in SHAPES {
+        let x = numbers(rows * columns, 5);
+        let dropout = Dropout { rate: 0.5, seed: 0x0123_4567_89ab_cdef };
+        let on =
+            |device| values(network::relu_dropout(tensor(&x, [rows, columns], device), dropout));
+        assert_eq!(on(device), on(&Device::flex()));
+    }
 }
 
 fn the_gradient_goes_where_something_was_kept(device: &Device) {
-    let x = numbers(600, 6);
-    let dropout = Dropout { rate: 0.25, seed: 3 };
-    let y = network::relu_dropout(tensor(&x, [6, 100], device), dropout);
-    let d = numbers(600, 7);
-    let got = values(network::relu_dropout_grad(y.clone(), tensor(&d, [6, 100], device), 0.25));
-    let expected: Vec<f32> = values(y)
-        .iter()
-        .zip(&d)
-        .map(|(&y, d)| if y > 0.0 { d * (1.0 / 0.75) } else { 0.0 })
-        .collect();
-    assert_eq!(got, expected);
-    assert!(got.iter().any(|&value| value != 0.0));
+    for shape in SHAPES {
+        let count = shape[0] * shape[1];
+        let dropout = Dropout { rate: 0.25, seed: 3 };
+        let y = network::relu_dropout(tensor(&numbers(count, 6), shape, device), dropout);
+        let d = numbers(count, 7);
+        let got = values(network::relu_dropout_grad(y.clone(), tensor(&d, shape, device), 0.25));
+        let expected: Vec<f32> = values(y)
+            .iter()
+            .zip(&d)
+            .map(|(&y, d)| if y > 0.0 { d * (1.0 / 0.75) } else { 0.0 })
+            .collect();
+        assert_eq!(got, expected);
+        assert!(got.iter().any(|&value| value != 0.0));
+    }
 }
 
 fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {

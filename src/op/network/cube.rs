@@ -60,20 +60,20 @@ impl NetworkOps for CubeBackend {
 
     fn relu_dropout(x: CubeTensor, dropout: Dropout) -> CubeTensor {
         let x = own(x);
-        let count = x.meta.shape().num_elements();
+        let (kernel, count) = Shader::ReluDropout.wide(x.meta.shape().num_elements());
         let [low, high] = dropout.words();
         let scale = Dropout::scale(dropout.rate).to_bits();
         let params = [count as u32, low, high, dropout.threshold(), scale];
-        launch_on(Shader::ReluDropout, count, &[(&x, ReadWrite)], &params);
+        launch_on(kernel, count, &[(&x, ReadWrite)], &params);
         x
     }
 
     fn relu_dropout_grad(y: CubeTensor, grad_y: CubeTensor, rate: f32) -> CubeTensor {
         let (y, grad_y) = (into_contiguous(y), own(grad_y));
-        let count = grad_y.meta.shape().num_elements();
+        let (kernel, count) = Shader::ReluDropoutGrad.wide(grad_y.meta.shape().num_elements());
         let params = [count as u32, Dropout::scale(rate).to_bits()];
         let buffers = [(&y, ReadOnly), (&grad_y, ReadWrite)];
-        launch_on(Shader::ReluDropoutGrad, count, &buffers, &params);
+        launch_on(kernel, count, &buffers, &params);
         grad_y
     }
 
@@ -108,13 +108,13 @@ impl NetworkOps for CubeBackend {
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let [value, mean, square] = [value, mean, square].map(own);
         let grad = into_contiguous(grad);
-        let count = value.meta.shape().num_elements();
+        let (kernel, count) = Shader::Adam.wide(value.meta.shape().num_elements());
         let AdamStep { beta_1, beta_2, size, epsilon } = step;
         let [beta_1, beta_2, size, epsilon] = [beta_1, beta_2, size, epsilon].map(f32::to_bits);
         let buffers =
             [(&grad, ReadOnly), (&value, ReadWrite), (&mean, ReadWrite), (&square, ReadWrite)];
         let params = [count as u32, beta_1, beta_2, size, epsilon];
-        launch_on(Shader::Adam, count, &buffers, &params);
+        launch_on(kernel, count, &buffers, &params);
         (value, mean, square)
     }
 }
