@@ -4,7 +4,7 @@
 //! first layer (784 → 512) ▸ ReLU ▸ dropout 0.2 ▸ 512 → 512 ▸ ReLU ▸ dropout 0.2 ▸ 512 → classes
 //! ```
 
-use burn::module::{Initializer, Module};
+use burn::module::{Initializer, Module, Param};
 use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
@@ -84,6 +84,63 @@ impl ClassifierConfig {
         Ok(Parameters { first, total: first + second + HIDDEN * self.classes + self.classes })
     }
 
+    /// Name and shape of every weight, in the order of the layers.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClassifierConfig::spec`].
+    pub fn weights(&self) -> Result<Vec<(&'static str, Vec<usize>)>> {
+        let spec = self.spec()?;
+        let mut weights: Vec<(&str, Vec<usize>)> = match self.model {
+            FirstLayer::Mps => vec![
+                ("first.a", spec.a_shape().into()),
+                ("first.c", spec.c_shape().into()),
+                ("first.bias", spec.bias_shape().into()),
+            ],
+            FirstLayer::Dense => vec![
+                ("first.weight", vec![spec.inputs(), spec.outputs()]),
+                ("first.bias", vec![spec.outputs()]),
+            ],
+        };
+        weights.extend([
+            ("second.weight", vec![spec.outputs(), HIDDEN]),
+            ("second.bias", vec![HIDDEN]),
+            ("output.weight", vec![HIDDEN, self.classes]),
+            ("output.bias", vec![self.classes]),
+        ]);
+        Ok(weights)
+    }
+
+    /// The network with these weights, each flat, in the order of [`ClassifierConfig::weights`].
+    ///
+    /// # Errors
+    ///
+    /// As [`ClassifierConfig::spec`].
+    ///
+    /// # Panics
+    ///
+    /// When a weight is missing or of another size.
+    pub fn with_weights(&self, values: Vec<Tensor<1>>) -> Result<Classifier> {
+        let spec = self.spec()?;
+        let mut values = values.into_iter();
+        #[expect(clippy::expect_used, reason = "documented: the caller has a weight for each name")]
+        let mut next = || values.next().expect("a weight for each name");
+        let first = match self.model {
+            FirstLayer::Mps => First::Mps(MpsLinear {
+                a: Param::from_tensor(next().reshape(spec.a_shape())),
+                c: Param::from_tensor(next().reshape(spec.c_shape())),
+                bias: Some(Param::from_tensor(next().reshape(spec.bias_shape()))),
+            }),
+            FirstLayer::Dense => First::Dense(dense(&mut next, [spec.inputs(), spec.outputs()])),
+        };
+        Ok(Classifier {
+            first,
+            second: dense(&mut next, [spec.outputs(), HIDDEN]),
+            output: dense(&mut next, [HIDDEN, self.classes]),
+            dropout: DropoutConfig::new(DROPOUT).init(),
+        })
+    }
+
     /// Creates the network, its weights drawn from the device's random numbers (`Device::seed`).
     ///
     /// # Errors
@@ -121,6 +178,14 @@ impl ClassifierConfig {
     }
 }
 
+/// A dense layer of the next two weights.
+fn dense(next: &mut impl FnMut() -> Tensor<1>, extents: [usize; 2]) -> Linear {
+    Linear {
+        weight: Param::from_tensor(next().reshape(extents)),
+        bias: Some(Param::from_tensor(next())),
+    }
+}
+
 /// The first layer, whichever it is.
 #[derive(Module, Debug)]
 pub enum First {
@@ -153,10 +218,30 @@ impl Classifier {
         })
     }
 
+    /// Every weight, flat, in the order of [`ClassifierConfig::weights`].
+    pub fn into_weights(self) -> Vec<Tensor<1>> {
+        let mut weights = match self.first {
+            First::Mps(layer) => {
+                let cores = [layer.a, layer.c].map(|core| core.val().flatten(0, 2));
+                let bias = layer.bias.map(|bias| bias.val().flatten(0, 1));
+                cores.into_iter().chain(bias).collect()
+            }
+            First::Dense(layer) => layer_weights(layer),
+        };
+        weights.extend(layer_weights(self.second));
+        weights.extend(layer_weights(self.output));
+        weights
+    }
+
     /// The same from the first layer's output `[batch, M·N]` on.
     pub fn after_first(&self, hidden: Tensor<2>) -> Tensor<2> {
         let hidden = self.dropout.forward(relu(hidden));
         let hidden = self.dropout.forward(relu(self.second.forward(hidden)));
         self.output.forward(hidden)
     }
+}
+
+fn layer_weights(layer: Linear) -> Vec<Tensor<1>> {
+    let weight = layer.weight.val().flatten(0, 1);
+    std::iter::once(weight).chain(layer.bias.map(|bias| bias.val())).collect()
 }

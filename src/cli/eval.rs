@@ -6,10 +6,10 @@ use clap::Args;
 use serde::Serialize;
 
 use super::{introduce, out, say};
-use crate::data::{DataSet, fashion_mnist};
+use crate::data::{DataSet, Resident, fashion_mnist};
 use crate::device::{self, DeviceChoice};
 use crate::train::checkpoint::Checkpoint;
-use crate::train::{Evaluation, evaluate};
+use crate::train::{Evaluation, Network, evaluate};
 use crate::{Error, Result};
 
 /// Options of `eval`.
@@ -52,8 +52,9 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     introduce(&opened);
     say!("data: {} ({} test images)", data.folder.display(), data.test.count);
 
-    let evaluation = evaluate(&checkpoint.model, &data.test, &opened.device)?;
-    let epoch = checkpoint.epoch;
+    let Checkpoint { classifier, epoch, model, .. } = checkpoint;
+    let network = Network::new(classifier, model.into_weights());
+    let evaluation = evaluate(&network, &Resident::new(&data.test, &opened.device))?;
     if args.json {
         let line = serde_json::to_string(&Line { file: &file, epoch, evaluation })
             .map_err(|error| Error::compute("writing JSON", error))?;

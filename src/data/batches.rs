@@ -28,9 +28,12 @@ pub fn permutation(seed: u64, epoch: usize, count: usize) -> Vec<u32> {
     shuffled(&mut random(Purpose::Order, seed, epoch), count)
 }
 
-/// What the device's random numbers begin with in an epoch: dropout's masks follow from it.
-pub fn epoch_seed(seed: u64, epoch: usize) -> u64 {
-    random(Purpose::Dropout, seed, epoch).next_u64()
+/// The seeds of dropout in both hidden layers in a step, counted from 0, of an epoch.
+pub fn dropout_seeds(seed: u64, epoch: usize, step: usize) -> [u64; 2] {
+    let mut random = random(Purpose::Dropout, seed, epoch);
+    // Two words a seed: a step can be begun with, whatever came before it.
+    random.set_word_pos(4 * step as u128);
+    [random.next_u64(), random.next_u64()]
 }
 
 /// Which `held_out` of `count` images are held out, in ascending order.
@@ -82,8 +85,10 @@ mod tests {
         assert_eq!(order, permutation(200, 1, 100));
         assert_ne!(order, permutation(201, 1, 100));
         assert_ne!(order, permutation(200, 2, 100));
-        assert_ne!(epoch_seed(200, 1), epoch_seed(200, 2));
-        assert_ne!(epoch_seed(200, 1), epoch_seed(201, 1));
+        let seeds = [(200, 1, 0), (200, 1, 1), (200, 2, 0), (201, 1, 0)]
+            .map(|(seed, epoch, step)| dropout_seeds(seed, epoch, step));
+        let distinct: std::collections::HashSet<_> = seeds.into_iter().flatten().collect();
+        assert_eq!(distinct.len(), 8);
         assert_ne!(held_out(200, 100, 100 - 1), order[..100 - 1]);
     }
 
@@ -91,7 +96,7 @@ mod tests {
     #[test]
     fn orders_stay_what_they_were() {
         assert_eq!(permutation(200, 1, 8), [4, 7, 6, 0, 3, 2, 1, 5]);
-        assert_eq!(epoch_seed(200, 1), 15_043_612_436_754_669_399);
+        assert_eq!(dropout_seeds(200, 1, 0)[0], 15_043_612_436_754_669_399);
         assert_eq!(held_out(200, 8, 3), [2, 5, 6]);
     }
 

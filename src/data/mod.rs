@@ -1,11 +1,14 @@
 //! The data set: where its files are ([`fashion_mnist`]), their format ([`idx`]), the images in
-//! memory, and the order in which an epoch takes them ([`batches`]).
+//! memory and on the device ([`resident`]), and the order in which an epoch takes them ([`batches`]).
 
 pub mod batches;
 pub mod fashion_mnist;
 pub mod idx;
+pub mod resident;
 
 use std::path::PathBuf;
+
+pub use resident::Resident;
 
 use crate::{Error, Result};
 
@@ -25,18 +28,6 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
-    /// The pixels of some images scaled to `[0, 1]`, `[indices, height · width]`, and their labels.
-    pub fn gather(&self, indices: &[u32]) -> (Vec<f32>, Vec<i32>) {
-        let size = self.height * self.width;
-        let mut pixels = Vec::with_capacity(indices.len() * size);
-        for &index in indices {
-            let image = &self.pixels[index as usize * size..][..size];
-            pixels.extend(image.iter().map(|&grey| f32::from(grey) / 255.0));
-        }
-        let labels = indices.iter().map(|&index| self.labels[index as usize].into()).collect();
-        (pixels, labels)
-    }
-
     /// Drops all but the first `count` images.
     ///
     /// # Errors
@@ -116,20 +107,6 @@ mod tests {
             pixels: (0..count * 2).map(|grey| grey as u8).collect(),
             labels: (0..count).map(|label| label as u8).collect(),
         }
-    }
-
-    #[test]
-    fn gathered_images_are_scaled_and_keep_their_labels() {
-        let set = ImageSet {
-            count: 2,
-            height: 1,
-            width: 2,
-            pixels: vec![0, 51, 102, 255],
-            labels: vec![3, 4],
-        };
-        let (pixels, labels) = set.gather(&[1, 0, 1]);
-        assert_eq!(pixels, [0.4, 1.0, 0.0, 0.2, 0.4, 1.0]);
-        assert_eq!(labels, [4, 3, 4]);
     }
 
     #[test]

@@ -61,29 +61,39 @@ pub(crate) fn launch(
     output: &CubeTensor,
     params: &[usize],
 ) {
-    debug_assert_eq!(params.len(), shader.params().len());
-    debug_assert_eq!(inputs.len() + 2, shader.bindings().len());
+    let read = inputs.iter().map(|&input| (input, BufferIOAttr::ReadOnly));
+    let buffers: Vec<_> = read.chain([(output, BufferIOAttr::WriteOnly)]).collect();
     // `mps_linear` has checked that every count fits; see `check_countable`.
-    let params: Vec<u8> = params.iter().flat_map(|&value| (value as u32).to_ne_bytes()).collect();
+    let params: Vec<u32> = params.iter().map(|&value| value as u32).collect();
+    launch_on(shader, invocations, &buffers, &params);
+}
+
+/// The same with buffers in the order of their bindings, whatever is done with them.
+pub(super) fn launch_on(
+    shader: Shader,
+    invocations: usize,
+    buffers: &[(&CubeTensor, BufferIOAttr)],
+    params: &[u32],
+) {
+    debug_assert_eq!(params.len(), shader.params().len());
+    debug_assert_eq!(buffers.len() + 1, shader.bindings().len());
     let workgroups = (invocations as u64).div_ceil(u64::from(shader.workgroup_size())) as u32;
     let rows = workgroups.div_ceil(MAX_WORKGROUPS);
     let count = CubeCount::Static(workgroups.div_ceil(rows), rows, 1);
 
+    let client = &buffers[0].0.client;
     let mut arguments = KernelArguments::new();
-    for input in inputs {
-        arguments =
-            arguments.with_buffer_io(input.handle.clone().binding(), BufferIOAttr::ReadOnly);
+    for (tensor, access) in buffers {
+        arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), *access);
     }
-    let params = output.client.create_from_slice(&params);
-    arguments = arguments
-        .with_buffer_io(output.handle.clone().binding(), BufferIOAttr::WriteOnly)
-        .with_buffer_io(params.binding(), BufferIOAttr::ReadOnly);
+    let params = client.create_from_slice(bytemuck::cast_slice(params));
+    arguments = arguments.with_buffer_io(params.binding(), BufferIOAttr::ReadOnly);
     let kernel = SourceKernel::new(shader, CubeDim::new_1d(shader.workgroup_size()));
-    output.client.launch(Box::new(kernel), count, arguments);
+    client.launch(Box::new(kernel), count, arguments);
 }
 
 /// An uninitialised f32 tensor beside `like`.
-fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
+pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
     empty_device_contiguous_dtype(
         like.client.clone(),
         like.device.clone(),
@@ -181,7 +191,7 @@ fn contract(
 }
 
 /// Sums `input`, seen as `[rows, columns]`, over its rows, into a tensor of shape `shape`.
-fn sum_rows(
+pub(super) fn sum_rows(
     mut input: CubeTensor,
     [mut rows, columns]: [usize; 2],
     shape: impl Into<Shape>,

@@ -11,6 +11,7 @@
 mod autodiff;
 pub mod cube;
 mod flex;
+pub mod network;
 mod rebuilt;
 pub mod shader;
 
@@ -170,6 +171,40 @@ pub fn mps_linear(
         }
     };
     Ok(Tensor::from_dispatch(y))
+}
+
+/// The gradients by `a`, `c` and `bias` of [`mps_linear`] on a device without autodiff, from the
+/// gradient `grad_y[batch, M, N]` by its output; shapes as there.
+///
+/// # Errors
+///
+/// As [`mps_linear`].
+pub fn mps_linear_grads(
+    x: Tensor<3>,
+    a: Tensor<3>,
+    c: Tensor<3>,
+    grad_y: Tensor<3>,
+) -> Result<(Tensor<3>, Tensor<3>, Tensor<2>)> {
+    let (spec, batch) = MpsSpec::from_shapes(x.dims(), a.dims(), c.dims())?;
+    for (operand, tensor) in [("x", &x), ("a", &a), ("c", &c), ("grad_y", &grad_y)] {
+        check_f32(operand, tensor.dtype())?;
+    }
+    check_countable(&spec, batch)?;
+    let expected = [batch, spec.m, spec.n];
+    if grad_y.dims() != expected {
+        return Err(Error::Shape {
+            operand: "grad_y",
+            expected: format!("{expected:?}"),
+            found: format!("{:?}", grad_y.dims()),
+        });
+    }
+    let [x, a, c, grad_y] = [x, a, c, grad_y].map(Tensor::into_dispatch);
+    let (grad_a, grad_c, grad_bias) = Dispatch::mps_grads(x, a, c, grad_y);
+    Ok((
+        Tensor::from_dispatch(grad_a),
+        Tensor::from_dispatch(grad_c),
+        Tensor::from_dispatch(grad_bias),
+    ))
 }
 
 fn check_f32(operand: &'static str, dtype: DType) -> Result<()> {

@@ -41,6 +41,16 @@ pub enum Shader {
     GradGTiled,
     /// `grad_f_tiled.wgsl`: partial sums of the gradient by `F`, for software adapters.
     GradFTiled,
+    /// `gather_images.wgsl`: a batch of images from the resident data set.
+    GatherImages,
+    /// `relu_dropout.wgsl`: both in one pass.
+    ReluDropout,
+    /// `relu_dropout_grad.wgsl`: its gradient.
+    ReluDropoutGrad,
+    /// `softmax_cross_entropy.wgsl`: the loss and its gradient.
+    SoftmaxCrossEntropy,
+    /// `adam.wgsl`: a step of the optimizer.
+    Adam,
     /// `ceiling_fma.wgsl`: a measurement of the multiply-add rate.
     CeilingFma,
     /// `ceiling_copy.wgsl`: a measurement of the copy bandwidth.
@@ -49,13 +59,18 @@ pub enum Shader {
 
 impl Shader {
     /// Every kernel.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 13] = [
         Self::Contract,
         Self::GradCore,
         Self::SumRows,
         Self::ContractTiled,
         Self::GradGTiled,
         Self::GradFTiled,
+        Self::GatherImages,
+        Self::ReluDropout,
+        Self::ReluDropoutGrad,
+        Self::SoftmaxCrossEntropy,
+        Self::Adam,
         Self::CeilingFma,
         Self::CeilingCopy,
     ];
@@ -69,6 +84,11 @@ impl Shader {
             Self::ContractTiled => "contract_tiled.wgsl",
             Self::GradGTiled => "grad_g_tiled.wgsl",
             Self::GradFTiled => "grad_f_tiled.wgsl",
+            Self::GatherImages => "gather_images.wgsl",
+            Self::ReluDropout => "relu_dropout.wgsl",
+            Self::ReluDropoutGrad => "relu_dropout_grad.wgsl",
+            Self::SoftmaxCrossEntropy => "softmax_cross_entropy.wgsl",
+            Self::Adam => "adam.wgsl",
             Self::CeilingFma => "ceiling_fma.wgsl",
             Self::CeilingCopy => "ceiling_copy.wgsl",
         }
@@ -83,6 +103,15 @@ impl Shader {
             Self::ContractTiled => include_str!("../../shaders/contract_tiled.wgsl"),
             Self::GradGTiled => include_str!("../../shaders/grad_g_tiled.wgsl"),
             Self::GradFTiled => include_str!("../../shaders/grad_f_tiled.wgsl"),
+            Self::GatherImages => include_str!("../../shaders/gather_images.wgsl"),
+            Self::ReluDropout => include_str!("../../shaders/relu_dropout.wgsl"),
+            Self::ReluDropoutGrad => {
+                include_str!("../../shaders/relu_dropout_grad.wgsl")
+            }
+            Self::SoftmaxCrossEntropy => {
+                include_str!("../../shaders/softmax_cross_entropy.wgsl")
+            }
+            Self::Adam => include_str!("../../shaders/adam.wgsl"),
             Self::CeilingFma => include_str!("../../shaders/ceiling_fma.wgsl"),
             Self::CeilingCopy => include_str!("../../shaders/ceiling_copy.wgsl"),
         }
@@ -93,6 +122,7 @@ impl Shader {
         match self {
             Self::ContractTiled => 32,
             Self::GradGTiled | Self::GradFTiled => 16,
+            Self::SoftmaxCrossEntropy => 256,
             _ => WORKGROUP_SIZE,
         }
     }
@@ -103,6 +133,11 @@ impl Shader {
             Self::Contract | Self::ContractTiled => &["x", "f", "g", "bias", "y", "params"],
             Self::GradCore | Self::GradGTiled => &["x", "f", "grad_y", "partial", "params"],
             Self::GradFTiled => &["x", "g", "grad_y", "partial", "params"],
+            Self::GatherImages => &["images", "order", "x", "params"],
+            Self::ReluDropout => &["x", "params"],
+            Self::ReluDropoutGrad => &["y", "grad_y", "params"],
+            Self::SoftmaxCrossEntropy => &["labels", "order", "logits", "sums", "params"],
+            Self::Adam => &["grad", "value", "mean", "square", "params"],
             Self::SumRows | Self::CeilingCopy => &["input", "output", "params"],
             Self::CeilingFma => &["output", "params"],
         }
@@ -152,6 +187,11 @@ impl Shader {
                 "g_s", "y_w", "y_v", "groups", "b_begin", "b_end", "add",
             ],
             Self::SumRows => &["rows", "columns", "groups", "group_size"],
+            Self::GatherImages => &["batch", "words", "pixels"],
+            Self::ReluDropout => &["count", "seed_low", "seed_high", "threshold", "scale"],
+            Self::ReluDropoutGrad => &["count", "scale"],
+            Self::SoftmaxCrossEntropy => &["batch", "classes", "begin", "end", "add"],
+            Self::Adam => &["count", "beta_1", "beta_2", "size", "epsilon"],
             Self::CeilingFma => &["invocations", "iterations"],
             Self::CeilingCopy => &["count"],
         }

@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod learner;
 pub mod metrics;
 pub mod run;
 
@@ -12,19 +13,17 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::module::Module;
-use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor, TensorData};
 use serde::Serialize;
 
 use checkpoint::Checkpoint;
 pub use config::TrainConfig;
+pub use learner::{Learner, Network};
 pub use metrics::EpochMetrics;
 pub use run::RunFolder;
 
-use crate::data::{ImageSet, batches};
-use crate::model::Classifier;
+use crate::data::{ImageSet, Resident, batches, resident};
+use crate::op::network::softmax_cross_entropy;
 use crate::{Error, Result};
 
 /// Steps between two readings of loss and accuracy from the device; a reading waits for it.
@@ -121,15 +120,14 @@ pub fn train(
     stop: &StopFlag,
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
-    let autodiff = device.clone().autodiff();
-    device.seed(config.seed);
+    let on_device = |set: &ImageSet| Resident::new(set, device);
+    let test = on_device(&data.test);
+    let validation = data.validation.as_ref().map(on_device);
     let mut trainer = Trainer {
         config,
-        data,
-        model: config.classifier.init(&autodiff)?,
-        // Keras' epsilon, which the article trained with; Burn's default is 1e-5.
-        optimizer: AdamConfig::new().with_epsilon(1e-7).init(),
-        device: autodiff,
+        data: on_device(&data.train),
+        device,
+        learner: Learner::new(config, device)?,
     };
 
     let mut history = Vec::new();
@@ -140,13 +138,13 @@ pub fn train(
         if let Err(error @ Error::Interrupted { .. }) = &trained {
             // The epoch is not finished: the weights are kept, its metrics are not.
             tracing::info!(epoch, "{error}");
-            run.write_last(&trainer.checkpoint(epoch - 1))?;
+            run.write_last(&trainer.checkpoint(epoch - 1)?)?;
         }
         let trained = trained?;
         training += trained.time;
 
-        let model = trainer.model.valid();
-        let test = evaluate(&model, &data.test, device)?;
+        let network = trainer.learner.network();
+        let test = evaluate(&network, &test)?;
         let metrics = EpochMetrics {
             epoch,
             train_loss: trained.loss,
@@ -156,9 +154,9 @@ pub fn train(
             seconds: trained.time.as_secs_f64(),
             images_per_s: data.train.count as f64 / trained.time.as_secs_f64(),
         };
-        let checkpoint = trainer.checkpoint(epoch);
-        if let Some(validation) = &data.validation {
-            let accuracy = evaluate(&model, validation, device)?.accuracy;
+        let checkpoint = trainer.checkpoint(epoch)?;
+        if let Some(validation) = &validation {
+            let accuracy = evaluate(&network, validation)?.accuracy;
             tracing::info!(epoch, accuracy, "held-out images");
             if best.is_none_or(|(_, highest)| accuracy > highest) {
                 best = Some((epoch, accuracy));
@@ -186,10 +184,9 @@ pub fn train(
 /// What changes from step to step, and what it is made of.
 struct Trainer<'a> {
     config: &'a TrainConfig,
-    data: &'a Splits,
-    device: Device,
-    model: Classifier,
-    optimizer: ModuleOptimizer,
+    data: Resident,
+    device: &'a Device,
+    learner: Learner,
 }
 
 /// The training part of one epoch.
@@ -207,14 +204,19 @@ impl Trainer<'_> {
         stop: &StopFlag,
         observer: &mut dyn Observer,
     ) -> Result<Trained> {
-        // Dropout's masks follow from (seed, epoch), as the permutation does.
-        self.device.seed(batches::epoch_seed(self.config.seed, epoch));
-        let order = batches::permutation(self.config.seed, epoch, self.data.train.count);
-        let steps = order.len().div_ceil(self.config.batch_size);
-        let mut tally = Tally::new(&self.device.clone().inner());
+        let TrainConfig { seed, batch_size, .. } = *self.config;
+        let Self { data, device, learner, .. } = self;
+        let order = batches::permutation(seed, epoch, data.count);
+        // Once an epoch; a step takes its part of it on the device.
+        let order = resident::order(&order, device);
+        let steps = data.count.div_ceil(batch_size);
+        let mut tally = Tally::default();
         let started = Instant::now();
-        for (step, indices) in order.chunks(self.config.batch_size).enumerate() {
-            self.step(indices, &mut tally)?;
+        for step in 0..steps {
+            let begin = step * batch_size;
+            let end = data.count.min(begin + batch_size);
+            let seeds = batches::dropout_seeds(seed, epoch, step);
+            tally.add(learner.step(data, order.clone().slice([begin..end]), seeds)?, end - begin);
             let done = step + 1;
             if done % REPORT_EVERY == 0 || done == steps {
                 let (loss, accuracy) = tally.read()?;
@@ -222,7 +224,7 @@ impl Trainer<'_> {
                     let run = run.path().to_path_buf();
                     return Err(Error::NotFinite { loss, epoch, run });
                 }
-                let images_per_s = tally.images as f64 / started.elapsed().as_secs_f64();
+                let images_per_s = end as f64 / started.elapsed().as_secs_f64();
                 observer.step(&StepReport {
                     epoch,
                     step: done,
@@ -240,74 +242,48 @@ impl Trainer<'_> {
         Ok(Trained { loss, accuracy, time: started.elapsed() })
     }
 
-    fn step(&mut self, indices: &[u32], tally: &mut Tally) -> Result<()> {
-        let (images, labels) = batch(&self.data.train, indices, &self.device);
-        let logits = self.model.forward(images);
-        let loss = CrossEntropyLossConfig::new()
-            .init(&self.device)
-            .forward(logits.clone(), labels.clone());
-        tally.add(&loss.clone().inner(), logits.inner(), labels.inner(), indices.len());
-        let gradients = GradientsParams::from_grads(loss.backward(), &self.model);
-        let model = self.model.clone();
-        self.model = self.optimizer.step(self.config.lr, model, gradients);
-        Ok(())
-    }
-
-    fn checkpoint(&self, epoch: usize) -> Checkpoint {
-        Checkpoint {
-            classifier: self.config.classifier,
+    fn checkpoint(&self, epoch: usize) -> Result<Checkpoint> {
+        let state = self.learner.state()?;
+        let classifier = self.config.classifier;
+        let values = state.weights.iter().map(|weight| {
+            Tensor::from_data(TensorData::new(weight.values.clone(), [weight.values.len()]), self.device)
+        });
+        Ok(Checkpoint {
+            classifier,
             epoch,
             seed: self.config.seed,
-            model: self.model.valid(),
-        }
+            model: classifier.with_weights(values.collect())?,
+        })
     }
 }
 
-/// Images `[batch, pixels]` and labels `[batch]` on the device.
-fn batch(set: &ImageSet, indices: &[u32], device: &Device) -> (Tensor<2>, Tensor<1, Int>) {
-    let (pixels, labels) = set.gather(indices);
-    let images = TensorData::new(pixels, [indices.len(), set.height * set.width]);
-    let labels = TensorData::new(labels, [indices.len()]);
-    (Tensor::from_data(images, device), Tensor::from_data(labels, device))
-}
-
-/// Loss and accuracy since the beginning of an epoch. The sums are kept on the device and read
-/// rarely, because a reading waits for everything that was queued.
+/// Sums over the steps of an epoch. A step's are left on the device and read rarely, because a reading
+/// waits for everything that was queued.
+#[derive(Debug, Default)]
 struct Tally {
-    device: Device,
-    /// `[sum of losses, images classified right]` since the last reading.
-    pending: Tensor<1>,
+    /// `[sum of losses, images classified right]` of the steps since the last reading.
+    pending: Vec<Tensor<1>>,
+    /// The same of the steps before, added one by one, so that it does not matter when they were read.
     read: [f64; 2],
     images: usize,
 }
 
 impl Tally {
-    fn new(device: &Device) -> Self {
-        let pending = Tensor::zeros([2], device);
-        Self { device: device.clone(), pending, read: [0.0; 2], images: 0 }
-    }
-
-    fn add(
-        &mut self,
-        mean_loss: &Tensor<1>,
-        logits: Tensor<2>,
-        labels: Tensor<1, Int>,
-        images: usize,
-    ) {
-        let right = logits.argmax(1).squeeze_dim::<1>(1).equal(labels).float().sum();
-        let loss = mean_loss.clone().reshape([1]) * images as f64;
-        self.pending = self.pending.clone() + Tensor::cat(vec![loss, right], 0);
+    fn add(&mut self, sums: Tensor<1>, images: usize) {
+        self.pending.push(sums);
         self.images += images;
     }
 
     /// Mean loss and accuracy.
     fn read(&mut self) -> Result<(f64, f64)> {
-        let pending = std::mem::replace(&mut self.pending, Tensor::zeros([2], &self.device));
-        let sums = pending
-            .try_to_vec_as::<f32>()
-            .map_err(|error| Error::compute("reading the loss", error))?;
-        for (total, sum) in self.read.iter_mut().zip(sums) {
-            *total += f64::from(sum);
+        if !self.pending.is_empty() {
+            let sums = Tensor::cat(std::mem::take(&mut self.pending), 0)
+                .try_to_vec_as::<f32>()
+                .map_err(|error| Error::compute("reading the loss", error))?;
+            for step in sums.chunks_exact(2) {
+                self.read[0] += f64::from(step[0]);
+                self.read[1] += f64::from(step[1]);
+            }
         }
         let images = self.images.max(1) as f64;
         Ok((self.read[0] / images, self.read[1] / images))
@@ -323,20 +299,21 @@ pub struct Evaluation {
     pub accuracy: f64,
 }
 
-/// Measures a network, without dropout, on a device without autodiff.
+/// Measures a network, without dropout.
 ///
 /// # Errors
 ///
 /// [`Error::Compute`] when the device fails.
-pub fn evaluate(model: &Classifier, set: &ImageSet, device: &Device) -> Result<Evaluation> {
-    let loss = CrossEntropyLossConfig::new().init(device);
-    let mut tally = Tally::new(device);
+pub fn evaluate(network: &Network, set: &Resident) -> Result<Evaluation> {
+    let mut tally = Tally::default();
+    let labels = set.labels();
+    let device = labels.device();
     let indices: Vec<u32> = (0..set.count as u32).collect();
     for indices in indices.chunks(EVALUATION_BATCH) {
-        let (images, labels) = batch(set, indices, device);
-        let logits = model.forward(images);
-        let loss = loss.forward(logits.clone(), labels.clone());
-        tally.add(&loss, logits, labels, indices.len());
+        let order = resident::order(indices, &device);
+        let logits = network.logits(set.gather(order.clone()))?;
+        let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order);
+        tally.add(sums, indices.len());
     }
     let (loss, accuracy) = tally.read()?;
     Ok(Evaluation { loss, accuracy })

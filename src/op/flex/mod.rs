@@ -11,7 +11,7 @@ mod tiles;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
-use burn::tensor::TensorData;
+use burn::tensor::{Element, TensorData};
 use rayon::prelude::*;
 
 use super::{MpsOps, forward_plan, grads_plan, rebuilt, spec_of};
@@ -58,12 +58,12 @@ fn samples_a_partial(batch: usize) -> usize {
 }
 
 /// The elements in row-major order, of a tensor that `to_contiguous` returned.
-#[expect(clippy::expect_used, reason = "`mps_linear` admits f32 alone, callers make it contiguous")]
-fn values(tensor: &FlexTensor) -> &[f32] {
-    tensor.as_slice().expect("a contiguous tensor of f32")
+#[expect(clippy::expect_used, reason = "the operations admit one type, and make it contiguous")]
+pub(super) fn values<E: Element + bytemuck::Pod>(tensor: &FlexTensor) -> &[E] {
+    tensor.as_slice().expect("a contiguous tensor of this type")
 }
 
-fn tensor(values: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
+pub(super) fn tensor(values: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
 }
 

@@ -1,0 +1,65 @@
+//! A data set on the device, so that a training step copies nothing to it.
+
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+
+use super::ImageSet;
+use crate::op::network::{PIXELS_A_WORD, gather_images};
+
+/// The images, four grey values a word, and the labels of an [`ImageSet`] on a device.
+#[derive(Debug)]
+pub struct Resident {
+    /// How many images.
+    pub count: usize,
+    /// Pixels of one image.
+    pub pixels: usize,
+    images: Tensor<2, Int>,
+    labels: Tensor<1, Int>,
+}
+
+impl Resident {
+    /// Copies a set to `device`.
+    pub fn new(set: &ImageSet, device: &Device) -> Self {
+        let (count, pixels) = (set.count, set.height * set.width);
+        let words = pixels.div_ceil(PIXELS_A_WORD);
+        let mut images = Vec::with_capacity(count * words);
+        for image in set.pixels.chunks_exact(pixels) {
+            images.extend(image.chunks(PIXELS_A_WORD).map(|grey| {
+                let mut word = [0; PIXELS_A_WORD];
+                word[..grey.len()].copy_from_slice(grey);
+                i32::from_le_bytes(word)
+            }));
+        }
+        let labels: Vec<i32> = set.labels.iter().map(|&label| label.into()).collect();
+        Self {
+            count,
+            pixels,
+            images: integers(images, [count, words], device),
+            labels: integers(labels, [count], device),
+        }
+    }
+
+    /// Images `[batch, pixels]`, scaled to `[0, 1]`, by their indices.
+    pub fn gather(&self, order: Tensor<1, Int>) -> Tensor<2> {
+        gather_images(self.images.clone(), order, self.pixels)
+    }
+
+    /// The label of every image.
+    pub fn labels(&self) -> Tensor<1, Int> {
+        self.labels.clone()
+    }
+}
+
+/// Indices of images on the device, as [`Resident::gather`] takes them.
+pub fn order(indices: &[u32], device: &Device) -> Tensor<1, Int> {
+    let indices: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
+    let count = indices.len();
+    integers(indices, [count], device)
+}
+
+fn integers<const D: usize>(
+    values: Vec<i32>,
+    shape: [usize; D],
+    device: &Device,
+) -> Tensor<D, Int> {
+    Tensor::from_data(TensorData::new(values, shape), (device, DType::I32))
+}

@@ -1,0 +1,121 @@
+//! The operations on a GPU: launches of WGSL kernels.
+//!
+//! Matrix products are Burn's.
+
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::Shape;
+use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, ReadWrite, WriteOnly};
+use burn_cubecl::kernel::into_contiguous;
+use burn_cubecl::tensor::CubeTensor;
+
+use super::{AdamStep, Dropout, NetworkOps};
+use crate::op::cube::{empty, launch_on, sum_rows};
+use crate::op::shader::Shader;
+
+/// Images of one launch of `softmax_cross_entropy.wgsl`: 64 an invocation, whose loops over at most
+/// 256 classes stay below the 65,535 iterations after which llvmpipe ends them.
+const ROWS_A_LAUNCH: usize = 16 << 10;
+
+fn extents(matrix: &CubeTensor) -> [usize; 2] {
+    matrix.meta.shape().dims()
+}
+
+/// The tensor itself where nothing else holds it, else a copy: something to write into.
+fn own(tensor: CubeTensor) -> CubeTensor {
+    let tensor = into_contiguous(tensor);
+    if tensor.can_mut() { tensor } else { tensor.copy() }
+}
+
+fn turned(matrix: CubeTensor) -> CubeTensor {
+    CubeBackend::float_swap_dims(matrix, 0, 1)
+}
+
+impl NetworkOps for CubeBackend {
+    fn gather_images(images: CubeTensor, order: CubeTensor, pixels: usize) -> CubeTensor {
+        let [images, order] = [images, order].map(into_contiguous);
+        let ([_, words], [batch]) = (extents(&images), order.meta.shape().dims());
+        let gathered = empty(&images, [batch, pixels]);
+        let buffers = [(&images, ReadOnly), (&order, ReadOnly), (&gathered, WriteOnly)];
+        let params = [batch, words, pixels].map(|count| count as u32);
+        launch_on(Shader::GatherImages, batch * words, &buffers, &params);
+        gathered
+    }
+
+    fn linear(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
+        let outputs = extents(&weight)[1];
+        let bias = Self::float_reshape(bias, Shape::new([1, outputs]));
+        Self::float_add(Self::float_matmul(x, weight), bias)
+    }
+
+    fn linear_grad_x(weight: CubeTensor, grad_y: CubeTensor) -> CubeTensor {
+        Self::float_matmul(grad_y, turned(weight))
+    }
+
+    fn linear_grads(x: CubeTensor, grad_y: CubeTensor) -> (CubeTensor, CubeTensor) {
+        let grad_y = into_contiguous(grad_y);
+        let [batch, outputs] = extents(&grad_y);
+        let grad_weight = Self::float_matmul(turned(x), grad_y.clone());
+        (grad_weight, sum_rows(grad_y, [batch, outputs], [outputs]))
+    }
+
+    fn relu_dropout(x: CubeTensor, dropout: Dropout) -> CubeTensor {
+        let x = own(x);
+        let count = x.meta.shape().num_elements();
+        let [low, high] = dropout.words();
+        let scale = Dropout::scale(dropout.rate).to_bits();
+        let params = [count as u32, low, high, dropout.threshold(), scale];
+        launch_on(Shader::ReluDropout, count, &[(&x, ReadWrite)], &params);
+        x
+    }
+
+    fn relu_dropout_grad(y: CubeTensor, grad_y: CubeTensor, rate: f32) -> CubeTensor {
+        let (y, grad_y) = (into_contiguous(y), own(grad_y));
+        let count = grad_y.meta.shape().num_elements();
+        let params = [count as u32, Dropout::scale(rate).to_bits()];
+        let buffers = [(&y, ReadOnly), (&grad_y, ReadWrite)];
+        launch_on(Shader::ReluDropoutGrad, count, &buffers, &params);
+        grad_y
+    }
+
+    fn softmax_cross_entropy(
+        logits: CubeTensor,
+        labels: CubeTensor,
+        order: CubeTensor,
+    ) -> (CubeTensor, CubeTensor) {
+        let logits = own(logits);
+        let [labels, order] = [labels, order].map(into_contiguous);
+        let [batch, classes] = extents(&logits);
+        let sums = empty(&logits, [2]);
+        let invocations = Shader::SoftmaxCrossEntropy.workgroup_size() as usize;
+        for begin in (0..batch).step_by(ROWS_A_LAUNCH) {
+            let end = batch.min(begin + ROWS_A_LAUNCH);
+            let params =
+                [batch, classes, begin, end, usize::from(begin > 0)].map(|count| count as u32);
+            let buffers =
+                [(&labels, ReadOnly), (&order, ReadOnly), (&logits, ReadWrite), (&sums, ReadWrite)];
+            // One workgroup: the losses are summed in it, in a fixed order.
+            launch_on(Shader::SoftmaxCrossEntropy, invocations, &buffers, &params);
+        }
+        (logits, sums)
+    }
+
+    fn adam(
+        value: CubeTensor,
+        mean: CubeTensor,
+        square: CubeTensor,
+        grad: CubeTensor,
+        step: AdamStep,
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        let [value, mean, square] = [value, mean, square].map(own);
+        let grad = into_contiguous(grad);
+        let count = value.meta.shape().num_elements();
+        let AdamStep { beta_1, beta_2, size, epsilon } = step;
+        let [beta_1, beta_2, size, epsilon] = [beta_1, beta_2, size, epsilon].map(f32::to_bits);
+        let buffers =
+            [(&grad, ReadOnly), (&value, ReadWrite), (&mean, ReadWrite), (&square, ReadWrite)];
+        let params = [count as u32, beta_1, beta_2, size, epsilon];
+        launch_on(Shader::Adam, count, &buffers, &params);
+        (value, mean, square)
+    }
+}

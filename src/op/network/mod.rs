@@ -1,0 +1,198 @@
+//! What a training step needs besides the layer: the gathering of a batch, dense layers, ReLU with
+//! dropout, softmax cross entropy and Adam, each one pass over its operands.
+//!
+//! Burn has all of these as compositions: a dropout draws a mask, compares, casts, multiplies and
+//! keeps the mask for its gradient; Adam is a dozen passes over every weight. Here they are one
+//! operation each, on the CPU and as WGSL, and tests hold them against Burn's. Their gradients are
+//! operations too; nothing is recorded ([`crate::train::learner`] calls them in order).
+//!
+//! All numbers are f32, indices i32.
+
+mod cube;
+mod flex;
+
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, backend_extension};
+use burn::tensor::{DType, Int, Shape, Tensor};
+
+/// Pixels in one word of a resident image.
+pub const PIXELS_A_WORD: usize = 4;
+
+/// What is dropped: each activation with probability `rate`, as `seed` and its index determine.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Dropout {
+    /// The share that is set to 0; what is left is scaled by `1 / (1 - rate)`.
+    pub rate: f32,
+    /// What the choice follows from.
+    pub seed: u64,
+}
+
+impl Dropout {
+    /// An activation is kept where its hash is not below this.
+    fn threshold(&self) -> u32 {
+        (f64::from(self.rate) * 4_294_967_296.0) as u32
+    }
+
+    fn scale(rate: f32) -> f32 {
+        1.0 / (1.0 - rate)
+    }
+
+    /// The two halves of the seed.
+    fn words(&self) -> [u32; 2] {
+        [self.seed as u32, (self.seed >> 32) as u32]
+    }
+}
+
+/// One step of Adam (D. P. Kingma, J. Ba 2015, algorithm 1 with the corrections of its section 2
+/// folded into the step's size).
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct AdamStep {
+    /// Decay of the mean.
+    pub beta_1: f32,
+    /// Decay of the mean of squares.
+    pub beta_2: f32,
+    /// `lr √(1-β₂ᵗ) / (1-β₁ᵗ)`.
+    pub size: f32,
+    /// `ε √(1-β₂ᵗ)`.
+    pub epsilon: f32,
+}
+
+impl AdamStep {
+    /// The `step`-th step, counted from 1.
+    pub fn new(lr: f64, [beta_1, beta_2]: [f64; 2], epsilon: f64, step: u64) -> Self {
+        let left = |beta: f64| 1.0 - beta.powf(step as f64);
+        let root = left(beta_2).sqrt();
+        Self {
+            beta_1: beta_1 as f32,
+            beta_2: beta_2 as f32,
+            size: (lr * root / left(beta_1)) as f32,
+            epsilon: (epsilon * root) as f32,
+        }
+    }
+}
+
+/// The operations on a backend; nothing is checked.
+#[backend_extension(Cube, Flex, Fusion)]
+pub trait NetworkOps: Backend {
+    /// Images `[b, pixels]` in `[0, 1]` of `images[count, words]` by their indices `order[b]`.
+    #[fusion(dtype = DType::F32, shape = Shape::new([order[0], *pixels]))]
+    fn gather_images(
+        images: IntTensor<Self>,
+        order: IntTensor<Self>,
+        pixels: usize,
+    ) -> FloatTensor<Self>;
+
+    /// `Y = X W + B`: `x[b,i]`, `weight[i,o]`, `bias[o]`.
+    #[fusion(dtype = x, shape = Shape::new([x[0], weight[1]]))]
+    fn linear(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
+
+    /// `grad_x = grad_y Wᵀ`.
+    #[fusion(dtype = grad_y, shape = Shape::new([grad_y[0], weight[0]]))]
+    fn linear_grad_x(weight: FloatTensor<Self>, grad_y: FloatTensor<Self>) -> FloatTensor<Self>;
+
+    /// `grad_weight = Xᵀ grad_y` and `grad_bias`, its columns' sums.
+    #[fusion(meta = linear_grads_specs)]
+    fn linear_grads(
+        x: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// ReLU, then dropout.
+    #[fusion(dtype = x, shape = x)]
+    fn relu_dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self>;
+
+    /// Its gradient, from its output: what is above 0 there was kept.
+    #[fusion(dtype = grad_y, shape = grad_y)]
+    fn relu_dropout_grad(
+        y: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+        rate: f32,
+    ) -> FloatTensor<Self>;
+
+    /// The gradient `[b, classes]` of the batch's mean loss by the logits, and `[sum of losses,
+    /// images right]`; `labels[count]` are looked up by `order[b]`.
+    #[fusion(meta = |logits, _labels, _order| (logits.clone(), two(logits)))]
+    fn softmax_cross_entropy(
+        logits: FloatTensor<Self>,
+        labels: IntTensor<Self>,
+        order: IntTensor<Self>,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+
+    /// New `value`, `mean` and `square`, in place where nothing else holds them.
+    #[fusion(meta = |value, mean, square, _grad, _step| (value.clone(), mean.clone(), square.clone()))]
+    fn adam(
+        value: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        grad: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+}
+
+fn linear_grads_specs(x: &TensorSpec, grad_y: &TensorSpec) -> (TensorSpec, TensorSpec) {
+    let weight = Shape::new([x.shape[1], grad_y.shape[1]]);
+    let bias = Shape::new([grad_y.shape[1]]);
+    (TensorSpec { shape: weight, ..x.clone() }, TensorSpec { shape: bias, ..x.clone() })
+}
+
+fn two(like: &TensorSpec) -> TensorSpec {
+    TensorSpec { shape: Shape::new([2]), ..like.clone() }
+}
+
+/// See [`NetworkOps::gather_images`].
+pub fn gather_images(images: Tensor<2, Int>, order: Tensor<1, Int>, pixels: usize) -> Tensor<2> {
+    let [images, order] = [images.into_dispatch(), order.into_dispatch()];
+    Tensor::from_dispatch(Dispatch::gather_images(images, order, pixels))
+}
+
+/// See [`NetworkOps::linear`].
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+    let bias = bias.into_dispatch();
+    Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch(), bias))
+}
+
+/// See [`NetworkOps::linear_grad_x`].
+pub fn linear_grad_x(weight: Tensor<2>, grad_y: Tensor<2>) -> Tensor<2> {
+    let grad_y = grad_y.into_dispatch();
+    Tensor::from_dispatch(Dispatch::linear_grad_x(weight.into_dispatch(), grad_y))
+}
+
+/// See [`NetworkOps::linear_grads`].
+pub fn linear_grads(x: Tensor<2>, grad_y: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+    let (weight, bias) = Dispatch::linear_grads(x.into_dispatch(), grad_y.into_dispatch());
+    (Tensor::from_dispatch(weight), Tensor::from_dispatch(bias))
+}
+
+/// See [`NetworkOps::relu_dropout`].
+pub fn relu_dropout(x: Tensor<2>, dropout: Dropout) -> Tensor<2> {
+    Tensor::from_dispatch(Dispatch::relu_dropout(x.into_dispatch(), dropout))
+}
+
+/// See [`NetworkOps::relu_dropout_grad`].
+pub fn relu_dropout_grad(y: Tensor<2>, grad_y: Tensor<2>, rate: f32) -> Tensor<2> {
+    let grad_y = grad_y.into_dispatch();
+    Tensor::from_dispatch(Dispatch::relu_dropout_grad(y.into_dispatch(), grad_y, rate))
+}
+
+/// See [`NetworkOps::softmax_cross_entropy`].
+pub fn softmax_cross_entropy(
+    logits: Tensor<2>,
+    labels: Tensor<1, Int>,
+    order: Tensor<1, Int>,
+) -> (Tensor<2>, Tensor<1>) {
+    let [labels, order] = [labels.into_dispatch(), order.into_dispatch()];
+    let (grad, sums) = Dispatch::softmax_cross_entropy(logits.into_dispatch(), labels, order);
+    (Tensor::from_dispatch(grad), Tensor::from_dispatch(sums))
+}
+
+/// See [`NetworkOps::adam`].
+pub fn adam([value, mean, square]: [Tensor<1>; 3], grad: Tensor<1>, step: AdamStep) -> [Tensor<1>; 3] {
+    let [value, mean, square, grad] = [value, mean, square, grad].map(Tensor::into_dispatch);
+    let (value, mean, square) = Dispatch::adam(value, mean, square, grad, step);
+    [value, mean, square].map(Tensor::from_dispatch)
+}

@@ -1,0 +1,267 @@
+//! A network while it learns: its weights, Adam's moments, and one training step.
+//!
+//! The step is written out: forward, loss, the gradients of each layer, Adam. Nothing is recorded by
+//! an autodiff, nothing is copied, and every operation is one of ours ([`crate::op`]), so a step
+//! makes the same bits in every run on one device. Tests hold it against Burn's autodiff and Adam.
+
+use burn::tensor::{Device, Int, Tensor, TensorData};
+
+use crate::data::Resident;
+use crate::model::{ClassifierConfig, DROPOUT, FirstLayer, HIDDEN};
+use crate::mps::MpsSpec;
+use crate::op::network::{self, AdamStep, Dropout};
+use crate::op::{mps_linear, mps_linear_grads};
+use crate::{Error, Result};
+
+use super::TrainConfig;
+
+/// Decay of Adam's mean of the gradients.
+const BETA_1: f64 = 0.9;
+
+/// Decay of Adam's mean of their squares.
+const BETA_2: f64 = 0.999;
+
+/// What Adam adds to the root: Keras' value, which the article trained with.
+const EPSILON: f64 = 1e-7;
+
+/// One weight and its moments on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weight {
+    /// Its name: `first.a`, `second.weight`, ….
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values, row-major.
+    pub values: Vec<f32>,
+    /// Adam's mean of its gradients.
+    pub mean: Vec<f32>,
+    /// Adam's mean of their squares.
+    pub square: Vec<f32>,
+}
+
+/// Everything that the next step depends on, besides the batch, on the host.
+#[derive(Debug, Clone, PartialEq)]
+pub struct State {
+    /// Steps that were taken.
+    pub steps: u64,
+    /// The weights, in the order of [`ClassifierConfig::weights`].
+    pub weights: Vec<Weight>,
+}
+
+/// A weight and its moments on the device, flat.
+#[derive(Debug)]
+struct Variable {
+    name: &'static str,
+    shape: Vec<usize>,
+    value: Tensor<1>,
+    mean: Tensor<1>,
+    square: Tensor<1>,
+}
+
+impl Variable {
+    /// The weight in its shape, of `D` modes.
+    fn view<const D: usize>(&self) -> Tensor<D> {
+        self.value.clone().reshape::<D, [usize; D]>(std::array::from_fn(|mode| self.shape[mode]))
+    }
+}
+
+/// A network to be evaluated.
+#[derive(Debug, Clone)]
+pub struct Network {
+    config: ClassifierConfig,
+    values: Vec<Tensor<1>>,
+}
+
+impl Network {
+    /// The network with these weights, each flat, in the order of [`ClassifierConfig::weights`].
+    pub fn new(config: ClassifierConfig, values: Vec<Tensor<1>>) -> Self {
+        Self { config, values }
+    }
+
+    /// Logits `[batch, classes]` of images `[batch, J·L]` with values in `[0, 1]`, without dropout.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when the images are not of the network's size.
+    pub fn logits(&self, images: Tensor<2>) -> Result<Tensor<2>> {
+        let spec = self.config.spec()?;
+        let none = Dropout { rate: 0.0, seed: 0 };
+        let view = |index: usize| self.values[index].clone();
+        let second = self.values.len() - 4;
+        let matrix = |index: usize, extents: [usize; 2]| view(index).reshape(extents);
+        let hidden = match self.config.model {
+            FirstLayer::Mps => {
+                let [batch, _] = images.dims();
+                let images = images.reshape([batch, spec.j, spec.l]);
+                let [a, c] = [view(0).reshape(spec.a_shape()), view(1).reshape(spec.c_shape())];
+                let bias = view(2).reshape(spec.bias_shape());
+                mps_linear(images, a, c, Some(bias))?.reshape([batch, spec.outputs()])
+            }
+            FirstLayer::Dense => {
+                network::linear(images, matrix(0, [spec.inputs(), spec.outputs()]), view(1))
+            }
+        };
+        let hidden = network::relu_dropout(hidden, none);
+        let weight = matrix(second, [spec.outputs(), HIDDEN]);
+        let hidden = network::linear(hidden, weight, view(second + 1));
+        let hidden = network::relu_dropout(hidden, none);
+        let weight = matrix(second + 2, [HIDDEN, self.config.classes]);
+        Ok(network::linear(hidden, weight, view(second + 3)))
+    }
+}
+
+/// A network that learns.
+#[derive(Debug)]
+pub struct Learner {
+    config: ClassifierConfig,
+    spec: MpsSpec,
+    lr: f64,
+    steps: u64,
+    variables: Vec<Variable>,
+}
+
+impl Learner {
+    /// A new network, its weights drawn as `config.seed` determines.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] for an impossible network.
+    pub fn new(config: &TrainConfig, device: &Device) -> Result<Self> {
+        device.seed(config.seed);
+        let values = config.classifier.init(device)?.into_weights();
+        let variables = config.classifier.weights()?.into_iter().zip(values);
+        let variables = variables.map(|((name, shape), value)| {
+            let zeros = || Tensor::zeros(value.dims(), device);
+            Variable { name, shape, mean: zeros(), square: zeros(), value }
+        });
+        Self::with(config, 0, variables.collect())
+    }
+
+    /// A network as it was.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Usage`] for an impossible network.
+    pub fn resume(config: &TrainConfig, state: &State, device: &Device) -> Result<Self> {
+        let flat = |values: &[f32]| {
+            Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
+        };
+        let variables = state.weights.iter().map(|weight| Variable {
+            name: weight.name,
+            shape: weight.shape.clone(),
+            value: flat(&weight.values),
+            mean: flat(&weight.mean),
+            square: flat(&weight.square),
+        });
+        Self::with(config, state.steps, variables.collect())
+    }
+
+    fn with(config: &TrainConfig, steps: u64, variables: Vec<Variable>) -> Result<Self> {
+        let spec = config.classifier.spec()?;
+        Ok(Self { config: config.classifier, spec, lr: config.lr, steps, variables })
+    }
+
+    /// The network as it is, on the host.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Compute`] when the device does not give it.
+    pub fn state(&self) -> Result<State> {
+        let read = |tensor: &Tensor<1>| {
+            let values = tensor.clone().try_to_vec_as::<f32>();
+            values.map_err(|error| Error::compute("reading the weights", error))
+        };
+        let weights = self.variables.iter().map(|variable| {
+            Ok(Weight {
+                name: variable.name,
+                shape: variable.shape.clone(),
+                values: read(&variable.value)?,
+                mean: read(&variable.mean)?,
+                square: read(&variable.square)?,
+            })
+        });
+        Ok(State { steps: self.steps, weights: weights.collect::<Result<_>>()? })
+    }
+
+    /// The network as it is now.
+    pub fn network(&self) -> Network {
+        let values = self.variables.iter().map(|variable| variable.value.clone());
+        Network::new(self.config, values.collect())
+    }
+
+    /// One step of Adam on the mean loss of the images `order[b]`. `dropout` seeds the masks of the
+    /// two hidden layers.
+    ///
+    /// Returns `[sum of losses, images classified right]` before the step, on the device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when the images are not of the network's size.
+    pub fn step(
+        &mut self,
+        data: &Resident,
+        order: Tensor<1, Int>,
+        dropout: [u64; 2],
+    ) -> Result<Tensor<1>> {
+        let rate = DROPOUT as f32;
+        let [drop_1, drop_2] = dropout.map(|seed| Dropout { rate, seed });
+        let [batch] = order.dims();
+        let MpsSpec { m, n, j, l, .. } = self.spec;
+        let (first, rest) = self.variables.split_at(self.variables.len() - 4);
+        let [weight_2, bias_2, weight_3, bias_3] = rest else { unreachable!("four weights") };
+
+        // Forward.
+        let x = data.gather(order.clone());
+        let y_1 = match first {
+            [a, c, bias] => {
+                let x = x.clone().reshape([batch, j, l]);
+                mps_linear(x, a.view(), c.view(), Some(bias.view()))?.reshape([batch, m * n])
+            }
+            [weight, bias, ..] => network::linear(x.clone(), weight.view(), bias.view()),
+            _ => unreachable!("a first layer"),
+        };
+        let h_1 = network::relu_dropout(y_1, drop_1);
+        let y_2 = network::linear(h_1.clone(), weight_2.view(), bias_2.view());
+        let h_2 = network::relu_dropout(y_2, drop_2);
+        let logits = network::linear(h_2.clone(), weight_3.view(), bias_3.view());
+        let (grad_3, sums) = network::softmax_cross_entropy(logits, data.labels(), order);
+
+        // Backward.
+        let (grad_weight_3, grad_bias_3) = network::linear_grads(h_2.clone(), grad_3.clone());
+        let grad_2 = network::linear_grad_x(weight_3.view(), grad_3);
+        let grad_2 = network::relu_dropout_grad(h_2, grad_2, rate);
+        let (grad_weight_2, grad_bias_2) = network::linear_grads(h_1.clone(), grad_2.clone());
+        let grad_1 = network::linear_grad_x(weight_2.view(), grad_2);
+        let grad_1 = network::relu_dropout_grad(h_1, grad_1, rate);
+        let mut grads = Vec::with_capacity(self.variables.len());
+        match first {
+            [a, c, _] => {
+                let x = x.reshape([batch, j, l]);
+                let grad_y = grad_1.reshape([batch, m, n]);
+                let (grad_a, grad_c, grad_bias) =
+                    mps_linear_grads(x, a.view(), c.view(), grad_y)?;
+                grads.extend([grad_a.flatten(0, 2), grad_c.flatten(0, 2), grad_bias.flatten(0, 1)]);
+            }
+            _ => {
+                let (grad_weight, grad_bias) = network::linear_grads(x, grad_1);
+                grads.extend([grad_weight.flatten(0, 1), grad_bias]);
+            }
+        }
+        grads.extend([
+            grad_weight_2.flatten(0, 1),
+            grad_bias_2,
+            grad_weight_3.flatten(0, 1),
+            grad_bias_3,
+        ]);
+
+        self.steps += 1;
+        let step = AdamStep::new(self.lr, [BETA_1, BETA_2], EPSILON, self.steps);
+        let variables = std::mem::take(&mut self.variables);
+        for (variable, grad) in variables.into_iter().zip(grads) {
+            let Variable { name, shape, value, mean, square } = variable;
+            let [value, mean, square] = network::adam([value, mean, square], grad, step);
+            self.variables.push(Variable { name, shape, value, mean, square });
+        }
+        Ok(sums)
+    }
+}
