@@ -90,6 +90,21 @@ pub enum Error {
         available: String,
     },
 
+    /// Something does not fit into a buffer of the device.
+    #[error(
+        "{what}: {bytes} bytes do not fit into a buffer of {device}, which holds {limit}; the CPU has no such limit: --device cpu"
+    )]
+    TooLarge {
+        /// What it is.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The largest buffer that the device's kernels can see, in bytes.
+        limit: u64,
+        /// The device's description.
+        device: String,
+    },
+
     /// The device failed while it computed.
     #[error("the device failed while {action}: {message}")]
     Compute {
@@ -97,6 +112,15 @@ pub enum Error {
         action: &'static str,
         /// What the driver or Burn said, on one line.
         message: String,
+    },
+
+    /// A run cannot go on.
+    #[error("cannot resume {}: {problem}", run.display())]
+    Resume {
+        /// The run folder.
+        run: PathBuf,
+        /// Why.
+        problem: String,
     },
 
     /// Training left the finite numbers.

@@ -27,12 +27,19 @@ impl Pending {
     /// [`Error::Io`].
     pub fn create(path: &Path) -> Result<Self> {
         if path.is_dir() {
-            let taken = std::io::ErrorKind::IsADirectory.into();
+            let taken = ErrorKind::IsADirectory.into();
             return Err(Error::io("write", path)(taken));
         }
         // Of this process, so that two which write the same file do not write into each other's.
         let temporary = path.with_added_extension(format!("{}.{TEMPORARY}", std::process::id()));
-        let file = File::create(&temporary).map_err(Error::io("write", path))?;
+        // A name that is taken is left over from a killed process of the same number. It is not
+        // written to: it may be a link.
+        let create = || File::create_new(&temporary);
+        let file = create().or_else(|error| match error.kind() {
+            ErrorKind::AlreadyExists => fs::remove_file(&temporary).and_then(|()| create()),
+            _ => Err(error),
+        });
+        let file = file.map_err(Error::io("write", path))?;
         Ok(Self { path: path.to_path_buf(), temporary, file })
     }
 

@@ -19,8 +19,9 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use sha2::{Digest, Sha256};
 
 use super::TrainConfig;
-use super::learner::{State, Weight};
-use crate::model::{Classifier, ClassifierConfig};
+use super::learner::{Network, State, Weight};
+use crate::hex;
+use crate::model::ClassifierConfig;
 use crate::{Error, Result};
 
 /// The key of the metadata by which a file is known to be ours.
@@ -188,7 +189,8 @@ impl Checkpoint {
         read(&mut bytes, header)?;
         let header = Header::parse(path, &bytes, length)?;
         // The length was compared; what has grown since then is refused below.
-        read(&mut bytes, length - bytes.len() as u64 + 1)?;
+        let rest = length - bytes.len() as u64;
+        read(&mut bytes, rest + 1)?;
         header.content(path, &bytes)
     }
 
@@ -202,16 +204,12 @@ impl Checkpoint {
     }
 
     /// The network, on `device`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Usage`] for an impossible network, which no file holds.
-    pub fn classifier(&self, device: &Device) -> Result<Classifier> {
+    pub fn network(&self, device: &Device) -> Network {
         let values = self.state.weights.iter().map(|weight| {
             let shape = [weight.values.len()];
             Tensor::from_data(TensorData::new(weight.values.clone(), shape), device)
         });
-        self.config.classifier.with_weights(values.collect())
+        Network::new(self.config.classifier, values.collect())
     }
 }
 
@@ -242,15 +240,15 @@ impl Header {
         let safetensors = |found: &dyn std::fmt::Display| {
             wrong("content", "a safetensors file, as written by tnet-gpu train", found)
         };
-        let header = header_length(start)
-            .ok_or_else(|| safetensors(&format!("{} bytes", start.len())))?;
+        let header =
+            header_length(start).ok_or_else(|| safetensors(&format!("{} bytes", start.len())))?;
         if header as u64 > MAX_HEADER {
             return Err(safetensors(&format!("a header of {header} bytes")));
         }
         let begin = LENGTH + header;
-        let header = start
-            .get(LENGTH..begin)
-            .ok_or_else(|| safetensors(&format!("a header that ends after {} bytes", start.len())))?;
+        let header = start.get(LENGTH..begin).ok_or_else(|| {
+            safetensors(&format!("a header that ends after {} bytes", start.len()))
+        })?;
         let tensors: Tensors =
             serde_json::from_slice(header).map_err(|error| safetensors(&error))?;
 
@@ -391,9 +389,4 @@ fn checksum(bytes: &[u8], at: usize) -> String {
     hash.update([b'0'; DIGITS]);
     hash.update(&bytes[at + DIGITS..]);
     hex(&hash.finalize())
-}
-
-/// Hexadecimal digits.
-pub(super) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

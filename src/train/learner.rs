@@ -238,8 +238,7 @@ impl Learner {
             [a, c, _] => {
                 let x = x.reshape([batch, j, l]);
                 let grad_y = grad_1.reshape([batch, m, n]);
-                let (grad_a, grad_c, grad_bias) =
-                    mps_linear_grads(x, a.view(), c.view(), grad_y)?;
+                let (grad_a, grad_c, grad_bias) = mps_linear_grads(x, a.view(), c.view(), grad_y)?;
                 grads.extend([grad_a.flatten(0, 2), grad_c.flatten(0, 2), grad_bias.flatten(0, 1)]);
             }
             _ => {

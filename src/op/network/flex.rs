@@ -225,16 +225,17 @@ impl NetworkOps for Flex {
             [value, mean, square, grad].map(|tensor| tensor.to_contiguous());
         let AdamStep { beta_1, beta_2, size, epsilon } = step;
         let arch = Arch::new();
-        let pass = |(((value, mean), square), grad): (((&mut [f32], &mut [f32]), &mut [f32]), &[f32])| {
-            arch.dispatch(|| {
-                let elements = value.iter_mut().zip(mean).zip(square).zip(grad);
-                for (((value, mean), square), &grad) in elements {
-                    *mean = beta_1 * *mean + (1.0 - beta_1) * grad;
-                    *square = beta_2 * *square + (1.0 - beta_2) * grad * grad;
-                    *value -= size * *mean / (square.sqrt() + epsilon);
-                }
-            });
-        };
+        let pass =
+            |(((value, mean), square), grad): (((&mut [f32], &mut [f32]), &mut [f32]), &[f32])| {
+                arch.dispatch(|| {
+                    let elements = value.iter_mut().zip(mean).zip(square).zip(grad);
+                    for (((value, mean), square), &grad) in elements {
+                        *mean = beta_1 * *mean + (1.0 - beta_1) * grad;
+                        *square = beta_2 * *square + (1.0 - beta_2) * grad * grad;
+                        *value -= size * *mean / (square.sqrt() + epsilon);
+                    }
+                });
+            };
         let parts = (
             values_mut(&mut value).par_chunks_mut(PIECE),
             values_mut(&mut mean).par_chunks_mut(PIECE),

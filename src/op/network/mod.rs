@@ -191,7 +191,11 @@ pub fn softmax_cross_entropy(
 }
 
 /// See [`NetworkOps::adam`].
-pub fn adam([value, mean, square]: [Tensor<1>; 3], grad: Tensor<1>, step: AdamStep) -> [Tensor<1>; 3] {
+pub fn adam(
+    [value, mean, square]: [Tensor<1>; 3],
+    grad: Tensor<1>,
+    step: AdamStep,
+) -> [Tensor<1>; 3] {
     let [value, mean, square, grad] = [value, mean, square, grad].map(Tensor::into_dispatch);
     let (value, mean, square) = Dispatch::adam(value, mean, square, grad, step);
     [value, mean, square].map(Tensor::from_dispatch)
