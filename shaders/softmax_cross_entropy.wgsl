@@ -41,25 +41,25 @@ fn main(@builtin(local_invocation_index) lane: u32) {
         let label = labels[order[b]];
         var highest = 0u;
         var most = logits[row];
-        for (var class = 1u; class < params.classes; class++) {
-            let logit = logits[row + class];
+        for (var c = 1u; c < params.classes; c++) {
+            let logit = logits[row + c];
             if (logit > most) {
-                highest = class;
+                highest = c;
                 most = logit;
             }
         }
         let own = logits[row + label];
         var total = 0.0;
-        for (var class = 0u; class < params.classes; class++) {
-            let part = exp(logits[row + class] - most);
-            logits[row + class] = part;
+        for (var c = 0u; c < params.classes; c++) {
+            let part = exp(logits[row + c] - most);
+            logits[row + c] = part;
             total += part;
         }
-        for (var class = 0u; class < params.classes; class++) {
-            let one = select(0.0, 1.0, class == label);
-            logits[row + class] = (logits[row + class] / total - one) / f32(params.batch);
+        for (var c = 0u; c < params.classes; c++) {
+            let one = select(0.0, 1.0, c == label);
+            logits[row + c] = (logits[row + c] / total - one) / f32(params.batch);
         }
-        sum += vec2<f32>(most + log(total) - own, select(0.0, 1.0, highest == label));
+        sum += vec2<f32>(log(total) + (most - own), select(0.0, 1.0, highest == label));
     }
     partial[lane] = sum;
     workgroupBarrier();

@@ -18,8 +18,8 @@ use crate::report::table;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::run::Newest;
 use crate::train::{
-    self, Conduct, EpochMetrics, Observer, RunFolder, Splits, StepReport, StopFlag, Summary,
-    TrainConfig,
+    self, Conduct, EpochMetrics, Observer, Profile, RunFolder, Splits, StepReport, StopFlag,
+    Summary, TrainConfig,
 };
 use crate::{Error, Result};
 
@@ -80,6 +80,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "N", default_value_t = 0)]
     validation: usize,
 
+    /// Time the parts of every step and print where they go; training is slower meanwhile
+    #[arg(long)]
+    profile: bool,
+
     /// Run folder, new or empty [default: a fresh one in runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -133,7 +137,7 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
     describe(&splits, &config);
     tracing::info!(?config, "training");
 
-    let mut progress = Progress::new(&config.train, splits.train.count);
+    let mut progress = Progress::new(&config.train, splits.train.count, args.profile);
     if let Some(from) = &from {
         progress.go_on(from);
     }
@@ -361,17 +365,18 @@ struct Progress {
     epochs: usize,
     /// Steps an epoch.
     steps: usize,
+    profile: bool,
 }
 
 impl Progress {
-    fn new(config: &TrainConfig, images: usize) -> Self {
+    fn new(config: &TrainConfig, images: usize, profile: bool) -> Self {
         let steps = images.div_ceil(config.batch_size);
         // indicatif draws on standard error, and nothing where that is no terminal.
         let bar = ProgressBar::new((steps as u64).saturating_mul(config.epochs as u64));
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}  {eta} left") {
             bar.set_style(style);
         }
-        Self { bar, epochs: config.epochs, steps }
+        Self { bar, epochs: config.epochs, steps, profile }
     }
 
     /// Says where a training goes on.
@@ -426,6 +431,14 @@ impl Observer for Progress {
              {images_per_s:.0} images/s",
             self.epochs
         ));
+    }
+
+    fn wants_profile(&self) -> bool {
+        self.profile
+    }
+
+    fn profile(&mut self, profile: &Profile) {
+        say!("{}", table::profile(profile));
     }
 }
 

@@ -4,6 +4,7 @@ use comfy_table::{CellAlignment, Table, presets};
 
 use crate::Result;
 use crate::model::{ClassifierConfig, FirstLayer};
+use crate::train::Profile;
 
 /// An empty table in the program's style: a header, rules between, the columns from the second on
 /// aligned to the right where `numbers` is set.
@@ -36,6 +37,19 @@ pub fn parameters(classifier: &ClassifierConfig) -> Result<Table> {
         table.add_row([name.to_owned(), thousands(own), thousands(dense), share]);
     }
     Ok(table)
+}
+
+/// Where the time of a training step goes.
+pub fn profile(profile: &Profile) -> Table {
+    let steps = profile.steps().max(1) as f64;
+    let mut table = new(&["part of a step", "ms", "share"], true);
+    let total: f64 = profile.parts().iter().map(|(_, time)| time.as_secs_f64()).sum();
+    let parts = profile.parts().iter().map(|(part, time)| (*part, time.as_secs_f64()));
+    for (part, seconds) in parts.chain([("all", total)]) {
+        let share = format!("{:.1} %", 100.0 * seconds / total.max(f64::MIN_POSITIVE));
+        table.add_row([part.to_owned(), format!("{:.3}", 1e3 * seconds / steps), share]);
+    }
+    table
 }
 
 /// `401920` as `401,920`.

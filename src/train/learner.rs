@@ -14,12 +14,13 @@ use crate::op::{mps_linear, mps_linear_grads};
 use crate::{Error, Result};
 
 use super::TrainConfig;
+use super::profile::{Marks, Profile};
 
 /// Decay of Adam's mean of the gradients.
-const BETA_1: f64 = 0.9;
+const BETA_1: f32 = 0.9;
 
 /// Decay of Adam's mean of their squares.
-const BETA_2: f64 = 0.999;
+const BETA_2: f32 = 0.999;
 
 /// What Adam adds to the root: Keras' value, which the article trained with.
 const EPSILON: f64 = 1e-7;
@@ -118,6 +119,7 @@ pub struct Learner {
     lr: f64,
     steps: u64,
     variables: Vec<Variable>,
+    profile: Option<Profile>,
 }
 
 impl Learner {
@@ -158,7 +160,7 @@ impl Learner {
 
     fn with(config: &TrainConfig, steps: u64, variables: Vec<Variable>) -> Result<Self> {
         let spec = config.classifier.spec()?;
-        Ok(Self { config: config.classifier, spec, lr: config.lr, steps, variables })
+        Ok(Self { config: config.classifier, spec, lr: config.lr, steps, variables, profile: None })
     }
 
     /// The network as it is, on the host.
@@ -181,6 +183,16 @@ impl Learner {
             })
         });
         Ok(State { steps: self.steps, weights: weights.collect::<Result<_>>()? })
+    }
+
+    /// Measures every step from now on.
+    pub fn profile(&mut self, device: &Device) {
+        self.profile = Some(Profile::new(device));
+    }
+
+    /// What was measured, if anything was.
+    pub fn profiled(&self) -> Option<&Profile> {
+        self.profile.as_ref()
     }
 
     /// The network as it is now.
@@ -210,8 +222,11 @@ impl Learner {
         let (first, rest) = self.variables.split_at(self.variables.len() - 4);
         let [weight_2, bias_2, weight_3, bias_3] = rest else { unreachable!("four weights") };
 
+        let mut marks = Marks::begin(self.profile.as_mut())?;
+
         // Forward.
         let x = data.gather(order.clone());
+        marks.end("batch")?;
         let y_1 = match first {
             [a, c, bias] => {
                 let x = x.clone().reshape([batch, j, l]);
@@ -220,19 +235,29 @@ impl Learner {
             [weight, bias, ..] => network::linear(x.clone(), weight.view(), bias.view()),
             _ => unreachable!("a first layer"),
         };
+        marks.end("first layer")?;
         let h_1 = network::relu_dropout(y_1, drop_1);
+        marks.end("ReLU and dropout")?;
         let y_2 = network::linear(h_1.clone(), weight_2.view(), bias_2.view());
+        marks.end("second layer")?;
         let h_2 = network::relu_dropout(y_2, drop_2);
+        marks.end("ReLU and dropout")?;
         let logits = network::linear(h_2.clone(), weight_3.view(), bias_3.view());
+        marks.end("output layer")?;
         let (grad_3, sums) = network::softmax_cross_entropy(logits, data.labels(), order);
+        marks.end("loss")?;
 
         // Backward.
         let (grad_weight_3, grad_bias_3) = network::linear_grads(h_2.clone(), grad_3.clone());
         let grad_2 = network::linear_grad_x(weight_3.view(), grad_3);
+        marks.end("output layer, gradients")?;
         let grad_2 = network::relu_dropout_grad(h_2, grad_2, rate);
+        marks.end("ReLU and dropout, gradients")?;
         let (grad_weight_2, grad_bias_2) = network::linear_grads(h_1.clone(), grad_2.clone());
         let grad_1 = network::linear_grad_x(weight_2.view(), grad_2);
+        marks.end("second layer, gradients")?;
         let grad_1 = network::relu_dropout_grad(h_1, grad_1, rate);
+        marks.end("ReLU and dropout, gradients")?;
         let mut grads = Vec::with_capacity(self.variables.len());
         match first {
             [a, c, _] => {
@@ -246,6 +271,7 @@ impl Learner {
                 grads.extend([grad_weight.flatten(0, 1), grad_bias]);
             }
         }
+        marks.end("first layer, gradients")?;
         grads.extend([
             grad_weight_2.flatten(0, 1),
             grad_bias_2,
@@ -261,6 +287,7 @@ impl Learner {
             let [value, mean, square] = network::adam([value, mean, square], grad, step);
             self.variables.push(Variable { name, shape, value, mean, square });
         }
+        marks.end("Adam")?;
         Ok(sums)
     }
 }

@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod learner;
 pub mod metrics;
+pub mod profile;
 pub mod run;
 
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use checkpoint::Checkpoint;
 pub use config::TrainConfig;
 pub use learner::{Learner, Network};
 pub use metrics::EpochMetrics;
+pub use profile::Profile;
 pub use run::RunFolder;
 
 use crate::data::{ImageSet, Resident, batches, resident};
@@ -79,6 +81,12 @@ pub trait Observer {
     fn epoch(&mut self, metrics: &EpochMetrics);
     /// Called after each checkpoint with the steps that had been taken in the whole training.
     fn saved(&mut self, _steps: u64) {}
+    /// Whether the parts of each step are to be timed, which makes it slower.
+    fn wants_profile(&self) -> bool {
+        false
+    }
+    /// Called at the end where a profile was wanted.
+    fn profile(&mut self, _profile: &Profile) {}
 }
 
 /// Asks a training to stop after the step it is in: 0, or the number of the signal on whose behalf.
@@ -169,6 +177,9 @@ pub fn train(
         best: None,
         history: Vec::new(),
     };
+    if observer.wants_profile() {
+        trainer.learner.profile(device);
+    }
     match from {
         Some(checkpoint) => trainer.go_on(&checkpoint)?,
         // So that a run can be resumed from its first moment.
@@ -176,6 +187,9 @@ pub fn train(
     }
     while trainer.epoch < config.epochs {
         trainer.epoch(&stop, observer)?;
+    }
+    if let Some(profile) = trainer.learner.profiled() {
+        observer.profile(profile);
     }
     trainer.summary()
 }

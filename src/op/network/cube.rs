@@ -27,10 +27,6 @@ fn own(tensor: CubeTensor) -> CubeTensor {
     if tensor.can_mut() { tensor } else { tensor.copy() }
 }
 
-fn turned(matrix: CubeTensor) -> CubeTensor {
-    CubeBackend::float_swap_dims(matrix, 0, 1)
-}
-
 impl NetworkOps for CubeBackend {
     fn gather_images(images: CubeTensor, order: CubeTensor, pixels: usize) -> CubeTensor {
         let [images, order] = [images, order].map(into_contiguous);
@@ -42,21 +38,24 @@ impl NetworkOps for CubeBackend {
         gathered
     }
 
-    fn linear(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
+    fn affine(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
         let outputs = extents(&weight)[1];
         let bias = Self::float_reshape(bias, Shape::new([1, outputs]));
         Self::float_add(Self::float_matmul(x, weight), bias)
     }
 
-    fn linear_grad_x(weight: CubeTensor, grad_y: CubeTensor) -> CubeTensor {
-        Self::float_matmul(grad_y, turned(weight))
+    fn matmul(left: CubeTensor, right: CubeTensor, turned: [bool; 2]) -> CubeTensor {
+        let turn = |matrix, turned| match turned {
+            true => Self::float_swap_dims(matrix, 0, 1),
+            false => matrix,
+        };
+        Self::float_matmul(turn(left, turned[0]), turn(right, turned[1]))
     }
 
-    fn linear_grads(x: CubeTensor, grad_y: CubeTensor) -> (CubeTensor, CubeTensor) {
-        let grad_y = into_contiguous(grad_y);
-        let [batch, outputs] = extents(&grad_y);
-        let grad_weight = Self::float_matmul(turned(x), grad_y.clone());
-        (grad_weight, sum_rows(grad_y, [batch, outputs], [outputs]))
+    fn column_sums(matrix: CubeTensor) -> CubeTensor {
+        let matrix = into_contiguous(matrix);
+        let [rows, columns] = extents(&matrix);
+        sum_rows(matrix, [rows, columns], [columns])
     }
 
     fn relu_dropout(x: CubeTensor, dropout: Dropout) -> CubeTensor {

@@ -60,12 +60,13 @@ pub struct AdamStep {
 
 impl AdamStep {
     /// The `step`-th step, counted from 1.
-    pub fn new(lr: f64, [beta_1, beta_2]: [f64; 2], epsilon: f64, step: u64) -> Self {
-        let left = |beta: f64| 1.0 - beta.powf(step as f64);
+    pub fn new(lr: f64, [beta_1, beta_2]: [f32; 2], epsilon: f64, step: u64) -> Self {
+        // Of the decays as they are in f32: 0.999 is so far from it that 1 - β₂ differs by 5e-5.
+        let left = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
         let root = left(beta_2).sqrt();
         Self {
-            beta_1: beta_1 as f32,
-            beta_2: beta_2 as f32,
+            beta_1,
+            beta_2,
             size: (lr * root / left(beta_1)) as f32,
             epsilon: (epsilon * root) as f32,
         }
@@ -85,22 +86,23 @@ pub trait NetworkOps: Backend {
 
     /// `Y = X W + B`: `x[b,i]`, `weight[i,o]`, `bias[o]`.
     #[fusion(dtype = x, shape = Shape::new([x[0], weight[1]]))]
-    fn linear(
+    fn affine(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// `grad_x = grad_y Wᵀ`.
-    #[fusion(dtype = grad_y, shape = Shape::new([grad_y[0], weight[0]]))]
-    fn linear_grad_x(weight: FloatTensor<Self>, grad_y: FloatTensor<Self>) -> FloatTensor<Self>;
+    /// The product of two matrices, each transposed first where `turned` says so.
+    #[fusion(dtype = left, shape = product_shape(left, right, turned))]
+    fn matmul(
+        left: FloatTensor<Self>,
+        right: FloatTensor<Self>,
+        turned: [bool; 2],
+    ) -> FloatTensor<Self>;
 
-    /// `grad_weight = Xᵀ grad_y` and `grad_bias`, its columns' sums.
-    #[fusion(meta = linear_grads_specs)]
-    fn linear_grads(
-        x: FloatTensor<Self>,
-        grad_y: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+    /// The sums `[o]` of the columns of `matrix[b,o]`.
+    #[fusion(dtype = matrix, shape = Shape::new([matrix[1]]))]
+    fn column_sums(matrix: FloatTensor<Self>) -> FloatTensor<Self>;
 
     /// ReLU, then dropout.
     #[fusion(dtype = x, shape = x)]
@@ -134,10 +136,8 @@ pub trait NetworkOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-fn linear_grads_specs(x: &TensorSpec, grad_y: &TensorSpec) -> (TensorSpec, TensorSpec) {
-    let weight = Shape::new([x.shape[1], grad_y.shape[1]]);
-    let bias = Shape::new([grad_y.shape[1]]);
-    (TensorSpec { shape: weight, ..x.clone() }, TensorSpec { shape: bias, ..x.clone() })
+fn product_shape(left: &Shape, right: &Shape, [turn_left, turn_right]: &[bool; 2]) -> Shape {
+    Shape::new([left[usize::from(*turn_left)], right[usize::from(!turn_right)]])
 }
 
 fn two(like: &TensorSpec) -> TensorSpec {
@@ -150,22 +150,23 @@ pub fn gather_images(images: Tensor<2, Int>, order: Tensor<1, Int>, pixels: usiz
     Tensor::from_dispatch(Dispatch::gather_images(images, order, pixels))
 }
 
-/// See [`NetworkOps::linear`].
+/// See [`NetworkOps::affine`].
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     let bias = bias.into_dispatch();
-    Tensor::from_dispatch(Dispatch::linear(x.into_dispatch(), weight.into_dispatch(), bias))
+    Tensor::from_dispatch(Dispatch::affine(x.into_dispatch(), weight.into_dispatch(), bias))
 }
 
-/// See [`NetworkOps::linear_grad_x`].
+/// `grad_x = grad_y Wᵀ` of [`linear`].
 pub fn linear_grad_x(weight: Tensor<2>, grad_y: Tensor<2>) -> Tensor<2> {
-    let grad_y = grad_y.into_dispatch();
-    Tensor::from_dispatch(Dispatch::linear_grad_x(weight.into_dispatch(), grad_y))
+    let (grad_y, weight) = (grad_y.into_dispatch(), weight.into_dispatch());
+    Tensor::from_dispatch(Dispatch::matmul(grad_y, weight, [false, true]))
 }
 
-/// See [`NetworkOps::linear_grads`].
+/// `grad_weight = Xᵀ grad_y` of [`linear`], and `grad_bias`, the sums of its columns.
 pub fn linear_grads(x: Tensor<2>, grad_y: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
-    let (weight, bias) = Dispatch::linear_grads(x.into_dispatch(), grad_y.into_dispatch());
-    (Tensor::from_dispatch(weight), Tensor::from_dispatch(bias))
+    let (x, grad_y) = (x.into_dispatch(), grad_y.into_dispatch());
+    let weight = Dispatch::matmul(x, grad_y.clone(), [true, false]);
+    (Tensor::from_dispatch(weight), Tensor::from_dispatch(Dispatch::column_sums(grad_y)))
 }
 
 /// See [`NetworkOps::relu_dropout`].

@@ -1,0 +1,354 @@
+//! The operations of a training step against Burn's own and against plain loops, and a whole step
+//! against Burn's autodiff.
+
+use burn::nn::loss::CrossEntropyLossConfig;
+use burn::optim::{AdamConfig, GradientsParams};
+use burn::tensor::activation::relu;
+use burn::tensor::{DType, Device, Int, Tensor, TensorData};
+use tnet_gpu::data::{ImageSet, Resident, resident};
+use tnet_gpu::model::{ClassifierConfig, First, FirstLayer};
+use tnet_gpu::mps::MpsInit;
+use tnet_gpu::op::network::{self, AdamStep, Dropout};
+use tnet_gpu::train::{Learner, TrainConfig};
+
+use crate::common::{largest_difference, numbers};
+
+on_each_device!(
+    images_are_gathered_and_scaled,
+    dense_layers_and_their_gradients,
+    dropout_keeps_its_share,
+    every_device_drops_the_same,
+    the_gradient_goes_where_something_was_kept,
+    the_loss_and_its_gradient_are_those_of_burn,
+    many_images_are_summed,
+    adam_is_that_of_burn,
+    what_is_shared_is_not_written_to,
+    a_step_is_that_of_autodiff,
+);
+
+fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
+    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
+}
+
+fn integers(values: &[i32], device: &Device) -> Tensor<1, Int> {
+    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), (device, DType::I32))
+}
+
+fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
+    tensor.try_to_vec_as::<f32>().unwrap()
+}
+
+/// Of 5 pixels, which fill one word and a quarter.
+fn images(count: usize, pixels: usize) -> ImageSet {
+    ImageSet {
+        count,
+        height: 1,
+        width: pixels,
+        pixels: (0..count * pixels).map(|at| (at * 37 % 256) as u8).collect(),
+        labels: (0..count).map(|image| (image % 3) as u8).collect(),
+    }
+}
+
+fn images_are_gathered_and_scaled(device: &Device) {
+    for pixels in [1, 4, 5, 64] {
+        let set = images(7, pixels);
+        let order = [3, 0, 3, 6];
+        let resident = Resident::new(&set, device);
+        let got = values(resident.gather(resident::order(&order, device)));
+        let expected: Vec<f32> = order
+            .iter()
+            .flat_map(|&image| &set.pixels[image as usize * pixels..][..pixels])
+            .map(|&grey| f32::from(grey) / 255.0)
+            .collect();
+        // A GPU may divide with an error of 2.5 units in the last place.
+        assert!(largest_difference(&got, &expected) < 3e-7, "{pixels} pixels");
+    }
+}
+
+/// Sums of up to 129 products of numbers below 1 in f32 against f64: each addition errs by 6e-8 of the
+/// sum so far, so 1e-5 of the largest is far above, and a wrong index far below.
+fn dense_layers_and_their_gradients(device: &Device) {
+    for [batch, inputs, outputs] in
+        [[1, 1, 1], [2, 3, 5], [17, 64, 10], [96, 33, 129], [128, 128, 64], [65, 16, 4]]
+    {
+        let x = numbers(batch * inputs, 1);
+        let weight = numbers(inputs * outputs, 2);
+        let bias = numbers(outputs, 3);
+        let grad_y = numbers(batch * outputs, 4);
+        let product = |left: &dyn Fn(usize, usize) -> f32,
+                       right: &dyn Fn(usize, usize) -> f32,
+                       start: &dyn Fn(usize) -> f32,
+                       [rows, inner, columns]: [usize; 3]| {
+            let mut out = Vec::new();
+            for row in 0..rows {
+                for column in 0..columns {
+                    let terms =
+                        (0..inner).map(|i| f64::from(left(row, i)) * f64::from(right(i, column)));
+                    out.push((f64::from(start(column)) + terms.sum::<f64>()) as f32);
+                }
+            }
+            out
+        };
+        let none = |_: usize| 0.0;
+        let at_x = |b: usize, i: usize| x[b * inputs + i];
+        let at_w = |i: usize, o: usize| weight[i * outputs + o];
+        let at_d = |b: usize, o: usize| grad_y[b * outputs + o];
+        let expected = [
+            product(&at_x, &at_w, &|o| bias[o], [batch, inputs, outputs]),
+            product(&at_d, &|o, i| at_w(i, o), &none, [batch, outputs, inputs]),
+            product(&|i, b| at_x(b, i), &at_d, &none, [inputs, batch, outputs]),
+            product(&|_, _| 1.0, &at_d, &none, [1, batch, outputs]),
+        ];
+        let x = tensor(&x, [batch, inputs], device);
+        let weight = tensor(&weight, [inputs, outputs], device);
+        let grad_y = tensor(&grad_y, [batch, outputs], device);
+        let bias = tensor(&bias, [outputs], device);
+        let (grad_weight, grad_bias) = network::linear_grads(x.clone(), grad_y.clone());
+        let got = [
+            values(network::linear(x, weight.clone(), bias)),
+            values(network::linear_grad_x(weight, grad_y)),
+            values(grad_weight),
+            values(grad_bias),
+        ];
+        for (what, (got, expected)) in got.iter().zip(&expected).enumerate() {
+            let off = largest_difference(got, expected);
+            assert!(off < 1e-5, "{batch}x{inputs}x{outputs}, {what}: {off}");
+        }
+    }
+}
+
+/// Of 100,000 draws at 0.2, 20,000 are expected to drop, with a standard deviation of 126; the bound is
+/// five of those.
+fn dropout_keeps_its_share(device: &Device) {
+    let ones = Tensor::<2>::ones([1000, 100], device);
+    let mut masks = Vec::new();
+    for seed in [0, 1, 1 << 32, u64::MAX] {
+        let mask = values(network::relu_dropout(ones.clone(), Dropout { rate: 0.2, seed }));
+        assert!(mask.iter().all(|&value| value == 0.0 || value == 1.25));
+        let dropped = mask.iter().filter(|&&value| value == 0.0).count();
+        assert!(dropped.abs_diff(20_000) < 632, "{dropped} of 100,000");
+        // Independent masks agree in 0.8² + 0.2² = 68 % of their elements, give or take 0.15 %.
+        for other in &masks {
+            let pairs = mask.iter().zip::<&Vec<f32>>(other);
+            let same = pairs.filter(|(a, b)| a == b).count();
+            assert!(same.abs_diff(68_000) < 740, "{same} of 100,000 agree");
+        }
+        // Nor does an element follow its neighbour.
+        let repeated = mask.windows(2).filter(|pair| pair[0] == pair[1]).count();
+        assert!(repeated.abs_diff(68_000) < 740, "{repeated} of 100,000 repeat");
+        masks.push(mask);
+    }
+    let none = Dropout { rate: 0.0, seed: 7 };
+    let x = tensor(&[-1.0, 0.0, 2.0, f32::NAN], [1, 4], device);
+    let y = values(network::relu_dropout(x, none));
+    assert_eq!(y[..3], [0.0, 0.0, 2.0]);
+    assert!(y[3].is_nan(), "a NaN must not be hidden: {y:?}");
+}
+
+fn every_device_drops_the_same(device: &Device) {
+    let x = numbers(70_000, 5);
+    let dropout = Dropout { rate: 0.5, seed: 0x0123_4567_89ab_cdef };
+    let on = |device| values(network::relu_dropout(tensor(&x, [700, 100], device), dropout));
+    assert_eq!(on(device), on(&Device::flex()));
+}
+
+fn the_gradient_goes_where_something_was_kept(device: &Device) {
+    let x = numbers(600, 6);
+    let dropout = Dropout { rate: 0.25, seed: 3 };
+    let y = network::relu_dropout(tensor(&x, [6, 100], device), dropout);
+    let d = numbers(600, 7);
+    let got = values(network::relu_dropout_grad(y.clone(), tensor(&d, [6, 100], device), 0.25));
+    let expected: Vec<f32> = values(y)
+        .iter()
+        .zip(&d)
+        .map(|(&y, d)| if y > 0.0 { d * (1.0 / 0.75) } else { 0.0 })
+        .collect();
+    assert_eq!(got, expected);
+    assert!(got.iter().any(|&value| value != 0.0));
+}
+
+fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
+    for (batch, classes) in [(1, 2), (5, 10), (128, 10), (300, 3), (257, 256)] {
+        let logits: Vec<f32> = numbers(batch * classes, 8).iter().map(|x| 20.0 * x).collect();
+        let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
+        // The order reverses the batch, so that labels are looked up and not taken in turn.
+        let order: Vec<i32> = (0..batch as i32).rev().collect();
+        let (grad, sums) = network::softmax_cross_entropy(
+            tensor(&logits, [batch, classes], device),
+            integers(&labels, device),
+            integers(&order, device),
+        );
+
+        let flex = Device::flex().autodiff();
+        let burn = tensor(&logits, [batch, classes], &flex).require_grad();
+        let reversed: Vec<i32> = labels.iter().rev().copied().collect();
+        let targets = integers(&reversed, &flex);
+        let loss = CrossEntropyLossConfig::new().init(&flex).forward(burn.clone(), targets);
+        let expected = values(burn.grad(&loss.backward()).unwrap());
+        let off = largest_difference(&values(grad), &expected);
+        // Exponentials of up to e⁴⁰ apart, each right to a few units in the last place.
+        assert!(off < 5e-6, "{batch} x {classes}: gradient off by {off}");
+        let mean = loss.into_scalar::<f32>();
+        let right = logits
+            .chunks(classes)
+            .zip(&reversed)
+            .filter(|(row, label)| row.iter().all(|logit| *logit <= row[**label as usize]))
+            .count();
+        let sums = values(sums);
+        // Of logits up to 20 a unit in the last place is 2e-6.
+        let off = (sums[0] / batch as f32 - mean).abs() / (1.0 + mean);
+        assert!(off < 5e-6, "{batch} x {classes}: loss off by {off}");
+        assert_eq!(sums[1], right as f32);
+    }
+}
+
+/// More than one launch takes.
+fn many_images_are_summed(device: &Device) {
+    let batch = 20_001;
+    let logits = Tensor::<2>::zeros([batch, 2], device);
+    let labels: Vec<i32> = (0..batch as i32).map(|b| b % 2).collect();
+    let order: Vec<i32> = (0..batch as i32).collect();
+    let (_, sums) =
+        network::softmax_cross_entropy(logits, integers(&labels, device), integers(&order, device));
+    let sums = values(sums);
+    assert!((sums[0] / (batch as f32 * 2.0_f32.ln()) - 1.0).abs() < 1e-5, "{sums:?}");
+    assert_eq!(sums[1], 10_001.0, "of equal logits the first counts");
+}
+
+fn adam_is_that_of_burn(device: &Device) {
+    let count = 1000;
+    let autodiff = Device::flex().autodiff();
+    // A module with one weight: its gradient is what the loss multiplies it by.
+    let mut burn = burn::nn::LinearConfig::new(count, 1).with_bias(false).init(&autodiff);
+    let mut optimizer = AdamConfig::new().with_epsilon(1e-7).init();
+    let start = values(burn.weight.val());
+    let zeros = || Tensor::<1>::zeros([count], device);
+    let mut ours = [tensor(&start, [count], device), zeros(), zeros()];
+    for step in 1..=5 {
+        let grad = numbers(count, 10 + step);
+        let loss = (burn.weight.val() * tensor(&grad, [count, 1], &autodiff)).sum();
+        let grads = GradientsParams::from_grads(loss.backward(), &burn);
+        burn = optimizer.step(1e-2, burn, grads);
+        let step = AdamStep::new(1e-2, [0.9, 0.999], 1e-7, step);
+        ours = network::adam(ours, tensor(&grad, [count], device), step);
+    }
+    let [ours, ..] = ours.map(values);
+    // Burn takes `1 - 0.999ᵗ` in f32, where 6e-8 of 0.001 is 6e-5, and its root half of that: five steps
+    // of 1e-2 differ by up to 1.5e-6, beside weights of 0.08 at most.
+    let off = largest_difference(&ours, &values(burn.weight.val()));
+    assert!(off < 2e-5, "{off}");
+    assert!(largest_difference(&ours, &start) > 1e-2);
+}
+
+fn what_is_shared_is_not_written_to(device: &Device) {
+    let kept = tensor(&numbers(64, 20), [8, 8], device);
+    let before = values(kept.clone());
+    let one = Dropout { rate: 0.5, seed: 1 };
+    drop(values(network::relu_dropout(kept.clone(), one)));
+    drop(values(network::relu_dropout_grad(kept.clone(), kept.clone(), 0.5)));
+    let (grad, _) = network::softmax_cross_entropy(
+        kept.clone(),
+        integers(&[0; 8], device),
+        integers(&[0, 1, 2, 3, 4, 5, 6, 7], device),
+    );
+    drop(values(grad));
+    let flat = kept.clone().flatten::<1>(0, 1);
+    let step = AdamStep::new(0.1, [0.9, 0.999], 1e-7, 1);
+    let [new, ..] = network::adam([flat.clone(), flat.clone(), flat.clone()], flat, step);
+    assert_ne!(values(new), before);
+    assert_eq!(values(kept), before);
+}
+
+/// The moments after the first step hold the gradients themselves: `mean` a tenth of them, `square` a
+/// thousandth of their squares.
+fn a_step_is_that_of_autodiff(device: &Device) {
+    for model in [FirstLayer::Mps, FirstLayer::Dense] {
+        let config = TrainConfig {
+            epochs: 1,
+            batch_size: 33,
+            lr: 1e-3,
+            seed: 5,
+            validation: 0,
+            classifier: ClassifierConfig {
+                model,
+                in_factors: [4, 5],
+                out_factors: [3, 8],
+                bond: 2,
+                init: MpsInit::He,
+                classes: 3,
+            },
+        };
+        let set = images(40, 20);
+        let data = Resident::new(&set, device);
+        let mut learner = Learner::new(&config, device).unwrap();
+        let before = learner.state().unwrap();
+        let order: Vec<u32> = (0..33).map(|b| b * 7 % 40).collect();
+        let seeds = [77, 78];
+        let sums = learner.step(&data, resident::order(&order, device), seeds).unwrap();
+        let after = learner.state().unwrap();
+
+        let autodiff = Device::flex().autodiff();
+        let flat = before
+            .weights
+            .iter()
+            .map(|weight| tensor(&weight.values, [weight.values.len()], &autodiff));
+        let network = config.classifier.with_weights(flat.collect()).unwrap();
+        let x: Vec<f32> = order
+            .iter()
+            .flat_map(|&image| &set.pixels[image as usize * 20..][..20])
+            .map(|&grey| f32::from(grey) / 255.0)
+            .collect();
+        let labels: Vec<i32> =
+            order.iter().map(|&image| set.labels[image as usize].into()).collect();
+        let mask = |seed: u64, width: usize| {
+            let ones = Tensor::ones([33, width], &Device::flex());
+            let mask = values(network::relu_dropout(ones, Dropout { rate: 0.2, seed }));
+            tensor(&mask, [33, width], &autodiff)
+        };
+        let x = tensor(&x, [33, 20], &autodiff);
+        let hidden = match &network.first {
+            First::Mps(layer) => layer.forward(x),
+            First::Dense(layer) => layer.forward(x),
+        };
+        let hidden = relu(hidden) * mask(77, 24);
+        let hidden = relu(network.second.forward(hidden)) * mask(78, 512);
+        let logits = network.output.forward(hidden);
+        let loss = CrossEntropyLossConfig::new()
+            .init(&autodiff)
+            .forward(logits, integers(&labels, &autodiff));
+        let off = (values(sums)[0] / 33.0 / loss.clone().into_scalar::<f32>() - 1.0).abs();
+        assert!(off < 1e-5, "{model:?}: loss off by {off}");
+        let grads = loss.backward();
+        let of = |grad: Option<Vec<f32>>| grad.unwrap();
+        let expected = match &network.first {
+            First::Mps(layer) => vec![
+                of(layer.a.val().grad(&grads).map(values)),
+                of(layer.c.val().grad(&grads).map(values)),
+                of(layer.bias.as_ref().unwrap().val().grad(&grads).map(values)),
+            ],
+            First::Dense(layer) => vec![
+                of(layer.weight.val().grad(&grads).map(values)),
+                of(layer.bias.as_ref().unwrap().val().grad(&grads).map(values)),
+            ],
+        };
+        let rest = [&network.second, &network.output].into_iter().flat_map(|layer| {
+            let bias = layer.bias.as_ref().unwrap();
+            [layer.weight.val().grad(&grads).map(values), bias.val().grad(&grads).map(values)]
+        });
+        let expected = expected.into_iter().chain(rest.map(of));
+        for (weight, grad) in after.weights.iter().zip(expected) {
+            let name = weight.name;
+            // The gradient is right to some 1e-6 of its largest element; 0.1 and 0.001 are f32.
+            let mean: Vec<f32> = grad.iter().map(|grad| 0.1 * grad).collect();
+            let square: Vec<f32> = grad.iter().map(|grad| 0.001 * grad * grad).collect();
+            assert!(mean.iter().any(|&mean| mean != 0.0), "{model:?} {name}: no gradient");
+            let off = largest_difference(&weight.mean, &mean);
+            assert!(off < 1e-5, "{model:?} {name}: mean off by {off}");
+            // `1 - 0.999` in f32 is 5e-5 off a thousandth.
+            let off = largest_difference(&weight.square, &square);
+            assert!(off < 1e-4, "{model:?} {name}: square off by {off}");
+        }
+        assert_ne!(after.weights[0].values, before.weights[0].values);
+        assert_eq!(after.steps, 1);
+    }
+}
