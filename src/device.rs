@@ -237,6 +237,25 @@ pub struct OpenDevice {
     pub remark: Option<String>,
 }
 
+impl OpenDevice {
+    /// Holds what shall be put on the device, by name and bytes, against the largest buffer that its
+    /// kernels can see. The CPU has no such limit.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::TooLarge`] naming the first that does not fit.
+    pub fn check_buffers(&self, buffers: impl IntoIterator<Item = (String, u64)>) -> Result<()> {
+        let Some(adapter) = &self.adapter else { return Ok(()) };
+        let limit = adapter.limits.storage_buffer_bytes;
+        match buffers.into_iter().find(|&(_, bytes)| bytes > limit) {
+            None => Ok(()),
+            Some((what, bytes)) => {
+                Err(Error::TooLarge { what, bytes, limit, device: self.description.clone() })
+            }
+        }
+    }
+}
+
 /// What the process knows of one API: its instance, and its adapters in the driver's order, each
 /// with the device opened on it, if one was.
 struct Known {

@@ -90,6 +90,21 @@ pub enum Error {
         available: String,
     },
 
+    /// Something does not fit into a buffer of the device.
+    #[error(
+        "{what}: {bytes} bytes do not fit into a buffer of {device}, which holds {limit}; the CPU has no such limit: --device cpu"
+    )]
+    TooLarge {
+        /// What it is.
+        what: String,
+        /// Its size.
+        bytes: u64,
+        /// The largest buffer that the device's kernels can see, in bytes.
+        limit: u64,
+        /// The device's description.
+        device: String,
+    },
+
     /// The device failed while it computed.
     #[error("the device failed while {action}: {message}")]
     Compute {
@@ -99,16 +114,27 @@ pub enum Error {
         message: String,
     },
 
+    /// A run cannot go on.
+    #[error("cannot resume {}: {problem}", run.display())]
+    Resume {
+        /// The run folder.
+        run: PathBuf,
+        /// Why.
+        problem: String,
+    },
+
     /// Training left the finite numbers.
     #[error(
-        "the training loss is {loss} in epoch {epoch}: training stopped; try a smaller --lr. What was written until then is in {}",
+        "{what} in step {step} of epoch {epoch}: training stopped; try a smaller --lr. The last checkpoint with finite numbers is kept in {}",
         run.display()
     )]
     NotFinite {
-        /// The loss: NaN or an infinity.
-        loss: f64,
+        /// What was found: `the training loss is NaN`.
+        what: String,
         /// The epoch, counted from 1.
         epoch: usize,
+        /// The step within the epoch, counted from 1.
+        step: usize,
         /// The run folder.
         run: PathBuf,
     },
@@ -141,7 +167,8 @@ impl Error {
         move |source| Self::Io { action, path, source }
     }
 
-    /// A file that does not hold what it should.
+    /// A file that does not hold what it should. What it holds instead may be anything, and is told on
+    /// one line all the same.
     pub fn malformed(
         path: impl AsRef<Path>,
         what: impl Into<String>,
@@ -150,9 +177,9 @@ impl Error {
     ) -> Self {
         Self::Malformed {
             path: path.as_ref().to_path_buf(),
-            what: what.into(),
-            expected: expected.to_string(),
-            found: found.to_string(),
+            what: printable(&what.into()),
+            expected: printable(&expected.to_string()),
+            found: printable(&found.to_string()),
         }
     }
 
@@ -192,7 +219,56 @@ fn signal_name(signal: i32) -> String {
 
 fn left_behind(run: &Option<PathBuf>) -> String {
     match run {
-        Some(run) => format!("; what was finished until then is in {}", run.display()),
+        Some(run) => format!("; resume with: tnet-gpu train --resume {}", quoted(run)),
         None => String::new(),
+    }
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &Path) -> String {
+    let path = path.display().to_string();
+    let plain = |character: char| {
+        character.is_alphanumeric()
+            || "/._-+".contains(character)
+            || (cfg!(windows) && "\\:".contains(character))
+    };
+    if path.chars().all(plain) {
+        return path;
+    }
+    if cfg!(windows) { format!("\"{path}\"") } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+/// The text without line breaks and other control characters, cut where it is very long.
+fn printable(text: &str) -> String {
+    const LONGEST: usize = 300;
+    let mut printable: String = text
+        .chars()
+        .take(LONGEST)
+        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
+        .collect();
+    if text.chars().nth(LONGEST).is_some() {
+        printable.push('…');
+    }
+    printable
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_file_holds_is_told_on_one_line() {
+        let found = format!("\u{1b}[31m\r\n{}", "x".repeat(1000));
+        let message = Error::malformed("file", "tensor 'a\nb'", "none", found).to_string();
+        assert!(!message.chars().any(char::is_control), "{message:?}");
+        assert!(message.chars().count() < 400, "{message}");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_path_is_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted(Path::new("runs/mps-bond1-1")), "runs/mps-bond1-1");
+        assert_eq!(quoted(Path::new("my runs/it's")), r"'my runs/it'\''s'");
+        assert_eq!(quoted(Path::new("a\\b")), r"'a\b'");
     }
 }

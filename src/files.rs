@@ -1,10 +1,13 @@
 //! Writing files so that whoever reads one finds the old content or the new, never a part.
 
 use std::fs::{self, File};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
+
+/// Ends the name of a file that is being written, after the number of the process that writes it.
+const TEMPORARY: &str = "tmp";
 
 /// A file that is being written under a temporary name beside its own.
 ///
@@ -24,12 +27,19 @@ impl Pending {
     /// [`Error::Io`].
     pub fn create(path: &Path) -> Result<Self> {
         if path.is_dir() {
-            let taken = std::io::ErrorKind::IsADirectory.into();
+            let taken = ErrorKind::IsADirectory.into();
             return Err(Error::io("write", path)(taken));
         }
         // Of this process, so that two which write the same file do not write into each other's.
-        let temporary = path.with_added_extension(format!("{}.tmp", std::process::id()));
-        let file = File::create(&temporary).map_err(Error::io("write", path))?;
+        let temporary = path.with_added_extension(format!("{}.{TEMPORARY}", std::process::id()));
+        // A name that is taken is left over from a killed process of the same number. It is not
+        // written to: it may be a link.
+        let create = || File::create_new(&temporary);
+        let file = create().or_else(|error| match error.kind() {
+            ErrorKind::AlreadyExists => fs::remove_file(&temporary).and_then(|()| create()),
+            _ => Err(error),
+        });
+        let file = file.map_err(Error::io("write", path))?;
         Ok(Self { path: path.to_path_buf(), temporary, file })
     }
 
@@ -43,10 +53,30 @@ impl Pending {
     /// # Errors
     ///
     /// [`Error::Io`]; what the path held before is then still there.
-    pub fn commit(mut self, bytes: &[u8]) -> Result<()> {
+    pub fn commit(self, bytes: &[u8]) -> Result<()> {
+        self.replace(bytes, None)
+    }
+
+    /// The same, keeping what the path held before as `previous`.
+    ///
+    /// Whenever it is interrupted, one of the two names leads to a whole file.
+    ///
+    /// # Errors
+    ///
+    /// As [`Pending::commit`].
+    pub fn commit_keeping(self, bytes: &[u8], previous: &Path) -> Result<()> {
+        self.replace(bytes, Some(previous))
+    }
+
+    fn replace(mut self, bytes: &[u8], previous: Option<&Path>) -> Result<()> {
+        let keep = || match previous.map(|previous| fs::rename(&self.path, previous)) {
+            Some(Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        };
         self.file
             .write_all(bytes)
             .and_then(|()| self.file.sync_all())
+            .and_then(|()| keep())
             .and_then(|()| fs::rename(&self.temporary, &self.path))
             .map_err(Error::io("write", &self.path))?;
         sync_folder(&self.path)
@@ -67,6 +97,27 @@ impl Drop for Pending {
 /// [`Error::Io`]; what `path` held before is then still there.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Pending::create(path)?.commit(bytes)
+}
+
+/// Removes what killed processes were writing when they ended: `NAME.NUMBER.tmp` for the names given.
+///
+/// # Errors
+///
+/// [`Error::Io`].
+pub fn remove_temporaries(folder: &Path, names: &[&str]) -> Result<()> {
+    for entry in fs::read_dir(folder).map_err(Error::io("read the folder", folder))? {
+        let entry = entry.map_err(Error::io("read the folder", folder))?;
+        let file = entry.file_name();
+        let process = file.to_str().and_then(|file| {
+            let name = names.iter().find_map(|name| file.strip_prefix(name))?;
+            name.strip_prefix('.')?.strip_suffix(TEMPORARY)?.strip_suffix('.')
+        });
+        if process.is_some_and(|process| process.parse::<u32>().is_ok()) {
+            let path = entry.path();
+            fs::remove_file(&path).map_err(Error::io("remove", &path))?;
+        }
+    }
+    Ok(())
 }
 
 /// A rename is lost with the power unless its folder is synced too.
@@ -108,6 +159,30 @@ mod tests {
         drop(Pending::create(&path).unwrap());
         assert_eq!(fs::read_to_string(&path).unwrap(), "old");
         assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_there_is_kept_as_the_previous() {
+        let folder = tempfile::tempdir().unwrap();
+        let [last, previous] = ["last", "previous"].map(|name| folder.path().join(name));
+        for (content, kept) in [("1", None), ("2", Some("1")), ("3", Some("2"))] {
+            Pending::create(&last).unwrap().commit_keeping(content.as_bytes(), &previous).unwrap();
+            assert_eq!(fs::read_to_string(&last).unwrap(), content);
+            assert_eq!(fs::read_to_string(&previous).ok().as_deref(), kept);
+        }
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
+    }
+
+    #[test]
+    fn leftovers_are_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let kept = ["last", "last.tmp", "last.x.tmp", "other.7.tmp", "last.7.tmp.txt", "last7.tmp"];
+        for name in kept.iter().chain(&["last.7.tmp", "last.123456.tmp"]) {
+            fs::write(folder.path().join(name), "").unwrap();
+        }
+        remove_temporaries(folder.path(), &["last", "metrics.csv"]).unwrap();
+        assert!(kept.iter().all(|name| folder.path().join(name).exists()));
+        assert_eq!(fs::read_dir(folder.path()).unwrap().count(), kept.len());
     }
 
     #[test]

@@ -47,3 +47,8 @@ pub mod train;
 pub mod verify;
 
 pub use error::{Error, Result};
+
+/// Bytes as hexadecimal digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}

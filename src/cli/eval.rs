@@ -9,7 +9,8 @@ use super::{introduce, out, say};
 use crate::data::{DataSet, Resident, fashion_mnist};
 use crate::device::{self, DeviceChoice};
 use crate::train::checkpoint::Checkpoint;
-use crate::train::{Evaluation, Network, evaluate};
+use crate::train::run::{self, Newest};
+use crate::train::{self, Evaluation, evaluate};
 use crate::{Error, Result};
 
 /// Options of `eval`.
@@ -44,17 +45,17 @@ struct Line<'a> {
 
 /// Runs the command.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    let file = checkpoint_of(&args.run)?;
+    let (file, checkpoint) = checkpoint_of(&args.run)?;
     let opened = device::open(args.device)?;
-    let checkpoint = Checkpoint::read(&file, &opened.device)?;
     let data = fashion_mnist::load(args.data.as_deref())?;
     check_fit(&file, &checkpoint, &data)?;
+    opened.check_buffers(train::buffers(&checkpoint.config.classifier, 0, [&data.test])?)?;
     introduce(&opened);
     say!("data: {} ({} test images)", data.folder.display(), data.test.count);
 
-    let Checkpoint { classifier, epoch, model, .. } = checkpoint;
-    let network = Network::new(classifier, model.into_weights());
+    let network = checkpoint.network(&opened.device);
     let evaluation = evaluate(&network, &Resident::new(&data.test, &opened.device))?;
+    let epoch = checkpoint.epoch;
     if args.json {
         let line = serde_json::to_string(&Line { file: &file, epoch, evaluation })
             .map_err(|error| Error::compute("writing JSON", error))?;
@@ -66,28 +67,31 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     out(&format!("test loss: {loss:.4}"))
 }
 
-/// The file that a run folder's network is in.
-fn checkpoint_of(run: &Path) -> Result<PathBuf> {
-    if !run.is_dir() {
-        return Ok(run.to_path_buf());
+/// A network and the file it is in.
+fn checkpoint_of(run: &Path) -> Result<(PathBuf, Checkpoint)> {
+    let file = if run.is_dir() { run::best(run) } else { Some(run.to_path_buf()) };
+    if let Some(file) = file {
+        let checkpoint = Checkpoint::read(&file)?;
+        return Ok((file, checkpoint));
     }
-    let candidates = ["best.safetensors", "last.safetensors"].map(|name| run.join(name));
-    candidates.into_iter().find(|file| file.is_file()).ok_or_else(|| {
-        Error::malformed(run, "run folder", "best.safetensors or last.safetensors", "neither")
-    })
+    let Newest { file, checkpoint, passed_over } = run::newest(run)?;
+    if let Some(error) = passed_over {
+        say!("{error}: taking {} instead", file.display());
+    }
+    Ok((file, checkpoint))
 }
 
 /// A network classifies images of one size into classes it was trained on.
 fn check_fit(file: &Path, checkpoint: &Checkpoint, data: &DataSet) -> Result<()> {
-    let [j, l] = checkpoint.classifier.in_factors;
+    let [j, l] = checkpoint.config.classifier.in_factors;
     let pixels = data.test.height * data.test.width;
-    if j * l == pixels && checkpoint.classifier.classes == data.classes {
+    if j * l == pixels && checkpoint.config.classifier.classes == data.classes {
         return Ok(());
     }
     Err(Error::malformed(
         file,
         "network",
         format!("{pixels} inputs and {} classes, as in {}", data.classes, data.folder.display()),
-        format!("{} and {}", j * l, checkpoint.classifier.classes),
+        format!("{} and {}", j * l, checkpoint.config.classifier.classes),
     ))
 }

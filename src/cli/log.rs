@@ -27,7 +27,8 @@ impl Write for RunLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *TARGET.lock().unwrap_or_else(PoisonError::into_inner) {
             Target::Memory(buffer) => buffer.write(bytes),
-            Target::File(file) => file.write(bytes),
+            // A disk that is full is told of by what matters, and that once.
+            Target::File(file) => file.write(bytes).or(Ok(bytes.len())),
         }
     }
 
@@ -65,13 +66,12 @@ pub fn init(verbose: u8) {
         .init();
 }
 
-/// Sends the log to `path` from now on, beginning with what was logged before.
+/// Sends the log to `file` from now on, beginning with what was logged before.
 ///
 /// # Errors
 ///
-/// [`Error::Io`] when the file cannot be created.
-pub fn to_file(path: &Path) -> Result<()> {
-    let mut file = File::create(path).map_err(Error::io("create", path))?;
+/// [`Error::Io`] naming `path` when the file cannot be written.
+pub fn to_file(mut file: File, path: &Path) -> Result<()> {
     let mut target = TARGET.lock().unwrap_or_else(PoisonError::into_inner);
     if let Target::Memory(buffer) = &*target {
         file.write_all(buffer).map_err(Error::io("write", path))?;

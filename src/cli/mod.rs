@@ -15,7 +15,8 @@ use std::process::ExitCode;
 use std::sync::Mutex;
 
 use clap::builder::RangedU64ValueParser;
-use clap::{Parser, Subcommand};
+use clap::parser::ValueSource;
+use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::device::OpenDevice;
 use crate::{Error, Result, op};
@@ -59,9 +60,11 @@ enum Command {
 /// Runs the program and returns the status it ends with: 0, 1 (failed), 2 (usage), 130
 /// (interrupted).
 pub fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let matches = Cli::command().get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    let given = given(&matches);
     log::init(cli.verbose);
-    match force_strategy().and_then(|()| run_caught(&cli.command, cli.verbose)) {
+    match force_strategy().and_then(|()| run_caught(&cli.command, &given, cli.verbose)) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe has seen enough.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
@@ -75,6 +78,17 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Names of the subcommand's options that are on the command line, rather than left to their defaults.
+fn given(matches: &ArgMatches) -> Vec<&str> {
+    let Some((_, options)) = matches.subcommand() else { return Vec::new() };
+    let typed = |id: &str| {
+        // Groups have an id too, and no source.
+        options.try_contains_id(id).is_ok()
+            && options.value_source(id) == Some(ValueSource::CommandLine)
+    };
+    options.ids().map(clap::Id::as_str).filter(|id| typed(id)).collect()
+}
+
 /// Makes the layer take the strategy that `TNET_STRATEGY` names, if it names one.
 fn force_strategy() -> Result<()> {
     let Some(name) = std::env::var_os("TNET_STRATEGY") else { return Ok(()) };
@@ -84,7 +98,7 @@ fn force_strategy() -> Result<()> {
 }
 
 /// Runs the command; a panic inside Burn or a driver becomes an error of one line.
-fn run_caught(command: &Command, verbose: u8) -> Result<()> {
+fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
     static PANIC: Mutex<Option<String>> = Mutex::new(None);
     panic::set_hook(Box::new(|info| {
         let message = info.to_string();
@@ -95,7 +109,7 @@ fn run_caught(command: &Command, verbose: u8) -> Result<()> {
         }
     }));
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| match command {
-        Command::Train(args) => train::run(args),
+        Command::Train(args) => train::run(args, given),
         Command::Eval(args) => eval::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),

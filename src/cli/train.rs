@@ -1,23 +1,25 @@
 //! `tnet-gpu train`: train a network and write a run folder.
 
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 use indicatif::{ProgressBar, ProgressStyle};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{at_least_one, factors, introduce, log, out, say};
 use crate::data::{DataSet, fashion_mnist};
-use crate::device::{self, DeviceChoice};
+use crate::device::{self, Adapter, DeviceChoice, OpenDevice};
 use crate::model::{ClassifierConfig, FirstLayer};
 use crate::mps::MpsInit;
 use crate::report::table;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::run::Newest;
 use crate::train::{
-    self, EpochMetrics, Observer, Profile, RunFolder, Splits, StepReport, StopFlag, Summary,
-    TrainConfig,
+    self, Conduct, EpochMetrics, Observer, Profile, RunFolder, Splits, StepReport, StopFlag,
+    Summary, TrainConfig,
 };
 use crate::{Error, Result};
 
@@ -85,61 +87,218 @@ pub struct TrainArgs {
     /// Run folder, new or empty [default: a fresh one in runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+
+    /// Let --out be a folder that holds a run, and replace it
+    #[arg(long, requires = "out")]
+    exist_ok: bool,
+
+    /// Write a checkpoint every N steps too, not only after each epoch [default: 0, never]
+    #[arg(long, value_name = "N")]
+    save_every: Option<usize>,
+
+    /// Go on with this run where it stands; --epochs may add to it
+    #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "exist_ok"])]
+    resume: Option<PathBuf>,
 }
 
-/// `config.toml`: every option that was in force.
-#[derive(Serialize)]
-struct RunConfig<'a> {
-    version: &'static str,
+/// `config.toml`: every option that is in force.
+#[derive(Debug, Serialize, Deserialize)]
+struct RunConfig {
+    version: String,
     device: String,
-    device_description: &'a str,
-    data: &'a PathBuf,
+    device_description: String,
+    data: PathBuf,
+    data_sha256: String,
     train_images: usize,
+    save_every: usize,
     #[serde(flatten)]
     train: TrainConfig,
 }
 
-/// Runs the command.
-pub fn run(args: &TrainArgs) -> Result<()> {
-    let mut data = fashion_mnist::load(args.data.as_deref())?;
-    let config = checked(args, &data)?;
-    if let Some(count) = args.train_images {
-        data.train.keep_first(count)?;
+/// A training that can begin, or go on.
+struct Ready {
+    config: RunConfig,
+    splits: Splits,
+    opened: OpenDevice,
+    run: RunFolder,
+    from: Option<Checkpoint>,
+}
+
+/// Runs the command; `given` are the names of the options that were typed.
+pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
+    let ready = match &args.resume {
+        None => begin(args)?,
+        Some(run) => resume(args, run, given)?,
+    };
+    let Ready { config, splits, opened, run, from } = ready;
+    log::to_file(run.log()?, run.path())?;
+    run.write_config(&config)?;
+    introduce(&opened);
+    describe(&splits, &config);
+    tracing::info!(?config, "training");
+
+    let mut progress = Progress::new(&config.train, splits.train.count, args.profile);
+    if let Some(from) = &from {
+        progress.go_on(from);
     }
-    let train_images = data.train.count;
-    let (train, validation) = match args.validation {
+    let conduct = Conduct { stop: listen()?, save_every: config.save_every, from };
+    let outcome =
+        train::train(&config.train, &splits, &opened.device, &run, conduct, &mut progress);
+    progress.bar.finish_and_clear();
+    if let Err(error) = &outcome {
+        tracing::info!("{error}");
+    }
+    conclude(&config.train.classifier, &outcome?, &run)
+}
+
+fn begin(args: &TrainArgs) -> Result<Ready> {
+    let data = fashion_mnist::load(args.data.as_deref())?;
+    let config = checked(args, &data)?;
+    let train_images = args.train_images.unwrap_or(data.train.count);
+    let (folder, splits) = split(data, &config, train_images)?;
+    let opened = open(args.device, &config, &splits)?;
+    let config = RunConfig {
+        version: env!("CARGO_PKG_VERSION").into(),
+        device: id(&opened),
+        device_description: opened.description.clone(),
+        data: folder,
+        data_sha256: splits.sha256(),
+        train_images,
+        save_every: args.save_every.unwrap_or_default(),
+        train: config,
+    };
+    let name = match args.model {
+        FirstLayer::Mps => format!("mps-bond{}", args.bond),
+        FirstLayer::Dense => "dense".into(),
+    };
+    let run = RunFolder::create(args.out.as_deref(), &name, args.exist_ok)?;
+    Ok(Ready { config, splits, opened, run, from: None })
+}
+
+fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
+    let run = RunFolder::open(path)?;
+    let mut config: RunConfig = run.read_config()?;
+    let refused = |problem: String| Error::Resume { run: path.to_path_buf(), problem };
+    let Newest { file, checkpoint, passed_over } = run.resume_from()?;
+    if let Some(error) = passed_over {
+        say!("{error}: going on from {} instead", file.display());
+    }
+    // More epochs may have been asked for before a checkpoint knew of them.
+    if (TrainConfig { epochs: config.train.epochs, ..checkpoint.config.clone() }) != config.train {
+        let problem = format!("config.toml is not what {} was trained with", file.display());
+        return Err(refused(problem));
+    }
+    check_kept(args, given, &config)?;
+    if given.contains(&"epochs") {
+        config.train.epochs = args.epochs;
+    }
+    let least = checkpoint.epoch + usize::from(checkpoint.step > 0);
+    if config.train.epochs < least {
+        let problem = format!("{}: the run is in epoch {least} already", config.train.epochs);
+        return Err(Error::usage("--epochs", problem));
+    }
+    config.save_every = args.save_every.unwrap_or(config.save_every);
+
+    let data = fashion_mnist::load(Some(args.data.as_deref().unwrap_or(&config.data)))?;
+    let (folder, splits) = split(data, &config.train, config.train_images)?;
+    if splits.sha256() != checkpoint.data {
+        let problem = format!("{} is not the data set that it was trained on", folder.display());
+        return Err(refused(problem));
+    }
+    (config.data, config.data_sha256) = (folder, checkpoint.data.clone());
+
+    let choice = if given.contains(&"device") {
+        args.device
+    } else {
+        config.device.parse().map_err(|problem| {
+            Error::malformed(path.join("config.toml"), "device", "a device", problem)
+        })?
+    };
+    let opened = open(choice, &config.train, &splits)?;
+    let version = env!("CARGO_PKG_VERSION");
+    if opened.description != config.device_description || version != config.version {
+        say!(
+            "the run was on {} with version {}: its numbers go on from the checkpoint, but not to \
+             the bit",
+            config.device_description,
+            config.version
+        );
+    }
+    config.version = version.into();
+    config.device = id(&opened);
+    config.device_description = opened.description.clone();
+    Ok(Ready { config, splits, opened, run, from: Some(checkpoint) })
+}
+
+/// An option that would make another training of it is refused.
+fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()> {
+    let pair = |[a, b]: [usize; 2]| format!("{a},{b}");
+    let TrainConfig { batch_size, lr, seed, validation, ref classifier, .. } = config.train;
+    let options = [
+        ("model", value(&args.model), value(&classifier.model)),
+        ("bond", args.bond.to_string(), classifier.bond.to_string()),
+        ("out_factors", pair(args.out_factors), pair(classifier.out_factors)),
+        ("in_factors", args.in_factors.map(pair).unwrap_or_default(), pair(classifier.in_factors)),
+        ("init", value(&args.init), value(&classifier.init)),
+        ("batch_size", args.batch_size.to_string(), batch_size.to_string()),
+        ("lr", args.lr.to_string(), lr.to_string()),
+        ("seed", args.seed.to_string(), seed.to_string()),
+        ("validation", args.validation.to_string(), validation.to_string()),
+        (
+            "train_images",
+            args.train_images.unwrap_or_default().to_string(),
+            config.train_images.to_string(),
+        ),
+    ];
+    match options.into_iter().find(|(id, typed, kept)| given.contains(id) && typed != kept) {
+        None => Ok(()),
+        Some((id, typed, kept)) => {
+            let option = format!("--{}", id.replace('_', "-"));
+            let problem = format!(
+                "{typed}: the run is trained with {kept}, and --resume changes nothing of it; leave \
+                 the option out or begin another run"
+            );
+            Err(Error::usage(option, problem))
+        }
+    }
+}
+
+/// An option's value as it is typed.
+fn value(choice: &impl ValueEnum) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
+/// The folder of the data, and its images as the options part them.
+fn split(
+    mut data: DataSet,
+    config: &TrainConfig,
+    train_images: usize,
+) -> Result<(PathBuf, Splits)> {
+    data.train.keep_first(train_images)?;
+    let (train, validation) = match config.validation {
         0 => (data.train, None),
         count => {
-            let (train, validation) = data.train.hold_out(count, args.seed)?;
+            let (train, validation) = data.train.hold_out(count, config.seed)?;
             (train, Some(validation))
         }
     };
-    let splits = Splits { train, validation, test: data.test };
+    // A run may be resumed from elsewhere.
+    let folder = path::absolute(&data.folder).unwrap_or(data.folder);
+    Ok((folder, Splits { train, validation, test: data.test }))
+}
 
-    let opened = device::open(args.device)?;
-    let (name, title) = match args.model {
-        FirstLayer::Mps => (format!("mps-bond{}", args.bond), format!("mps, bond {}", args.bond)),
-        FirstLayer::Dense => ("dense".into(), "dense".into()),
-    };
-    let mut run = RunFolder::create(args.out.as_deref(), &name, &title)?;
-    log::to_file(&run.path().join("log.txt"))?;
-    run.write_config(&RunConfig {
-        version: env!("CARGO_PKG_VERSION"),
-        device: args.device.to_string(),
-        device_description: &opened.description,
-        data: &data.folder,
-        train_images,
-        train: config.clone(),
-    })?;
-    introduce(&opened);
-    describe(&splits, &data.folder, &title);
-    tracing::info!(?config, device = opened.description, "training");
+/// Opens the device, if everything fits its buffers.
+fn open(choice: DeviceChoice, config: &TrainConfig, splits: &Splits) -> Result<OpenDevice> {
+    let opened = device::open(choice)?;
+    let sets = [Some(&splits.train), splits.validation.as_ref(), Some(&splits.test)];
+    let sets = sets.into_iter().flatten();
+    opened.check_buffers(train::buffers(&config.classifier, config.batch_size, sets)?)?;
+    Ok(opened)
+}
 
-    let stop = listen()?;
-    let mut progress = Progress::new(&config, splits.train.count, args.profile);
-    let outcome = train::train(&config, &splits, &opened.device, &mut run, &stop, &mut progress);
-    progress.bar.finish_and_clear();
-    conclude(&config.classifier, &outcome?, &run)
+/// The name that leads to a device again, whichever `auto` chose.
+fn id(opened: &OpenDevice) -> String {
+    opened.adapter.as_ref().map_or_else(|| "cpu".into(), Adapter::id)
 }
 
 fn checked(args: &TrainArgs, data: &DataSet) -> Result<TrainConfig> {
@@ -172,18 +331,18 @@ fn checked(args: &TrainArgs, data: &DataSet) -> Result<TrainConfig> {
     Ok(config)
 }
 
-fn describe(splits: &Splits, folder: &Path, title: &str) {
+fn describe(splits: &Splits, config: &RunConfig) {
     let held_out = match &splits.validation {
         Some(validation) => format!(", {} held out", validation.count),
         None => String::new(),
     };
     say!(
         "data: {} ({} training images{held_out}, {} test images)",
-        folder.display(),
+        config.data.display(),
         splits.train.count,
         splits.test.count
     );
-    say!("network: {title}");
+    say!("network: {}", config.train.title());
 }
 
 /// A flag that Ctrl-C and SIGTERM set; the second of either ends the process at once.
@@ -204,18 +363,37 @@ fn listen() -> Result<StopFlag> {
 struct Progress {
     bar: ProgressBar,
     epochs: usize,
+    /// Steps an epoch.
+    steps: usize,
     profile: bool,
 }
 
 impl Progress {
     fn new(config: &TrainConfig, images: usize, profile: bool) -> Self {
-        let steps = images.div_ceil(config.batch_size) * config.epochs;
+        let steps = images.div_ceil(config.batch_size);
         // indicatif draws on standard error, and nothing where that is no terminal.
-        let bar = ProgressBar::new(steps as u64);
+        let bar = ProgressBar::new((steps as u64).saturating_mul(config.epochs as u64));
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}  {eta} left") {
             bar.set_style(style);
         }
-        Self { bar, epochs: config.epochs, profile }
+        Self { bar, epochs: config.epochs, steps, profile }
+    }
+
+    /// Says where a training goes on.
+    fn go_on(&mut self, from: &Checkpoint) {
+        let Checkpoint { epoch, step, .. } = *from;
+        match step {
+            0 => say!("going on after epoch {epoch}/{}", self.epochs),
+            _ => say!(
+                "going on in epoch {}/{} after step {step}/{}",
+                epoch + 1,
+                self.epochs,
+                self.steps
+            ),
+        }
+        self.bar.set_position(from.state.steps);
+        // So that the time left is not taken from steps of another process.
+        self.bar.reset_eta();
     }
 
     fn line(&self, line: &str) {

@@ -10,7 +10,7 @@ use std::path::Path;
 use flate2::bufread::GzDecoder;
 use sha2::{Digest, Sha256};
 
-use crate::{Error, Result};
+use crate::{Error, Result, hex};
 
 /// Most elements that a file may promise: 1 GiB, 20 times the training images of Fashion-MNIST.
 pub const MAX_BYTES: usize = 1 << 30;
@@ -39,7 +39,7 @@ impl<const RANK: usize> Idx<RANK> {
             hash.update((extent as u32).to_be_bytes());
         }
         hash.update(&self.bytes);
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hex(&hash.finalize())
     }
 }
 

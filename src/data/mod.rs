@@ -8,9 +8,11 @@ pub mod resident;
 
 use std::path::PathBuf;
 
+use sha2::{Digest, Sha256};
+
 pub use resident::Resident;
 
-use crate::{Error, Result};
+use crate::{Error, Result, hex};
 
 /// Images and their labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +30,17 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
+    /// SHA-256 of count, size, pixels and labels, in hexadecimal digits.
+    pub fn sha256(&self) -> String {
+        let mut hash = Sha256::new();
+        for extent in [self.count, self.height, self.width] {
+            hash.update((extent as u64).to_le_bytes());
+        }
+        hash.update(&self.pixels);
+        hash.update(&self.labels);
+        hex(&hash.finalize())
+    }
+
     /// Drops all but the first `count` images.
     ///
     /// # Errors

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::ClassifierConfig;
+use crate::model::{ClassifierConfig, FirstLayer};
 use crate::{Error, Result};
 
 /// Everything that determines a training, apart from the data and the device.
@@ -39,5 +39,13 @@ impl TrainConfig {
             return Err(Error::usage("--lr", format!("{}: expected a number above 0", self.lr)));
         }
         self.classifier.spec().map(drop)
+    }
+
+    /// What the first layer is, as the heading of a figure.
+    pub fn title(&self) -> String {
+        match self.classifier.model {
+            FirstLayer::Mps => format!("mps, bond {}", self.classifier.bond),
+            FirstLayer::Dense => "dense".into(),
+        }
     }
 }

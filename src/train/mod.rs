@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use serde::Serialize;
+use sha2::{Digest, Sha256};
 
 use checkpoint::Checkpoint;
 pub use config::TrainConfig;
@@ -25,8 +26,9 @@ pub use profile::Profile;
 pub use run::RunFolder;
 
 use crate::data::{ImageSet, Resident, batches, resident};
-use crate::op::network::softmax_cross_entropy;
-use crate::{Error, Result};
+use crate::model::{ClassifierConfig, HIDDEN};
+use crate::op::network::{PIXELS_A_WORD, softmax_cross_entropy};
+use crate::{Error, Result, hex};
 
 /// Steps between two readings of loss and accuracy from the device; a reading waits for it.
 const REPORT_EVERY: usize = 20;
@@ -43,6 +45,15 @@ pub struct Splits {
     pub validation: Option<ImageSet>,
     /// What accuracy is reported on; it chooses nothing.
     pub test: ImageSet,
+}
+
+impl Splits {
+    /// SHA-256 of the three sets, in hexadecimal digits: whether a training can go on with them.
+    pub fn sha256(&self) -> String {
+        let sets = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
+        let sums: Vec<String> = sets.into_iter().flatten().map(ImageSet::sha256).collect();
+        hex(&Sha256::digest(sums.concat()))
+    }
 }
 
 /// Where the loop is, every 20 steps and at the end of an epoch.
@@ -68,6 +79,8 @@ pub trait Observer {
     fn step(&mut self, report: &StepReport);
     /// Called after the evaluation of each epoch.
     fn epoch(&mut self, metrics: &EpochMetrics);
+    /// Called after each checkpoint with the steps that had been taken in the whole training.
+    fn saved(&mut self, _steps: u64) {}
     /// Whether the parts of each step are to be timed, which makes it slower.
     fn wants_profile(&self) -> bool {
         false
@@ -109,169 +122,327 @@ pub struct Summary {
     pub averaged: usize,
 }
 
-/// Trains a network, writing metrics and weights into `run` after every epoch.
+/// How a training is conducted. Nothing here changes what is learned.
+#[derive(Debug, Default)]
+pub struct Conduct {
+    /// Asks it to stop.
+    pub stop: StopFlag,
+    /// Steps between two checkpoints within an epoch; 0 for none but those at its end.
+    pub save_every: usize,
+    /// Where to go on from, rather than from the beginning.
+    pub from: Option<Checkpoint>,
+}
+
+/// Trains a network, writing metrics and a checkpoint into `run` after every epoch.
 ///
-/// The weights, the order of the images and dropout follow from `config.seed` alone: on one device
-/// the same configuration gives the same network, as long as Burn's autotune picks the same
-/// kernels.
+/// The weights, the order of the images and dropout follow from `config.seed` alone, and a step
+/// depends on nothing but what a checkpoint holds: on one device the same configuration gives the
+/// same network, and a training that was stopped and goes on gives the same as one that was not, as
+/// long as Burn's autotune, which takes part on hardware GPUs alone, picks the same kernels.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an impossible network, [`Error::NotFinite`] when the loss leaves the
-/// finite numbers, [`Error::Interrupted`] when `stop` asked, [`Error::Io`] when the run folder
-/// cannot be written, [`Error::Compute`] when the device fails.
+/// [`Error::Usage`] for an impossible network, [`Error::NotFinite`] when the training leaves the
+/// finite numbers, [`Error::Interrupted`] when it was asked to stop, [`Error::Io`] and
+/// [`Error::Malformed`] when the run folder cannot be written or its metrics cannot be read,
+/// [`Error::Resume`] when a checkpoint is not of this training, [`Error::Compute`] when the device
+/// fails.
 pub fn train(
     config: &TrainConfig,
     data: &Splits,
     device: &Device,
-    run: &mut RunFolder,
-    stop: &StopFlag,
+    run: &RunFolder,
+    conduct: Conduct,
     observer: &mut dyn Observer,
 ) -> Result<Summary> {
+    config.check()?;
+    let Conduct { stop, save_every, from } = conduct;
     let on_device = |set: &ImageSet| Resident::new(set, device);
-    let test = on_device(&data.test);
-    let validation = data.validation.as_ref().map(on_device);
     let mut trainer = Trainer {
         config,
+        sum: data.sha256(),
         data: on_device(&data.train),
+        validation: data.validation.as_ref().map(on_device),
+        test: on_device(&data.test),
         device,
-        learner: Learner::new(config, device)?,
+        run,
+        save_every,
+        learner: match &from {
+            Some(checkpoint) => Learner::resume(config, &checkpoint.state, device)?,
+            None => Learner::new(config, device)?,
+        },
+        epoch: 0,
+        step: 0,
+        tally: Tally::default(),
+        best: None,
+        history: Vec::new(),
     };
-
     if observer.wants_profile() {
         trainer.learner.profile(device);
     }
-
-    let mut history = Vec::new();
-    let mut best: Option<(usize, f64)> = None;
-    let mut training = Duration::ZERO;
-    for epoch in 1..=config.epochs {
-        let trained = trainer.epoch(epoch, run, stop, observer);
-        if let Err(error @ Error::Interrupted { .. }) = &trained {
-            // The epoch is not finished: the weights are kept, its metrics are not.
-            tracing::info!(epoch, "{error}");
-            run.write_last(&trainer.checkpoint(epoch - 1)?)?;
-        }
-        let trained = trained?;
-        training += trained.time;
-
-        let network = trainer.learner.network();
-        let test = evaluate(&network, &test)?;
-        let metrics = EpochMetrics {
-            epoch,
-            train_loss: trained.loss,
-            train_accuracy: trained.accuracy,
-            test_loss: test.loss,
-            test_accuracy: test.accuracy,
-            seconds: trained.time.as_secs_f64(),
-            images_per_s: data.train.count as f64 / trained.time.as_secs_f64(),
-        };
-        let checkpoint = trainer.checkpoint(epoch)?;
-        if let Some(validation) = &validation {
-            let accuracy = evaluate(&network, validation)?.accuracy;
-            tracing::info!(epoch, accuracy, "held-out images");
-            if best.is_none_or(|(_, highest)| accuracy > highest) {
-                best = Some((epoch, accuracy));
-                run.write_best(&checkpoint)?;
-            }
-        }
-        run.write_last(&checkpoint)?;
-        run.write_metrics(&metrics)?;
-        history.push(metrics);
-        run.write_curves(&history)?;
-        tracing::info!(?metrics, "epoch");
-        observer.epoch(&metrics);
+    match from {
+        Some(checkpoint) => trainer.go_on(&checkpoint)?,
+        // So that a run can be resumed from its first moment.
+        None => trainer.save(observer)?,
     }
-
+    while trainer.epoch < config.epochs {
+        trainer.epoch(&stop, observer)?;
+    }
     if let Some(profile) = trainer.learner.profiled() {
         observer.profile(profile);
     }
-    let Some(&last) = history.last() else {
-        return Err(Error::usage("--epochs", "0: at least one epoch is needed"));
-    };
-    let tail = &history[history.len().saturating_sub(10)..];
-    let averaged = tail.len();
-    let mean_test_accuracy =
-        tail.iter().map(|metrics| metrics.test_accuracy).sum::<f64>() / averaged as f64;
-    Ok(Summary { last, best, training, mean_test_accuracy, averaged })
+    trainer.summary()
 }
 
-/// What changes from step to step, and what it is made of.
+/// What a training (or, with a `batch_size` of 0, an evaluation) puts on its device, by name and bytes,
+/// without the buffers that are certain to be smaller.
+///
+/// # Errors
+///
+/// [`Error::Usage`] for an impossible network.
+pub fn buffers<'a>(
+    classifier: &ClassifierConfig,
+    batch_size: usize,
+    sets: impl IntoIterator<Item = &'a ImageSet>,
+) -> Result<Vec<(String, u64)>> {
+    let bytes = |extents: &[usize]| {
+        extents.iter().fold(4, |bytes: u64, &extent| bytes.saturating_mul(extent as u64))
+    };
+    let spec = classifier.spec()?;
+    let mut buffers = Vec::new();
+    for (name, shape) in classifier.weights()? {
+        buffers.push((format!("the weights {name}"), bytes(&shape)));
+    }
+    for ImageSet { count, height, width, .. } in sets {
+        let words = (height * width).div_ceil(PIXELS_A_WORD);
+        buffers.push((format!("{count} images"), bytes(&[*count, words])));
+        let batch = batch_size.max(EVALUATION_BATCH).min(*count);
+        for width in [spec.inputs(), spec.outputs(), HIDDEN] {
+            let name = format!("{width} numbers for each of the {batch} images of a batch");
+            buffers.push((name, bytes(&[batch, width])));
+        }
+    }
+    Ok(buffers)
+}
+
+/// A training: what changes from step to step, and what it is made of.
 struct Trainer<'a> {
     config: &'a TrainConfig,
+    /// [`Splits::sha256`].
+    sum: String,
     data: Resident,
+    validation: Option<Resident>,
+    test: Resident,
     device: &'a Device,
+    run: &'a RunFolder,
+    save_every: usize,
     learner: Learner,
-}
-
-/// The training part of one epoch.
-struct Trained {
-    loss: f64,
-    accuracy: f64,
-    time: Duration,
+    /// Epochs finished.
+    epoch: usize,
+    /// Steps done in the epoch after those.
+    step: usize,
+    tally: Tally,
+    best: Option<(usize, f64)>,
+    history: Vec<EpochMetrics>,
 }
 
 impl Trainer<'_> {
-    fn epoch(
-        &mut self,
-        epoch: usize,
-        run: &RunFolder,
-        stop: &StopFlag,
-        observer: &mut dyn Observer,
-    ) -> Result<Trained> {
-        let TrainConfig { seed, batch_size, .. } = *self.config;
-        let Self { data, device, learner, .. } = self;
-        let order = batches::permutation(seed, epoch, data.count);
-        // Once an epoch; a step takes its part of it on the device.
-        let order = resident::order(&order, device);
-        let steps = data.count.div_ceil(batch_size);
-        let mut tally = Tally::default();
+    /// Steps an epoch.
+    fn steps(&self) -> usize {
+        self.data.count.div_ceil(self.config.batch_size)
+    }
+
+    /// Images in the first `steps` steps of an epoch.
+    fn images(&self, steps: usize) -> usize {
+        self.data.count.min(steps.saturating_mul(self.config.batch_size))
+    }
+
+    /// Takes the place of the training that wrote `checkpoint`.
+    fn go_on(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+        let Checkpoint { ref config, ref data, epoch, step, loss, right, best, ref state } =
+            *checkpoint;
+        let refused = |problem: &str| {
+            let run = self.run.path().to_path_buf();
+            Err(Error::Resume { run, problem: problem.into() })
+        };
+        if (TrainConfig { epochs: self.config.epochs, ..config.clone() }) != *self.config {
+            return refused("its checkpoint is of a training with other options");
+        }
+        if *data != self.sum {
+            return refused("the data set is not the one it was trained on");
+        }
+        let taken = epoch.checked_mul(self.steps()).and_then(|steps| steps.checked_add(step));
+        if step > self.steps() || taken.map(|taken| taken as u64) != Some(state.steps) {
+            return refused("its checkpoint counts steps that its epochs do not have");
+        }
+        if epoch + usize::from(step > 0) > self.config.epochs {
+            return refused("it is trained further than --epochs says");
+        }
+        self.history = self.run.history(epoch)?;
+        (self.epoch, self.step, self.best) = (epoch, step, best);
+        self.tally = Tally {
+            steps: step,
+            sums: [loss, right as f64],
+            images: self.images(step),
+            ..Tally::default()
+        };
+        Ok(())
+    }
+
+    /// What is left of an epoch, its evaluation, and its part of the run folder.
+    fn epoch(&mut self, stop: &StopFlag, observer: &mut dyn Observer) -> Result<()> {
+        let begun = self.images(self.step);
         let started = Instant::now();
-        for step in 0..steps {
-            let begin = step * batch_size;
-            let end = data.count.min(begin + batch_size);
-            let seeds = batches::dropout_seeds(seed, epoch, step);
-            tally.add(learner.step(data, order.clone().slice([begin..end]), seeds)?, end - begin);
-            let done = step + 1;
-            if done % REPORT_EVERY == 0 || done == steps {
-                let (loss, accuracy) = tally.read()?;
-                if !loss.is_finite() {
-                    let run = run.path().to_path_buf();
-                    return Err(Error::NotFinite { loss, epoch, run });
-                }
-                let images_per_s = end as f64 / started.elapsed().as_secs_f64();
+        self.train(stop, observer)?;
+        let seconds = started.elapsed().as_secs_f64();
+        let (train_loss, train_accuracy) = self.tally.means();
+
+        let network = self.learner.network();
+        let epoch = self.epoch + 1;
+        let test = self.finite(evaluate(&network, &self.test)?)?;
+        let metrics = EpochMetrics {
+            epoch,
+            train_loss,
+            train_accuracy,
+            test_loss: test.loss,
+            test_accuracy: test.accuracy,
+            seconds,
+            images_per_s: (self.data.count - begun) as f64 / seconds.max(1e-9),
+        };
+        let accuracy = match &self.validation {
+            Some(validation) => Some(evaluate(&network, validation)?.accuracy),
+            None => None,
+        };
+        let better = accuracy.filter(|&accuracy| self.best.is_none_or(|(_, best)| accuracy > best));
+        if let Some(accuracy) = better {
+            self.best = Some((epoch, accuracy));
+        }
+
+        (self.epoch, self.step, self.tally) = (epoch, 0, Tally::default());
+        let checkpoint = self.checkpoint()?;
+        if better.is_some() {
+            self.run.write_best(&checkpoint)?;
+        }
+        // Before the checkpoint: lines that it does not know of are dropped when it is resumed, and
+        // those that it knows of are there.
+        self.history.push(metrics);
+        self.run.write_history(&self.history)?;
+        self.run.write_curves(&self.config.title(), &self.history)?;
+        self.run.write_last(&checkpoint)?;
+        tracing::info!(?metrics, held_out = accuracy, "epoch");
+        observer.saved(checkpoint.state.steps);
+        observer.epoch(&metrics);
+        Ok(())
+    }
+
+    /// The steps that are left of an epoch.
+    fn train(&mut self, stop: &StopFlag, observer: &mut dyn Observer) -> Result<()> {
+        let TrainConfig { seed, batch_size, .. } = *self.config;
+        let (epoch, steps) = (self.epoch + 1, self.steps());
+        let order = batches::permutation(seed, epoch, self.data.count);
+        // Once an epoch; a step takes its part of it on the device.
+        let order = resident::order(&order, self.device);
+        let begun = self.images(self.step);
+        let started = Instant::now();
+        while self.step < steps {
+            let (begin, end) = (self.step * batch_size, self.images(self.step + 1));
+            let batch = order.clone().slice([begin..end]);
+            let seeds = batches::dropout_seeds(seed, epoch, self.step);
+            self.tally.add(self.learner.step(&self.data, batch, seeds)?, end - begin);
+            self.step += 1;
+            if self.step.is_multiple_of(REPORT_EVERY) || self.step == steps {
+                self.read()?;
+                let (loss, accuracy) = self.tally.means();
+                let images_per_s = (end - begun) as f64 / started.elapsed().as_secs_f64();
                 observer.step(&StepReport {
                     epoch,
-                    step: done,
+                    step: self.step,
                     steps,
                     loss,
                     accuracy,
                     images_per_s,
                 });
             }
-            if let Some(signal) = stop.signal() {
-                return Err(Error::Interrupted { signal, run: Some(run.path().to_path_buf()) });
+            let signal = stop.signal();
+            let taken = self.epoch * steps + self.step;
+            // The end of an epoch has a checkpoint of its own.
+            let due = self.save_every > 0 && taken.is_multiple_of(self.save_every);
+            if signal.is_some() || (due && self.step < steps) {
+                self.save(observer)?;
+            }
+            if let Some(signal) = signal {
+                let run = self.run.path().to_path_buf();
+                return Err(Error::Interrupted { signal, run: Some(run) });
             }
         }
-        let (loss, accuracy) = tally.read()?;
-        Ok(Trained { loss, accuracy, time: started.elapsed() })
+        // Where an epoch was resumed after its last step, nothing has read what came before.
+        self.read()
     }
 
-    fn checkpoint(&self, epoch: usize) -> Result<Checkpoint> {
-        let state = self.learner.state()?;
-        let classifier = self.config.classifier;
-        let values = state.weights.iter().map(|weight| {
-            Tensor::from_data(
-                TensorData::new(weight.values.clone(), [weight.values.len()]),
-                self.device,
-            )
-        });
-        Ok(Checkpoint {
-            classifier,
-            epoch,
-            seed: self.config.seed,
-            model: classifier.with_weights(values.collect())?,
-        })
+    /// Reads what the steps since the last reading came to.
+    fn read(&mut self) -> Result<()> {
+        match self.tally.read()? {
+            None => Ok(()),
+            Some((step, loss)) => {
+                Err(self.not_finite(step, format!("the training loss is {loss}")))
+            }
+        }
+    }
+
+    fn save(&mut self, observer: &mut dyn Observer) -> Result<()> {
+        self.read()?;
+        let checkpoint = self.checkpoint()?;
+        self.run.write_last(&checkpoint)?;
+        observer.saved(checkpoint.state.steps);
+        Ok(())
+    }
+
+    /// Where the training stands, everything read.
+    fn checkpoint(&self) -> Result<Checkpoint> {
+        let [loss, right] = self.tally.sums;
+        let checkpoint = Checkpoint {
+            config: self.config.clone(),
+            data: self.sum.clone(),
+            epoch: self.epoch,
+            step: self.step,
+            loss,
+            right: right as u64,
+            best: self.best,
+            state: self.learner.state()?,
+        };
+        match checkpoint.not_finite() {
+            None => Ok(checkpoint),
+            Some(what) => Err(self.not_finite(self.step, what)),
+        }
+    }
+
+    fn finite(&self, test: Evaluation) -> Result<Evaluation> {
+        if test.loss.is_finite() {
+            return Ok(test);
+        }
+        Err(self.not_finite(self.step, format!("the test loss is {}", test.loss)))
+    }
+
+    fn not_finite(&self, step: usize, what: String) -> Error {
+        // At the end of an epoch, its last step is meant.
+        let (epoch, step) = match step {
+            0 => (self.epoch, self.steps()),
+            step => (self.epoch + 1, step),
+        };
+        Error::NotFinite { what, epoch, step, run: self.run.path().to_path_buf() }
+    }
+
+    fn summary(self) -> Result<Summary> {
+        let Some(&last) = self.history.last() else {
+            return Err(Error::usage("--epochs", "0: at least one epoch is needed"));
+        };
+        let tail = &self.history[self.history.len().saturating_sub(10)..];
+        let averaged = tail.len();
+        let mean_test_accuracy =
+            tail.iter().map(|metrics| metrics.test_accuracy).sum::<f64>() / averaged as f64;
+        let training = self.history.iter().map(|metrics| metrics.seconds).sum();
+        let training = Duration::try_from_secs_f64(training).unwrap_or(Duration::MAX);
+        Ok(Summary { last, best: self.best, training, mean_test_accuracy, averaged })
     }
 }
 
@@ -281,8 +452,10 @@ impl Trainer<'_> {
 struct Tally {
     /// `[sum of losses, images classified right]` of the steps since the last reading.
     pending: Vec<Tensor<1>>,
-    /// The same of the steps before, added one by one, so that it does not matter when they were read.
-    read: [f64; 2],
+    /// Steps that were read.
+    steps: usize,
+    /// The same of these, added one by one, so that it does not matter when they were read.
+    sums: [f64; 2],
     images: usize,
 }
 
@@ -292,19 +465,30 @@ impl Tally {
         self.images += images;
     }
 
-    /// Mean loss and accuracy.
-    fn read(&mut self) -> Result<(f64, f64)> {
-        if !self.pending.is_empty() {
-            let sums = Tensor::cat(std::mem::take(&mut self.pending), 0)
-                .try_to_vec_as::<f32>()
-                .map_err(|error| Error::compute("reading the loss", error))?;
-            for step in sums.chunks_exact(2) {
-                self.read[0] += f64::from(step[0]);
-                self.read[1] += f64::from(step[1]);
+    /// Reads what was added since, up to the first step whose loss is NaN or infinite; returns which
+    /// it is, counted from 1, and the loss.
+    fn read(&mut self) -> Result<Option<(usize, f32)>> {
+        if self.pending.is_empty() {
+            return Ok(None);
+        }
+        let sums = Tensor::cat(std::mem::take(&mut self.pending), 0)
+            .try_to_vec_as::<f32>()
+            .map_err(|error| Error::compute("reading the loss", error))?;
+        for step in sums.chunks_exact(2) {
+            self.steps += 1;
+            self.sums[0] += f64::from(step[0]);
+            self.sums[1] += f64::from(step[1]);
+            if !step[0].is_finite() {
+                return Ok(Some((self.steps, step[0])));
             }
         }
+        Ok(None)
+    }
+
+    /// Mean loss and accuracy of what was read.
+    fn means(&self) -> (f64, f64) {
         let images = self.images.max(1) as f64;
-        Ok((self.read[0] / images, self.read[1] / images))
+        (self.sums[0] / images, self.sums[1] / images)
     }
 }
 
@@ -333,6 +517,7 @@ pub fn evaluate(network: &Network, set: &Resident) -> Result<Evaluation> {
         let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order);
         tally.add(sums, indices.len());
     }
-    let (loss, accuracy) = tally.read()?;
+    tally.read()?;
+    let (loss, accuracy) = tally.means();
     Ok(Evaluation { loss, accuracy })
 }

@@ -1,47 +1,108 @@
 //! The run folder: `config.toml`, `metrics.csv`, `curves.svg`, `last.safetensors`,
-//! `best.safetensors`, `log.txt`.
+//! `previous.safetensors`, `best.safetensors`, `log.txt`.
+//!
+//! Every file but the log is written whole or not at all. A training holds a lock on the log, so
+//! that no two write into one folder.
 
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde::de::DeserializeOwned;
 
 use super::checkpoint::Checkpoint;
 use super::metrics::EpochMetrics;
-use crate::files::write_whole;
+use crate::files::{self, Pending, write_whole};
 use crate::report::curves::{self, Curve};
 use crate::{Error, Result};
 
-/// A folder that holds one training.
+const CONFIG: &str = "config.toml";
+const METRICS: &str = "metrics.csv";
+const CURVES: &str = "curves.svg";
+const LAST: &str = "last.safetensors";
+const PREVIOUS: &str = "previous.safetensors";
+const BEST: &str = "best.safetensors";
+/// A `last.safetensors` that could not be read.
+const DAMAGED: &str = "damaged.safetensors";
+const LOG: &str = "log.txt";
+
+/// What a training writes whole.
+const WRITTEN: [&str; 6] = [CONFIG, METRICS, CURVES, LAST, PREVIOUS, BEST];
+
+/// A folder that holds one training, and that no other process trains in.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
-    metrics: File,
-    title: String,
+    log: File,
+}
+
+/// The newest checkpoint of a run that is whole.
+#[derive(Debug)]
+pub struct Newest {
+    /// Where it is.
+    pub file: PathBuf,
+    /// What it holds.
+    pub checkpoint: Checkpoint,
+    /// What was wrong with a newer one, where it is not the newest.
+    pub passed_over: Option<Error>,
 }
 
 impl RunFolder {
     /// Creates a run in `folder`, which must not exist or be empty, or, without one, in a fresh
-    /// folder `runs/NAME-1`, `runs/NAME-2`, …. `title` heads the figure of its curves.
+    /// folder `runs/NAME-1`, `runs/NAME-2`, …. With `exist_ok` the folder may hold a run, which is
+    /// replaced.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] naming the path that cannot be created or is already in use.
-    pub fn create(folder: Option<&Path>, name: &str, title: &str) -> Result<Self> {
+    pub fn create(folder: Option<&Path>, name: &str, exist_ok: bool) -> Result<Self> {
         let path = match folder {
-            Some(folder) => named(folder)?,
+            Some(folder) => named(folder, exist_ok)?,
             None => fresh(Path::new("runs"), name)?,
         };
-        let file = path.join("metrics.csv");
-        let mut metrics = File::create(&file).map_err(Error::io("create", &file))?;
-        writeln!(metrics, "{}", EpochMetrics::HEADER).map_err(Error::io("write", &file))?;
-        Ok(Self { path, metrics, title: title.into() })
+        let run = Self { log: open_log(&path)?, path };
+        // Before there is another configuration: no checkpoint is ever beside one that is not its own.
+        for name in [LAST, PREVIOUS, BEST, DAMAGED, METRICS, CURVES] {
+            let file = run.path.join(name);
+            match fs::remove_file(&file) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Error::io("remove", &file)(error));
+                }
+                _ => {}
+            }
+        }
+        files::remove_temporaries(&run.path, &WRITTEN)?;
+        run.log.set_len(0).map_err(Error::io("write", run.path.join(LOG)))?;
+        run.write_history(&[])?;
+        Ok(run)
+    }
+
+    /// Opens a run that is to go on, and removes what a killed process left half-written.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the folder is no run, cannot be written or is in use.
+    pub fn open(folder: &Path) -> Result<Self> {
+        let config = folder.join(CONFIG);
+        fs::metadata(&config).map_err(Error::io("find the run's", &config))?;
+        let run = Self { log: open_log(folder)?, path: folder.to_path_buf() };
+        files::remove_temporaries(&run.path, &WRITTEN)?;
+        Ok(run)
     }
 
     /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Its log, open at the end.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when the operating system has no other handle to it.
+    pub fn log(&self) -> Result<File> {
+        self.log.try_clone().map_err(Error::io("open", self.path.join(LOG)))
     }
 
     /// Writes `config.toml`: every option that is in force.
@@ -50,19 +111,61 @@ impl RunFolder {
     ///
     /// [`Error::Io`] when the file cannot be written.
     pub fn write_config(&self, config: &impl Serialize) -> Result<()> {
-        let path = self.path.join("config.toml");
+        let path = self.path.join(CONFIG);
         let text = toml::to_string_pretty(config)
             .map_err(|error| Error::io("write", &path)(io::Error::other(error)))?;
         write_whole(&path, text.as_bytes())
     }
 
-    pub(super) fn write_metrics(&mut self, metrics: &EpochMetrics) -> Result<()> {
-        writeln!(self.metrics, "{}", metrics.line())
-            .map_err(Error::io("write", self.path.join("metrics.csv")))
+    /// Reads `config.toml`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when there is none, [`Error::Malformed`] when an option is missing or is none.
+    pub fn read_config<Config: DeserializeOwned>(&self) -> Result<Config> {
+        let path = self.path.join(CONFIG);
+        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        toml::from_str(&text).map_err(|error| {
+            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
+            let what = if line > 0 { format!("line {line}") } else { "content".into() };
+            Error::malformed(&path, what, "the options of a training", error.message())
+        })
     }
 
-    pub(super) fn write_curves(&self, history: &[EpochMetrics]) -> Result<()> {
-        let path = self.path.join("curves.svg");
+    /// The checkpoint to go on from, the newest that is whole. A newer one that is damaged is put
+    /// aside, so that the next does not push the whole one out.
+    ///
+    /// # Errors
+    ///
+    /// As [`newest`]; [`Error::Io`] when the damaged one cannot be renamed.
+    pub fn resume_from(&self) -> Result<Newest> {
+        let newest = newest(&self.path)?;
+        if newest.passed_over.is_some() {
+            let last = self.path.join(LAST);
+            match fs::rename(&last, self.path.join(DAMAGED)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => {
+                    return Err(Error::io("rename", &last)(error));
+                }
+                _ => {}
+            }
+        }
+        Ok(newest)
+    }
+
+    /// The metrics of the first `epochs` epochs.
+    pub(super) fn history(&self, epochs: usize) -> Result<Vec<EpochMetrics>> {
+        let path = self.path.join(METRICS);
+        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+        EpochMetrics::parse(&path, &text, epochs)
+    }
+
+    /// Writes `metrics.csv`.
+    pub(super) fn write_history(&self, history: &[EpochMetrics]) -> Result<()> {
+        write_whole(&self.path.join(METRICS), EpochMetrics::file(history).as_bytes())
+    }
+
+    /// Writes `curves.svg`.
+    pub(super) fn write_curves(&self, title: &str, history: &[EpochMetrics]) -> Result<()> {
         let curve = |name: &str, accuracy: fn(&EpochMetrics) -> f64| Curve {
             name: name.into(),
             accuracy: history.iter().map(accuracy).collect(),
@@ -71,26 +174,74 @@ impl RunFolder {
             curve("train", |metrics| metrics.train_accuracy),
             curve("test", |metrics| metrics.test_accuracy),
         ];
-        write_whole(&path, curves::accuracy(&self.title, &curves)?.as_bytes())
+        write_whole(&self.path.join(CURVES), curves::accuracy(title, &curves)?.as_bytes())
     }
 
+    /// Writes `last.safetensors`; what it was becomes `previous.safetensors`.
     pub(super) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
-        write_whole(&self.path.join("last.safetensors"), &checkpoint.to_bytes()?)
+        let bytes = checkpoint.to_bytes()?;
+        Pending::create(&self.path.join(LAST))?.commit_keeping(&bytes, &self.path.join(PREVIOUS))
     }
 
+    /// Writes `best.safetensors`.
     pub(super) fn write_best(&self, checkpoint: &Checkpoint) -> Result<()> {
-        write_whole(&self.path.join("best.safetensors"), &checkpoint.to_bytes()?)
+        write_whole(&self.path.join(BEST), &checkpoint.to_bytes()?)
     }
 }
 
-fn named(folder: &Path) -> Result<PathBuf> {
+/// The newest checkpoint of a run: `last.safetensors`, or the one before it where that is missing or
+/// damaged.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] when neither is whole.
+pub fn newest(run: &Path) -> Result<Newest> {
+    let [last, previous] = [LAST, PREVIOUS].map(|name| run.join(name));
+    let passed_over = match Checkpoint::read(&last) {
+        Ok(checkpoint) => return Ok(Newest { file: last, checkpoint, passed_over: None }),
+        Err(error) => error,
+    };
+    match Checkpoint::read(&previous) {
+        Ok(checkpoint) => Ok(Newest { file: previous, checkpoint, passed_over: Some(passed_over) }),
+        Err(error) => {
+            let found = match (is_missing(&passed_over), is_missing(&error)) {
+                (true, true) => "neither".to_owned(),
+                (false, true) => passed_over.to_string(),
+                _ => format!("{passed_over}; {error}"),
+            };
+            let expected = "last.safetensors or previous.safetensors, whole";
+            Err(Error::malformed(run, "run folder", expected, found))
+        }
+    }
+}
+
+/// The file in which a run's best network is: `best.safetensors`, where one was chosen.
+pub fn best(run: &Path) -> Option<PathBuf> {
+    Some(run.join(BEST)).filter(|file| file.is_file())
+}
+
+fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound)
+}
+
+fn named(folder: &Path, exist_ok: bool) -> Result<PathBuf> {
     fs::create_dir_all(folder).map_err(Error::io("create the run folder", folder))?;
     let mut entries = fs::read_dir(folder).map_err(Error::io("read the folder", folder))?;
-    if entries.next().is_some() {
-        let taken = io::Error::other("it is not empty; name another with --out");
-        return Err(Error::io("use as a run folder", folder)(taken));
+    // A run that was killed at once may have its log alone.
+    let holds_run = [CONFIG, LOG].iter().any(|name| folder.join(name).is_file());
+    let problem = match (entries.next().is_some(), holds_run) {
+        (false, _) => None,
+        (true, true) if exist_ok => None,
+        (true, true) => Some(
+            "it is not empty: it holds a run; go on with it by --resume, replace it by --exist-ok, \
+             or name another with --out",
+        ),
+        (true, false) => Some("it is not empty; name another with --out"),
+    };
+    match problem {
+        None => Ok(folder.to_path_buf()),
+        Some(problem) => Err(Error::io("use as a run folder", folder)(io::Error::other(problem))),
     }
-    Ok(folder.to_path_buf())
 }
 
 fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
@@ -101,8 +252,30 @@ fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
         let path = parent.join(format!("{name}-{number}"));
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),
-            Err(error) if error.kind() == io::ErrorKind::AlreadyExists => number += 1,
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(Error::io("create the run folder", &path)(error)),
         }
+    }
+}
+
+/// Opens and locks a folder's log. The lock ends with the process, however it ends.
+fn open_log(folder: &Path) -> Result<File> {
+    let path = folder.join(LOG);
+    // A folder that someone else made may lead elsewhere.
+    if path.is_symlink() {
+        let link = io::Error::other("it is a link; remove it");
+        return Err(Error::io("write", &path)(link));
+    }
+    let log = OpenOptions::new().append(true).create(true).open(&path);
+    let log = log.map_err(Error::io("write", &path))?;
+    match log.try_lock() {
+        Ok(()) => Ok(log),
+        Err(TryLockError::WouldBlock) => {
+            let taken = io::Error::other("another process trains in it");
+            Err(Error::io("use as a run folder", folder)(taken))
+        }
+        // Some network file systems have no locks.
+        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(log),
+        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
     }
 }

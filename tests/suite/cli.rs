@@ -10,30 +10,30 @@ use tempfile::{TempDir, tempdir};
 use crate::common;
 
 /// `tnet-gpu` with these arguments, away from the user's own settings.
-fn command(arguments: &[&str]) -> Command {
+pub fn command(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_tnet-gpu"));
     command.args(arguments).env_remove("TNET_DATA").env_remove("RUST_LOG").stdin(Stdio::null());
     command
 }
 
-fn tnet(arguments: &[&str]) -> Output {
+pub fn tnet(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
 
-fn stdout(output: &Output) -> String {
+pub fn stdout(output: &Output) -> String {
     String::from_utf8(output.stdout.clone()).unwrap()
 }
 
-fn stderr(output: &Output) -> String {
+pub fn stderr(output: &Output) -> String {
     String::from_utf8(output.stderr.clone()).unwrap()
 }
 
-fn code(output: &Output) -> i32 {
+pub fn code(output: &Output) -> i32 {
     output.status.code().unwrap()
 }
 
 /// The error is the last line on standard error, and the only one that names the program.
-fn error_line(output: &Output) -> String {
+pub fn error_line(output: &Output) -> String {
     let text = stderr(output);
     let lines: Vec<&str> = text.lines().filter(|line| line.starts_with("tnet-gpu: ")).collect();
     assert_eq!(lines.len(), 1, "{text}");
@@ -43,22 +43,22 @@ fn error_line(output: &Output) -> String {
 }
 
 /// A data set, a folder for the run, and the arguments of a short training on the CPU.
-struct Training {
-    folder: TempDir,
+pub struct Training {
+    pub folder: TempDir,
 }
 
 impl Training {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = tempdir().unwrap();
         common::write_files(&folder.path().join("data"), &common::files());
         Self { folder }
     }
 
-    fn path(&self, name: &str) -> String {
+    pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
 
-    fn command(&self, more: &[&str]) -> Command {
+    pub fn command(&self, more: &[&str]) -> Command {
         let (data, run) = (self.path("data"), self.path("run"));
         let mut arguments = vec!["train", "--data", &data];
         if !more.contains(&"--device") {
@@ -75,17 +75,17 @@ impl Training {
         command(&arguments)
     }
 
-    fn run(&self, more: &[&str]) -> Output {
+    pub fn run(&self, more: &[&str]) -> Output {
         self.command(more).output().unwrap()
     }
 
-    fn read(&self, file: &str) -> String {
+    pub fn read(&self, file: &str) -> String {
         fs::read_to_string(self.path(file)).unwrap()
     }
 }
 
 /// The rows of `metrics.csv`, its header checked.
-fn metrics(text: &str) -> Vec<Vec<f64>> {
+pub fn metrics(text: &str) -> Vec<Vec<f64>> {
     let mut lines = text.lines();
     assert_eq!(
         lines.next(),
@@ -298,7 +298,7 @@ fn checkpoints_that_are_none_are_refused() {
         ("garbage", vec![0xff; 4096]),
         ("longer", [good.as_slice(), &[0]].concat()),
         ("not_finite", not_finite),
-        ("format", changed("format\\\":1", "format\\\":9")),
+        ("format", changed("format\\\":2", "format\\\":9")),
         ("renamed", changed("first.a", "first.b")),
         ("wider", changed("bond\\\":1", "bond\\\":9")),
     ] {
