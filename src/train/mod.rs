@@ -346,7 +346,7 @@ impl Trainer<'_> {
         let started = Instant::now();
         while self.step < steps {
             let (begin, end) = (self.step * batch_size, self.images(self.step + 1));
-            let batch = order.clone().slice([begin..end]);
+            let batch = order.clone().narrow(0, begin, end - begin);
             let seeds = batches::dropout_seeds(seed, epoch, self.step);
             self.tally.add(self.learner.step(&self.data, batch, seeds)?, end - begin);
             self.step += 1;

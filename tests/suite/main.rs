@@ -18,3 +18,4 @@ mod model;
 mod network;
 mod resume;
 mod shaders;
+mod soak;

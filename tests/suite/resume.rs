@@ -220,6 +220,7 @@ fn kill_and_resume(kills: usize) {
     }
     child.kill().unwrap();
     child.wait().unwrap();
+    eprintln!("{kills} kills in {before} steps");
 
     // The last resume ends well, and what all of these processes trained is what one would have.
     let epochs = (long.steps() / STEPS + 2).to_string();
