@@ -445,6 +445,33 @@ mod vulkan {
     }
 }
 
+/// What the fuzz targets found is tried again.
+#[test]
+fn the_seeds_of_the_fuzz_targets_are_read_or_refused_with_one_line() {
+    let corpus = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/corpus");
+    let seeds = |target: &str| {
+        let files = fs::read_dir(corpus.join(target)).unwrap();
+        files.map(|file| fs::read(file.unwrap().path()).unwrap()).collect::<Vec<_>>()
+    };
+    let path = Path::new("some/file");
+    let mut read = 0;
+    for bytes in seeds("checkpoint") {
+        match Checkpoint::parse(path, &bytes) {
+            Ok(_) => read += 1,
+            Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error}"),
+        }
+    }
+    // The two that the others were made of.
+    assert!(read >= 2);
+    for bytes in seeds("idx") {
+        let errors =
+            [idx::read::<1>(path, &bytes[..]).err(), idx::read::<3>(path, &bytes[..]).err()];
+        for error in errors.into_iter().flatten() {
+            assert_eq!(error.to_string().lines().count(), 1, "{error}");
+        }
+    }
+}
+
 /// A checkpoint of a network as small as they come, made once.
 fn small() -> &'static [u8] {
     static SMALL: std::sync::OnceLock<Vec<u8>> = std::sync::OnceLock::new();

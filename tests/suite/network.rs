@@ -180,7 +180,7 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
         let logits: Vec<f32> = numbers(batch * classes, 8).iter().map(|x| 20.0 * x).collect();
         let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
         // The order reverses the batch, so that labels are looked up and not taken in turn.
-        let order: Vec<i32> = (0..batch).rev().collect();
+        let order: Vec<i32> = (0..batch as i32).rev().collect();
         let (grad, sums) = network::softmax_cross_entropy(
             tensor(&logits, [batch, classes], device),
             integers(&labels, device),
