@@ -3,6 +3,7 @@
 //! A kernel is its source and nothing else: extents, strides and batch arrive in a small buffer of
 //! parameters, so each file is compiled once a device.
 
+use burn::backend::ops::FloatTensorOps;
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr;
 use burn_cubecl::cubecl::ir::features::Plane;
@@ -14,6 +15,7 @@ use burn_cubecl::template::SourceKernel;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 
+use super::matmul::{Operand, matmul};
 use super::shader::{START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_R, TILED_V, TILED_W};
 use super::{MpsOps, forward_plan, grads_plan, rebuilt, spec_of};
 use crate::mps::plan::{Plan, Strategy, Target, View};
@@ -38,7 +40,7 @@ const ROWS: usize = 64;
 /// Most loop iterations an invocation may be asked for. llvmpipe ends every loop of an invocation
 /// once they have run 65,535 times altogether (found with bonds of 299 and 448, whose outputs
 /// lacked most of their terms); a GPU's watchdog, too, prefers several short launches.
-const MAX_ITERATIONS: usize = 60_000;
+pub(super) const MAX_ITERATIONS: usize = 60_000;
 
 /// Most bytes of partial sums, half of what WebGPU guarantees one binding may hold.
 const MAX_PARTIAL_BYTES: usize = 64 << 20;
@@ -83,7 +85,7 @@ pub(crate) fn launch(
 }
 
 /// An uninitialised f32 tensor beside `like`.
-fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
+pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
     empty_device_contiguous_dtype(
         like.client.clone(),
         like.device.clone(),
@@ -264,6 +266,23 @@ fn grads_tiled(
     })
 }
 
+/// A matrix product: Burn's on a GPU, ours on a software adapter.
+fn product(lhs: CubeTensor, rhs: CubeTensor) -> CubeTensor {
+    if target(&lhs.device) == Target::Gpu {
+        return CubeBackend::float_matmul(lhs, rhs);
+    }
+    let [rows, inner] = lhs.meta.shape().dims();
+    let [_, columns] = rhs.meta.shape().dims();
+    let [lhs, rhs] = [lhs, rhs].map(|tensor| {
+        let [rows, _]: [usize; 2] = tensor.meta.shape().dims();
+        let transposed = tensor.meta.strides()[..] == [1, rows];
+        (if transposed { tensor } else { into_contiguous(tensor) }, transposed)
+    });
+    let [a, b] =
+        [&lhs, &rhs].map(|(tensor, transposed)| Operand { tensor, transposed: *transposed });
+    matmul(a, b, None, [rows, inner, columns])
+}
+
 impl MpsOps for CubeBackend {
     fn mps_linear(x: CubeTensor, a: CubeTensor, c: CubeTensor, bias: CubeTensor) -> CubeTensor {
         forward(x, a, c, Some(bias))
@@ -282,7 +301,7 @@ impl MpsOps for CubeBackend {
         let (spec, batch) = spec_of(x.meta.shape(), a.meta.shape(), c.meta.shape());
         let plan = grads_plan(&spec, batch, target(&x.device));
         if plan.strategy == Strategy::Rebuilt {
-            return rebuilt::grads::<Self>(x, a, c, grad_y, &spec, batch);
+            return rebuilt::grads::<Self>(x, a, c, grad_y, &spec, batch, product);
         }
         let [x, a, c, grad_y] = [x, a, c, grad_y].map(into_contiguous);
         let tiled = (plan.strategy == Strategy::Tiled)
@@ -315,7 +334,7 @@ impl MpsOps for CubeBackend {
         let spec = MpsSpec { m, n, j, l, k };
         let plan = forward_plan(&spec.transposed(), batch, target(&grad_y.device));
         if plan.strategy == Strategy::Rebuilt {
-            return rebuilt::grad_x::<Self>(a, c, grad_y, &spec, batch);
+            return rebuilt::grad_x::<Self>(a, c, grad_y, &spec, batch, product);
         }
         let [a, c, grad_y] = [a, c, grad_y].map(into_contiguous);
         let view = View::transposed(&spec, plan.order);
@@ -327,7 +346,7 @@ fn forward(x: CubeTensor, a: CubeTensor, c: CubeTensor, bias: Option<CubeTensor>
     let (spec, batch) = spec_of(x.meta.shape(), a.meta.shape(), c.meta.shape());
     let plan = forward_plan(&spec, batch, target(&x.device));
     if plan.strategy == Strategy::Rebuilt {
-        return rebuilt::forward::<CubeBackend>(x, a, c, bias, &spec, batch);
+        return rebuilt::forward::<CubeBackend>(x, a, c, bias, &spec, batch, product);
     }
     let [x, a, c] = [x, a, c].map(into_contiguous);
     let bias = bias.map(into_contiguous);

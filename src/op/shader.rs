@@ -17,6 +17,16 @@ pub const TILED_V: u32 = 8;
 /// Elements that one invocation of the contraction kernels computes along `w`.
 pub const TILE_W: u32 = 16;
 
+/// Extents of `i` and `j` of an invocation's tile in `matmul_tiled.wgsl`.
+pub const MATMUL_I: u32 = 16;
+/// See [`MATMUL_I`].
+pub const MATMUL_J: u32 = 16;
+
+/// Extents of `i` and `j` of an invocation's tile in `matmul.wgsl`.
+pub const MATMUL_ROWS: u32 = 4;
+/// See [`MATMUL_ROWS`].
+pub const MATMUL_COLUMNS: u32 = 12;
+
 /// What a launch of `contract.wgsl` begins its sums with: nothing.
 pub const START_ZERO: usize = 0;
 
@@ -41,6 +51,10 @@ pub enum Shader {
     GradGTiled,
     /// `grad_f_tiled.wgsl`: partial sums of the gradient by `F`, for software adapters.
     GradFTiled,
+    /// `matmul.wgsl`: a matrix product of any size, for software adapters.
+    Matmul,
+    /// `matmul_tiled.wgsl`: the same in blocks of 4 x 4.
+    MatmulTiled,
     /// `ceiling_fma.wgsl`: a measurement of the multiply-add rate.
     CeilingFma,
     /// `ceiling_copy.wgsl`: a measurement of the copy bandwidth.
@@ -49,13 +63,15 @@ pub enum Shader {
 
 impl Shader {
     /// Every kernel.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Contract,
         Self::GradCore,
         Self::SumRows,
         Self::ContractTiled,
         Self::GradGTiled,
         Self::GradFTiled,
+        Self::Matmul,
+        Self::MatmulTiled,
         Self::CeilingFma,
         Self::CeilingCopy,
     ];
@@ -69,6 +85,8 @@ impl Shader {
             Self::ContractTiled => "contract_tiled.wgsl",
             Self::GradGTiled => "grad_g_tiled.wgsl",
             Self::GradFTiled => "grad_f_tiled.wgsl",
+            Self::Matmul => "matmul.wgsl",
+            Self::MatmulTiled => "matmul_tiled.wgsl",
             Self::CeilingFma => "ceiling_fma.wgsl",
             Self::CeilingCopy => "ceiling_copy.wgsl",
         }
@@ -83,6 +101,8 @@ impl Shader {
             Self::ContractTiled => include_str!("../../shaders/contract_tiled.wgsl"),
             Self::GradGTiled => include_str!("../../shaders/grad_g_tiled.wgsl"),
             Self::GradFTiled => include_str!("../../shaders/grad_f_tiled.wgsl"),
+            Self::Matmul => include_str!("../../shaders/matmul.wgsl"),
+            Self::MatmulTiled => include_str!("../../shaders/matmul_tiled.wgsl"),
             Self::CeilingFma => include_str!("../../shaders/ceiling_fma.wgsl"),
             Self::CeilingCopy => include_str!("../../shaders/ceiling_copy.wgsl"),
         }
@@ -93,6 +113,7 @@ impl Shader {
         match self {
             Self::ContractTiled => 32,
             Self::GradGTiled | Self::GradFTiled => 16,
+            Self::Matmul | Self::MatmulTiled => 8,
             _ => WORKGROUP_SIZE,
         }
     }
@@ -104,6 +125,7 @@ impl Shader {
             Self::GradCore | Self::GradGTiled => &["x", "f", "grad_y", "partial", "params"],
             Self::GradFTiled => &["x", "g", "grad_y", "partial", "params"],
             Self::SumRows | Self::CeilingCopy => &["input", "output", "params"],
+            Self::Matmul | Self::MatmulTiled => &["a", "b", "bias", "c", "params"],
             Self::CeilingFma => &["output", "params"],
         }
     }
@@ -152,6 +174,13 @@ impl Shader {
                 "g_s", "y_w", "y_v", "groups", "b_begin", "b_end", "add",
             ],
             Self::SumRows => &["rows", "columns", "groups", "group_size"],
+            Self::Matmul => &[
+                "rows", "columns", "a_i", "a_k", "b_k", "b_j", "c_i", "c_j", "bias_i", "bias_j",
+                "start", "k_begin", "k_end",
+            ],
+            Self::MatmulTiled => {
+                &["rows", "inner", "columns", "a_turned", "b_turned", "c_turned", "start"]
+            }
             Self::CeilingFma => &["invocations", "iterations"],
             Self::CeilingCopy => &["count"],
         }

@@ -13,5 +13,6 @@ mod bad_data;
 mod bench;
 mod cli;
 mod layer;
+mod matmul;
 mod model;
 mod shaders;

@@ -11,6 +11,7 @@ mod tiles;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use burn::backend::ops::FloatTensorOps;
 use burn::tensor::TensorData;
 use rayon::prelude::*;
 
@@ -85,7 +86,7 @@ fn forward(x: FlexTensor, a: FlexTensor, c: FlexTensor, bias: Option<FlexTensor>
     let (spec, batch) = spec_of(x.layout().shape(), a.layout().shape(), c.layout().shape());
     let plan = forward_plan(&spec, batch, Target::Cpu);
     if plan.strategy == Strategy::Rebuilt {
-        return rebuilt::forward::<Flex>(x, a, c, bias, &spec, batch);
+        return rebuilt::forward::<Flex>(x, a, c, bias, &spec, batch, Flex::float_matmul);
     }
     let [x, a, c] = [x, a, c].map(|tensor| tensor.to_contiguous());
     let bias = bias.map(|tensor| tensor.to_contiguous());
@@ -112,7 +113,7 @@ impl MpsOps for Flex {
         let (spec, batch) = spec_of(x.layout().shape(), a.layout().shape(), c.layout().shape());
         let plan = grads_plan(&spec, batch, Target::Cpu);
         if plan.strategy == Strategy::Rebuilt {
-            return rebuilt::grads::<Flex>(x, a, c, grad_y, &spec, batch);
+            return rebuilt::grads::<Flex>(x, a, c, grad_y, &spec, batch, Flex::float_matmul);
         }
         let [x, a, c, grad_y] = [x, a, c, grad_y].map(|tensor| tensor.to_contiguous());
         let view = View::forward(&spec, plan.order);
@@ -148,7 +149,7 @@ impl MpsOps for Flex {
         let spec = MpsSpec { m, n, j, l, k };
         let plan = forward_plan(&spec.transposed(), batch, Target::Cpu);
         if plan.strategy == Strategy::Rebuilt {
-            return rebuilt::grad_x::<Flex>(a, c, grad_y, &spec, batch);
+            return rebuilt::grad_x::<Flex>(a, c, grad_y, &spec, batch, Flex::float_matmul);
         }
         let [a, c, grad_y] = [a, c, grad_y].map(|tensor| tensor.to_contiguous());
         let view = View::transposed(&spec, plan.order);
