@@ -24,6 +24,13 @@ const WORKGROUP_SIZE: u32 = 8u;
 const TILED_W: u32 = 32u;
 const TILED_S: u32 = 8u;
 
+// Whether a block is turned. These lines say false in this file, and what the strides say where it is
+// compiled: known then, the choice costs nothing, and half of the text is gone.
+const X_TURNED: bool = false;
+const F_TURNED: bool = false;
+const Y_TURNED: bool = false;
+const G_TURNED: bool = false;
+
 struct Params {
     batch: u32,
     s: u32,
@@ -118,7 +125,7 @@ fn store(at_partial: u32, w: u32, s: u32, tile: mat4x4<f32>) {
     if (w >= params.w || s >= params.s) {
         return;
     }
-    let block = turn(tile, params.g_s != 1u);
+    let block = turn(tile, G_TURNED);
     let stride = max(params.g_w, params.g_s) / 4u;
     let at = (at_partial + w * params.g_w + s * params.g_s) / 4u;
     store_column(at, block[0]);
@@ -151,9 +158,6 @@ fn main(
     }
 
     // A stride in vec4 of the mode that is not contiguous.
-    let x_turned = params.x_s != 1u;
-    let f_turned = params.f_r != 1u;
-    let y_turned = params.y_v != 1u;
     let x_stride = max(params.x_s, params.x_r) / 4u;
     let f_stride = max(params.f_r, params.f_v) / 4u;
     let y_stride = max(params.y_w, params.y_v) / 4u;
@@ -201,12 +205,12 @@ fn main(
             for (var r = 0u; r < params.r; r += 4u) {
                 let at = at_x + r * params.x_r;
                 let at_f = r * params.f_r + k * params.f_k;
-                let x0 = load_x((at + at_s0) / 4u, x_stride, x_turned);
-                let x1 = load_x((at + at_s1) / 4u, x_stride, x_turned);
-                let f0 = load_f((at_f + v * params.f_v) / 4u, f_stride, f_turned);
+                let x0 = load_x((at + at_s0) / 4u, x_stride, X_TURNED);
+                let x1 = load_x((at + at_s1) / 4u, x_stride, X_TURNED);
+                let f0 = load_f((at_f + v * params.f_v) / 4u, f_stride, F_TURNED);
                 u00 = multiply_add(u00, x0, f0);
                 u10 = multiply_add(u10, x1, f0);
-                let f1 = load_f((at_f + v1 * params.f_v) / 4u, f_stride, f_turned);
+                let f1 = load_f((at_f + v1 * params.f_v) / 4u, f_stride, F_TURNED);
                 u01 = multiply_add(u01, x0, f1);
                 u11 = multiply_add(u11, x1, f1);
             }
@@ -214,53 +218,53 @@ fn main(
             u01 = choose(v + 4u >= params.v, u01, mat4x4<f32>());
             u11 = choose(v + 4u >= params.v, u11, mat4x4<f32>());
             let at0 = b * params.w * params.v + v * params.y_v;
-            let d00 = load_grad_y((at0 + at_d0) / 4u, y_stride, y_turned);
+            let d00 = load_grad_y((at0 + at_d0) / 4u, y_stride, Y_TURNED);
             g00 = multiply_add(g00, u00, d00);
             g01 = multiply_add(g01, u10, d00);
-            let d10 = load_grad_y((at0 + at_d1) / 4u, y_stride, y_turned);
+            let d10 = load_grad_y((at0 + at_d1) / 4u, y_stride, Y_TURNED);
             g10 = multiply_add(g10, u00, d10);
             g11 = multiply_add(g11, u10, d10);
-            let d20 = load_grad_y((at0 + at_d2) / 4u, y_stride, y_turned);
+            let d20 = load_grad_y((at0 + at_d2) / 4u, y_stride, Y_TURNED);
             g20 = multiply_add(g20, u00, d20);
             g21 = multiply_add(g21, u10, d20);
-            let d30 = load_grad_y((at0 + at_d3) / 4u, y_stride, y_turned);
+            let d30 = load_grad_y((at0 + at_d3) / 4u, y_stride, Y_TURNED);
             g30 = multiply_add(g30, u00, d30);
             g31 = multiply_add(g31, u10, d30);
-            let d40 = load_grad_y((at0 + at_d4) / 4u, y_stride, y_turned);
+            let d40 = load_grad_y((at0 + at_d4) / 4u, y_stride, Y_TURNED);
             g40 = multiply_add(g40, u00, d40);
             g41 = multiply_add(g41, u10, d40);
-            let d50 = load_grad_y((at0 + at_d5) / 4u, y_stride, y_turned);
+            let d50 = load_grad_y((at0 + at_d5) / 4u, y_stride, Y_TURNED);
             g50 = multiply_add(g50, u00, d50);
             g51 = multiply_add(g51, u10, d50);
-            let d60 = load_grad_y((at0 + at_d6) / 4u, y_stride, y_turned);
+            let d60 = load_grad_y((at0 + at_d6) / 4u, y_stride, Y_TURNED);
             g60 = multiply_add(g60, u00, d60);
             g61 = multiply_add(g61, u10, d60);
-            let d70 = load_grad_y((at0 + at_d7) / 4u, y_stride, y_turned);
+            let d70 = load_grad_y((at0 + at_d7) / 4u, y_stride, Y_TURNED);
             g70 = multiply_add(g70, u00, d70);
             g71 = multiply_add(g71, u10, d70);
             let at1 = b * params.w * params.v + v1 * params.y_v;
-            let d01 = load_grad_y((at1 + at_d0) / 4u, y_stride, y_turned);
+            let d01 = load_grad_y((at1 + at_d0) / 4u, y_stride, Y_TURNED);
             g00 = multiply_add(g00, u01, d01);
             g01 = multiply_add(g01, u11, d01);
-            let d11 = load_grad_y((at1 + at_d1) / 4u, y_stride, y_turned);
+            let d11 = load_grad_y((at1 + at_d1) / 4u, y_stride, Y_TURNED);
             g10 = multiply_add(g10, u01, d11);
             g11 = multiply_add(g11, u11, d11);
-            let d21 = load_grad_y((at1 + at_d2) / 4u, y_stride, y_turned);
+            let d21 = load_grad_y((at1 + at_d2) / 4u, y_stride, Y_TURNED);
             g20 = multiply_add(g20, u01, d21);
             g21 = multiply_add(g21, u11, d21);
-            let d31 = load_grad_y((at1 + at_d3) / 4u, y_stride, y_turned);
+            let d31 = load_grad_y((at1 + at_d3) / 4u, y_stride, Y_TURNED);
             g30 = multiply_add(g30, u01, d31);
             g31 = multiply_add(g31, u11, d31);
-            let d41 = load_grad_y((at1 + at_d4) / 4u, y_stride, y_turned);
+            let d41 = load_grad_y((at1 + at_d4) / 4u, y_stride, Y_TURNED);
             g40 = multiply_add(g40, u01, d41);
             g41 = multiply_add(g41, u11, d41);
-            let d51 = load_grad_y((at1 + at_d5) / 4u, y_stride, y_turned);
+            let d51 = load_grad_y((at1 + at_d5) / 4u, y_stride, Y_TURNED);
             g50 = multiply_add(g50, u01, d51);
             g51 = multiply_add(g51, u11, d51);
-            let d61 = load_grad_y((at1 + at_d6) / 4u, y_stride, y_turned);
+            let d61 = load_grad_y((at1 + at_d6) / 4u, y_stride, Y_TURNED);
             g60 = multiply_add(g60, u01, d61);
             g61 = multiply_add(g61, u11, d61);
-            let d71 = load_grad_y((at1 + at_d7) / 4u, y_stride, y_turned);
+            let d71 = load_grad_y((at1 + at_d7) / 4u, y_stride, Y_TURNED);
             g70 = multiply_add(g70, u01, d71);
             g71 = multiply_add(g71, u11, d71);
         }

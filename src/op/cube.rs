@@ -60,7 +60,7 @@ pub(super) fn target(device: &CubeDevice) -> Target {
 
 /// Launches `shader` over at least `invocations`; `inputs` are read, `output` is written whole.
 pub(crate) fn launch(
-    shader: Shader,
+    kernel: impl Into<Kernel>,
     invocations: usize,
     inputs: &[&CubeTensor],
     output: &CubeTensor,
@@ -70,7 +70,7 @@ pub(crate) fn launch(
     let buffers: Vec<_> = read.chain([(output, BufferIOAttr::WriteOnly)]).collect();
     // `mps_linear` has checked that every count fits; see `check_countable`.
     let params: Vec<u32> = params.iter().map(|&value| value as u32).collect();
-    launch_on(shader, invocations, &buffers, &params);
+    launch_on(kernel, invocations, &buffers, &params);
 }
 
 /// The same with buffers in the order of their bindings, whatever is done with them.
@@ -182,7 +182,9 @@ fn contract(
         let lanes = batch.div_ceil(LANE_SAMPLES as usize).next_multiple_of(lanes);
         // The binding needs a buffer even where it is not read.
         let inputs = [x, f, g, bias.unwrap_or(g)];
-        launch(Shader::ContractTiled, lanes * tiles, &inputs, &y, &params);
+        let turned = [view.x[1], view.f[2], view.g[2], view.y[1]].map(|stride| stride != 1);
+        let kernel = Kernel::turning(Shader::ContractTiled, turned);
+        launch(kernel, lanes * tiles, &inputs, &y, &params);
         return y;
     }
     let invocations = batch * view.v * view.w.div_ceil(TILE_W as usize);
@@ -261,12 +263,18 @@ fn grads_tiled(
     let View { s, r, v, w, k, .. } = view;
     let [f, g] = in_order(cores, order);
     let tiles_g = s.div_ceil(TILED_S as usize) * w.div_ceil(TILED_W as usize);
-    let of_g = (Shader::GradGTiled, f, g, k * tiles_g);
+    // Where the contiguous mode is not the one that the kernel is written for.
+    let turned = |strides: [usize; 4]| strides.map(|stride| stride != 1);
+    let kernel =
+        Kernel::turning(Shader::GradGTiled, turned([view.x[0], view.f[0], view.y[1], view.g[2]]));
+    let of_g = (kernel, f, g, k * tiles_g);
     let tiles_f = v.div_ceil(TILED_GRAD_V as usize) * r.div_ceil(TILED_R as usize);
-    let of_f = (Shader::GradFTiled, g, f, k * tiles_f);
-    let [grad_g, grad_f] = [of_g, of_f].map(|(shader, other, core, tiles)| {
+    let kernel =
+        Kernel::turning(Shader::GradFTiled, turned([view.x[0], view.g[0], view.y[1], view.f[2]]));
+    let of_f = (kernel, g, f, k * tiles_f);
+    let [grad_g, grad_f] = [of_g, of_f].map(|(kernel, other, core, tiles)| {
         let columns = core.meta.shape().num_elements();
-        let lanes = shader.workgroup_size() as usize;
+        let lanes = kernel.shader.workgroup_size() as usize;
         let most = (MAX_PARTIAL_BYTES / (columns * size_of::<f32>())).clamp(1, MAX_GROUPS);
         let groups = batch.div_ceil(TILED_SAMPLES).next_multiple_of(lanes).min(most).min(batch);
         let partial = empty(x, [groups, columns]);
@@ -276,7 +284,7 @@ fn grads_tiled(
             let end = batch.min(begin + a_launch);
             params.extend([groups, begin, end, usize::from(begin > 0)]);
             let invocations = groups.next_multiple_of(lanes) * tiles;
-            launch(shader, invocations, &[x, other, grad_y], &partial, &params);
+            launch(kernel, invocations, &[x, other, grad_y], &partial, &params);
         }
         sum_rows(partial, [groups, columns], core.meta.shape().clone())
     });

@@ -159,7 +159,7 @@ impl Shader {
     /// comes out even.
     pub fn wide(self, count: usize) -> (Kernel, usize) {
         let wide = count.is_multiple_of(4);
-        (Kernel { shader: self, wide }, if wide { count / 4 } else { count })
+        (Kernel { wide, ..self.into() }, if wide { count / 4 } else { count })
     }
 
     /// Its bindings in order: the buffers it reads, the one it writes, and the parameters.
@@ -176,6 +176,17 @@ impl Shader {
             Self::SumRows | Self::CeilingCopy => &["input", "output", "params"],
             Self::Matmul | Self::MatmulTiled => &["a", "b", "bias", "c", "params"],
             Self::CeilingFma => &["output", "params"],
+        }
+    }
+
+    /// The names of its constants that say which operands' blocks are turned.
+    pub fn turned(self) -> &'static [&'static str] {
+        match self {
+            Self::ContractTiled => &["X_TURNED", "F_TURNED", "G_TURNED", "Y_TURNED"],
+            Self::GradGTiled => &["X_TURNED", "F_TURNED", "Y_TURNED", "G_TURNED"],
+            Self::GradFTiled => &["X_TURNED", "G_TURNED", "Y_TURNED", "F_TURNED"],
+            Self::MatmulTiled => &["A_TURNED", "B_TURNED", "C_TURNED"],
+            _ => &[],
         }
     }
 
@@ -232,45 +243,58 @@ impl Shader {
                 "rows", "columns", "a_i", "a_k", "b_k", "b_j", "c_i", "c_j", "bias_i", "bias_j",
                 "start", "k_begin", "k_end",
             ],
-            Self::MatmulTiled => {
-                &["rows", "inner", "columns", "a_turned", "b_turned", "c_turned", "start"]
-            }
+            Self::MatmulTiled => &["rows", "inner", "columns", "start"],
             Self::CeilingFma => &["invocations", "iterations"],
             Self::CeilingCopy => &["count"],
         }
     }
 }
 
-/// A kernel as it is compiled.
+/// A kernel as it is compiled: a file, some of whose constants take other values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kernel {
-    /// Its file.
+    /// The file.
     pub shader: Shader,
     /// Whether `Element` is a vec4.
     pub wide: bool,
+    /// The values of [`Shader::turned`], in that order; the rest is false.
+    pub turned: [bool; 4],
 }
 
 impl Kernel {
+    /// A kernel that turns these of its operands' blocks.
+    pub fn turning<const N: usize>(shader: Shader, turned: [bool; N]) -> Self {
+        debug_assert_eq!(N, shader.turned().len());
+        let at = |index| turned.get(index).copied().unwrap_or_default();
+        Self { turned: std::array::from_fn(at), ..shader.into() }
+    }
+
     /// The text that is compiled.
     pub fn text(self) -> String {
-        let text = self.shader.text().to_owned();
-        if !self.wide {
-            return text;
+        let mut text = self.shader.text().to_owned();
+        if self.wide {
+            for (one, four) in [
+                ("alias Element = f32;", "alias Element = vec4<f32>;"),
+                ("alias Index = u32;", "alias Index = vec4<u32>;"),
+                ("OFFSETS: Index = Index(0u);", "OFFSETS: Index = Index(0u, 1u, 2u, 3u);"),
+                ("const WIDTH: u32 = 1u;", "const WIDTH: u32 = 4u;"),
+            ] {
+                text = text.replace(one, four);
+            }
         }
-        [
-            ("alias Element = f32;", "alias Element = vec4<f32>;"),
-            ("alias Index = u32;", "alias Index = vec4<u32>;"),
-            ("OFFSETS: Index = Index(0u);", "OFFSETS: Index = Index(0u, 1u, 2u, 3u);"),
-            ("const WIDTH: u32 = 1u;", "const WIDTH: u32 = 4u;"),
-        ]
-        .into_iter()
-        .fold(text, |text, (one, four)| text.replace(one, four))
+        for (name, turned) in self.shader.turned().iter().zip(self.turned) {
+            if turned {
+                let constant = |value| format!("const {name}: bool = {value};");
+                text = text.replace(&constant(false), &constant(true));
+            }
+        }
+        text
     }
 }
 
 impl From<Shader> for Kernel {
     fn from(shader: Shader) -> Self {
-        Self { shader, wide: false }
+        Self { shader, wide: false, turned: [false; 4] }
     }
 }
 

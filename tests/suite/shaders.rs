@@ -39,16 +39,26 @@ fn every_kernel_is_valid_wgsl() {
 }
 
 #[test]
-fn what_has_elements_is_valid_with_four_at_once() {
+fn every_kernel_is_valid_with_its_other_constants() {
     for shader in Shader::ALL {
-        let kernel = Kernel { shader, wide: true };
-        assert_eq!(shader.text().contains("array<Element>"), kernel.text() != shader.text());
-        let module = naga::front::wgsl::parse_str(&kernel.text());
-        let module =
-            module.unwrap_or_else(|error| panic!("{}: {}", shader.file(), error.message()));
-        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
-        if let Err(error) = validator.validate(&module) {
-            panic!("{}: {error:?}", shader.file());
+        let one = Kernel::from(shader);
+        assert_eq!(one.text(), shader.text());
+        let mut kernels = vec![Kernel { wide: true, ..one }];
+        for index in 0..shader.turned().len() {
+            let mut turned = [false; 4];
+            turned[index] = true;
+            kernels.push(Kernel { turned, ..one });
+            assert_ne!(kernels[index + 1].text(), shader.text(), "{}", shader.file());
+        }
+        kernels.push(Kernel { turned: [true; 4], ..one });
+        assert_eq!(shader.text().contains("array<Element>"), kernels[0].text() != shader.text());
+        for kernel in kernels {
+            let module = naga::front::wgsl::parse_str(&kernel.text());
+            let module = module.unwrap_or_else(|error| panic!("{kernel:?}: {}", error.message()));
+            let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
+            if let Err(error) = validator.validate(&module) {
+                panic!("{kernel:?}: {error:?}");
+            }
         }
     }
 }
@@ -138,7 +148,8 @@ fn constants_are_those_of_the_rust_side() {
         for (_, constant) in module.constants.iter() {
             let name = constant.name.clone().unwrap();
             // What a kernel has of its own.
-            if ["OFFSETS", "WIDTH"].contains(&name.as_str()) {
+            let turned = shader.turned().contains(&name.as_str());
+            if turned || ["OFFSETS", "WIDTH"].contains(&name.as_str()) {
                 continue;
             }
             let naga::Expression::Literal(Literal::U32(value)) =
