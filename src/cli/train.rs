@@ -152,11 +152,15 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
 }
 
 fn begin(args: &TrainArgs) -> Result<Ready> {
-    let data = fashion_mnist::load(args.data.as_deref())?;
-    let config = checked(args, &data)?;
+    let opened = device::open(args.device)?;
+    // For images and classes as in Fashion-MNIST unless an option says otherwise: what turns out to be
+    // otherwise is compiled when it is needed.
+    let guess = checked(args, args.in_factors.unwrap_or([28, 28]), 10)?;
+    let data = load_warming_up(&guess, &opened, args.data.as_deref())?;
+    let config = checked(args, [data.train.height, data.train.width], data.classes)?;
     let train_images = args.train_images.unwrap_or(data.train.count);
     let (folder, splits) = split(data, &config, train_images)?;
-    let opened = open(args.device, &config, &splits)?;
+    check_buffers(&opened, &config, &splits)?;
     let config = RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
         device: id(&opened),
@@ -199,14 +203,6 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
     }
     config.save_every = args.save_every.unwrap_or(config.save_every);
 
-    let data = fashion_mnist::load(Some(args.data.as_deref().unwrap_or(&config.data)))?;
-    let (folder, splits) = split(data, &config.train, config.train_images)?;
-    if splits.sha256() != checkpoint.data {
-        let problem = format!("{} is not the data set that it was trained on", folder.display());
-        return Err(refused(problem));
-    }
-    (config.data, config.data_sha256) = (folder, checkpoint.data.clone());
-
     let choice = if given.contains(&"device") {
         args.device
     } else {
@@ -214,7 +210,17 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
             Error::malformed(path.join("config.toml"), "device", "a device", problem)
         })?
     };
-    let opened = open(choice, &config.train, &splits)?;
+    let opened = device::open(choice)?;
+
+    let folder = args.data.as_deref().unwrap_or(&config.data);
+    let data = load_warming_up(&config.train, &opened, Some(folder))?;
+    let (folder, splits) = split(data, &config.train, config.train_images)?;
+    if splits.sha256() != checkpoint.data {
+        let problem = format!("{} is not the data set that it was trained on", folder.display());
+        return Err(refused(problem));
+    }
+    (config.data, config.data_sha256) = (folder, checkpoint.data.clone());
+    check_buffers(&opened, &config.train, &splits)?;
     let version = env!("CARGO_PKG_VERSION");
     if opened.description != config.device_description || version != config.version {
         say!(
@@ -287,13 +293,30 @@ fn split(
     Ok((folder, Splits { train, validation, test: data.test }))
 }
 
-/// Opens the device, if everything fits its buffers.
-fn open(choice: DeviceChoice, config: &TrainConfig, splits: &Splits) -> Result<OpenDevice> {
-    let opened = device::open(choice)?;
+/// Reads the data, and meanwhile lets an adapter compile its kernels.
+fn load_warming_up(
+    config: &TrainConfig,
+    opened: &OpenDevice,
+    folder: Option<&Path>,
+) -> Result<DataSet> {
+    let buffers = train::buffers(&config.classifier, config.batch_size, [])?;
+    if opened.adapter.is_none() || opened.check_buffers(buffers).is_err() {
+        return fashion_mnist::load(folder);
+    }
+    std::thread::scope(|scope| {
+        let warm_up = scope.spawn(|| train::warm_up(config, &opened.device));
+        let data = fashion_mnist::load(folder);
+        // What failed there fails again in the training, which says so.
+        drop(warm_up.join());
+        data
+    })
+}
+
+/// Everything must fit the device's buffers.
+fn check_buffers(opened: &OpenDevice, config: &TrainConfig, splits: &Splits) -> Result<()> {
     let sets = [Some(&splits.train), splits.validation.as_ref(), Some(&splits.test)];
     let sets = sets.into_iter().flatten();
-    opened.check_buffers(train::buffers(&config.classifier, config.batch_size, sets)?)?;
-    Ok(opened)
+    opened.check_buffers(train::buffers(&config.classifier, config.batch_size, sets)?)
 }
 
 /// The name that leads to a device again, whichever `auto` chose.
@@ -301,8 +324,8 @@ fn id(opened: &OpenDevice) -> String {
     opened.adapter.as_ref().map_or_else(|| "cpu".into(), Adapter::id)
 }
 
-fn checked(args: &TrainArgs, data: &DataSet) -> Result<TrainConfig> {
-    let (height, width) = (data.train.height, data.train.width);
+/// The options as a configuration, for images of this height and width.
+fn checked(args: &TrainArgs, [height, width]: [usize; 2], classes: usize) -> Result<TrainConfig> {
     let in_factors = args.in_factors.unwrap_or([height, width]);
     let [j, l] = in_factors;
     if j.checked_mul(l) != Some(height * width) {
@@ -324,7 +347,7 @@ fn checked(args: &TrainArgs, data: &DataSet) -> Result<TrainConfig> {
             out_factors: args.out_factors,
             bond: args.bond,
             init: args.init,
-            classes: data.classes,
+            classes,
         },
     };
     config.check()?;

@@ -40,7 +40,7 @@ const ROWS: usize = 64;
 /// Most loop iterations an invocation may be asked for. llvmpipe ends every loop of an invocation
 /// once they have run 65,535 times altogether (found with bonds of 299 and 448, whose outputs
 /// lacked most of their terms); a GPU's watchdog, too, prefers several short launches.
-const MAX_ITERATIONS: usize = 60_000;
+pub(super) const MAX_ITERATIONS: usize = 60_000;
 
 /// Most bytes of partial sums, half of what WebGPU guarantees one binding may hold.
 const MAX_PARTIAL_BYTES: usize = 64 << 20;

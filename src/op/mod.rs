@@ -11,6 +11,7 @@
 mod autodiff;
 pub mod cube;
 mod flex;
+pub mod matmul;
 pub mod network;
 mod rebuilt;
 pub mod shader;

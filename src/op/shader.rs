@@ -17,6 +17,16 @@ pub const TILED_V: u32 = 8;
 /// Elements that one invocation of the contraction kernels computes along `w`.
 pub const TILE_W: u32 = 16;
 
+/// Extents of `i` and `j` of an invocation's tile in `matmul_tiled.wgsl`.
+pub const MATMUL_I: u32 = 16;
+/// See [`MATMUL_I`].
+pub const MATMUL_J: u32 = 16;
+
+/// Extents of `i` and `j` of an invocation's tile in `matmul.wgsl`.
+pub const MATMUL_ROWS: u32 = 4;
+/// See [`MATMUL_ROWS`].
+pub const MATMUL_COLUMNS: u32 = 12;
+
 /// What a launch of `contract.wgsl` begins its sums with: nothing.
 pub const START_ZERO: usize = 0;
 
@@ -51,6 +61,10 @@ pub enum Shader {
     SoftmaxCrossEntropy,
     /// `adam.wgsl`: a step of the optimizer.
     Adam,
+    /// `matmul.wgsl`: a matrix product of any size, for software adapters.
+    Matmul,
+    /// `matmul_tiled.wgsl`: the same in blocks of 4 x 4.
+    MatmulTiled,
     /// `ceiling_fma.wgsl`: a measurement of the multiply-add rate.
     CeilingFma,
     /// `ceiling_copy.wgsl`: a measurement of the copy bandwidth.
@@ -59,7 +73,7 @@ pub enum Shader {
 
 impl Shader {
     /// Every kernel.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::Contract,
         Self::GradCore,
         Self::SumRows,
@@ -71,6 +85,8 @@ impl Shader {
         Self::ReluDropoutGrad,
         Self::SoftmaxCrossEntropy,
         Self::Adam,
+        Self::Matmul,
+        Self::MatmulTiled,
         Self::CeilingFma,
         Self::CeilingCopy,
     ];
@@ -89,6 +105,8 @@ impl Shader {
             Self::ReluDropoutGrad => "relu_dropout_grad.wgsl",
             Self::SoftmaxCrossEntropy => "softmax_cross_entropy.wgsl",
             Self::Adam => "adam.wgsl",
+            Self::Matmul => "matmul.wgsl",
+            Self::MatmulTiled => "matmul_tiled.wgsl",
             Self::CeilingFma => "ceiling_fma.wgsl",
             Self::CeilingCopy => "ceiling_copy.wgsl",
         }
@@ -112,6 +130,8 @@ impl Shader {
                 include_str!("../../shaders/softmax_cross_entropy.wgsl")
             }
             Self::Adam => include_str!("../../shaders/adam.wgsl"),
+            Self::Matmul => include_str!("../../shaders/matmul.wgsl"),
+            Self::MatmulTiled => include_str!("../../shaders/matmul_tiled.wgsl"),
             Self::CeilingFma => include_str!("../../shaders/ceiling_fma.wgsl"),
             Self::CeilingCopy => include_str!("../../shaders/ceiling_copy.wgsl"),
         }
@@ -123,6 +143,7 @@ impl Shader {
             Self::ContractTiled => 32,
             Self::GradGTiled | Self::GradFTiled => 16,
             Self::SoftmaxCrossEntropy => 256,
+            Self::Matmul | Self::MatmulTiled => 8,
             _ => WORKGROUP_SIZE,
         }
     }
@@ -146,6 +167,7 @@ impl Shader {
             Self::SoftmaxCrossEntropy => &["labels", "order", "logits", "sums", "params"],
             Self::Adam => &["grad", "value", "mean", "square", "params"],
             Self::SumRows | Self::CeilingCopy => &["input", "output", "params"],
+            Self::Matmul | Self::MatmulTiled => &["a", "b", "bias", "c", "params"],
             Self::CeilingFma => &["output", "params"],
         }
     }
@@ -199,6 +221,13 @@ impl Shader {
             Self::ReluDropoutGrad => &["count", "scale"],
             Self::SoftmaxCrossEntropy => &["batch", "classes", "begin", "end", "add"],
             Self::Adam => &["count", "beta_1", "beta_2", "size", "epsilon"],
+            Self::Matmul => &[
+                "rows", "columns", "a_i", "a_k", "b_k", "b_j", "c_i", "c_j", "bias_i", "bias_j",
+                "start", "k_begin", "k_end",
+            ],
+            Self::MatmulTiled => {
+                &["rows", "inner", "columns", "a_turned", "b_turned", "c_turned", "start"]
+            }
             Self::CeilingFma => &["invocations", "iterations"],
             Self::CeilingCopy => &["count"],
         }

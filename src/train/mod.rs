@@ -194,6 +194,28 @@ pub fn train(
     trainer.summary()
 }
 
+/// Takes a step on made-up images and drops it, so that the kernels of a training are compiled: in a
+/// thread of its own, while the data is read.
+///
+/// # Errors
+///
+/// [`Error::Usage`] for an impossible network, [`Error::Compute`] when the device fails.
+pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
+    let [height, width] = config.classifier.in_factors;
+    // The plan of the layer depends on the batch, up to a size.
+    let count = config.batch_size.min(EVALUATION_BATCH);
+    let pixels = vec![0; count * height * width];
+    let set = ImageSet { count, height, width, pixels, labels: vec![0; count] };
+    let data = Resident::new(&set, device);
+    let mut learner = Learner::new(config, device)?;
+    let order: Vec<u32> = (0..count as u32).collect();
+    let mut tally = Tally::default();
+    tally.add(learner.step(&data, resident::order(&order, device), [0, 1])?, count);
+    tally.read()?;
+    evaluate(&learner.network(), &data)?;
+    Ok(())
+}
+
 /// What a training (or, with a `batch_size` of 0, an evaluation) puts on its device, by name and bytes,
 /// without the buffers that are certain to be smaller.
 ///

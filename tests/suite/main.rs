@@ -14,6 +14,7 @@ mod bench;
 mod cli;
 mod faults;
 mod layer;
+mod matmul;
 mod model;
 mod network;
 mod resume;

@@ -8,7 +8,8 @@ use std::path::Path;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
 use tnet_gpu::op::shader::{
-    Kernel, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_R, TILED_V, TILED_W,
+    Kernel, MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_Y, START_ZERO,
+    Shader, TILE_W, TILED_R, TILED_V, TILED_W,
 };
 
 fn parse(shader: Shader) -> Module {
@@ -120,6 +121,10 @@ fn constants_are_those_of_the_rust_side() {
         ("TILED_R", TILED_R),
         ("TILED_V", TILED_V),
         ("TILED_W", TILED_W),
+        ("MATMUL_I", MATMUL_I),
+        ("MATMUL_J", MATMUL_J),
+        ("MATMUL_ROWS", MATMUL_ROWS),
+        ("MATMUL_COLUMNS", MATMUL_COLUMNS),
         ("START_ZERO", START_ZERO as u32),
         ("START_BIAS", START_BIAS as u32),
         ("START_Y", START_Y as u32),

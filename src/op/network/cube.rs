@@ -1,6 +1,6 @@
 //! The operations on a GPU: launches of WGSL kernels.
 //!
-//! Matrix products are Burn's.
+//! Matrix products on a GPU are Burn's, which it tunes; on a software adapter they are ours.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::Shape;
@@ -10,7 +10,9 @@ use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::{AdamStep, Dropout, NetworkOps};
-use crate::op::cube::{empty, launch_on, sum_rows};
+use crate::mps::plan::Target;
+use crate::op::cube::{empty, launch_on, sum_rows, target};
+use crate::op::matmul::{Operand, matmul};
 use crate::op::shader::Shader;
 
 /// Images of one launch of `softmax_cross_entropy.wgsl`: 64 an invocation, whose loops over at most
@@ -39,17 +41,34 @@ impl NetworkOps for CubeBackend {
     }
 
     fn affine(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
-        let outputs = extents(&weight)[1];
-        let bias = Self::float_reshape(bias, Shape::new([1, outputs]));
-        Self::float_add(Self::float_matmul(x, weight), bias)
+        if target(&x.device) == Target::Gpu {
+            let bias = Self::float_reshape(bias, Shape::new([1, extents(&weight)[1]]));
+            return Self::float_add(Self::float_matmul(x, weight), bias);
+        }
+        let [x, weight, bias] = [x, weight, bias].map(into_contiguous);
+        let ([rows, inner], [_, columns]) = (extents(&x), extents(&weight));
+        let [x, weight] = [&x, &weight].map(Operand::rows);
+        matmul(x, weight, Some(&bias), [rows, inner, columns])
     }
 
     fn matmul(left: CubeTensor, right: CubeTensor, turned: [bool; 2]) -> CubeTensor {
-        let turn = |matrix, turned| match turned {
-            true => Self::float_swap_dims(matrix, 0, 1),
-            false => matrix,
+        if target(&left.device) == Target::Gpu {
+            let turn = |matrix, turned| match turned {
+                true => Self::float_swap_dims(matrix, 0, 1),
+                false => matrix,
+            };
+            return Self::float_matmul(turn(left, turned[0]), turn(right, turned[1]));
+        }
+        let [left, right] = [left, right].map(into_contiguous);
+        let turn = |[rows, columns]: [usize; 2], turned| match turned {
+            true => [columns, rows],
+            false => [rows, columns],
         };
-        Self::float_matmul(turn(left, turned[0]), turn(right, turned[1]))
+        let ([rows, inner], [_, columns]) =
+            (turn(extents(&left), turned[0]), turn(extents(&right), turned[1]));
+        let operand = |tensor, transposed| Operand { tensor, transposed };
+        let (left, right) = (operand(&left, turned[0]), operand(&right, turned[1]));
+        matmul(left, right, None, [rows, inner, columns])
     }
 
     fn column_sums(matrix: CubeTensor) -> CubeTensor {

@@ -1,0 +1,149 @@
+// A matrix product, C[i,j] = Σ_k A[i,k] B[k,j] (+ bias), for every size and layout: what
+// matmul_tiled.wgsl cannot take because some mode is no multiple of 4, as of a layer of 10 classes.
+//
+// An invocation computes 4 i x 12 j from 16 loads of one number at each k; lanes are neighbours along i.
+//
+// As in contract.wgsl, a long sum is taken in several launches, the later ones adding to C.
+//
+// Buffers (every one read_write, because pooled tensors may share one buffer):
+//   a       A, strides a_i, a_k
+//   b       B, strides b_k, b_j
+//   bias    strides bias_i, bias_j; read where `start` is START_BIAS
+//   c       C, strides c_i, c_j; every element is written
+//   params  the struct below
+
+const WORKGROUP_SIZE: u32 = 8u;
+
+// Extents of an invocation's tile.
+const MATMUL_ROWS: u32 = 4u;
+const MATMUL_COLUMNS: u32 = 12u;
+
+// What the sum begins with, where not with nothing: the bias, or what C already holds.
+const START_BIAS: u32 = 1u;
+const START_Y: u32 = 2u;
+
+struct Params {
+    rows: u32,
+    columns: u32,
+    a_i: u32,
+    a_k: u32,
+    b_k: u32,
+    b_j: u32,
+    c_i: u32,
+    c_j: u32,
+    bias_i: u32,
+    bias_j: u32,
+    start: u32,
+    k_begin: u32,
+    k_end: u32,
+}
+
+@group(0) @binding(0) var<storage, read_write> a: array<f32>;
+@group(0) @binding(1) var<storage, read_write> b: array<f32>;
+@group(0) @binding(2) var<storage, read_write> bias: array<f32>;
+@group(0) @binding(3) var<storage, read_write> c: array<f32>;
+@group(0) @binding(4) var<storage, read_write> params: Params;
+
+// Offset in A of a row; rows past the end are clamped, computed and not stored.
+fn row(i: u32) -> u32 {
+    return min(i, params.rows - 1u) * params.a_i;
+}
+
+// Offset in B of a column, the same.
+fn column(j: u32) -> u32 {
+    return min(j, params.columns - 1u) * params.b_j;
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(
+    @builtin(workgroup_id) workgroup: vec3<u32>,
+    @builtin(num_workgroups) workgroups: vec3<u32>,
+    @builtin(local_invocation_index) lane: u32,
+) {
+    let index = workgroup.y * workgroups.x + workgroup.x;
+    let tiles = (params.columns + MATMUL_COLUMNS - 1u) / MATMUL_COLUMNS;
+    let j0 = index % tiles * MATMUL_COLUMNS;
+    let i0 = index / tiles * (MATMUL_ROWS * WORKGROUP_SIZE) + lane;
+    if (i0 >= params.rows) {
+        return;
+    }
+
+    let rows = vec4<u32>(
+        row(i0),
+        row(i0 + WORKGROUP_SIZE),
+        row(i0 + 2u * WORKGROUP_SIZE),
+        row(i0 + 3u * WORKGROUP_SIZE),
+    );
+    let columns0 =
+        vec4<u32>(column(j0), column(j0 + 1u), column(j0 + 2u), column(j0 + 3u));
+    let columns1 =
+        vec4<u32>(column(j0 + 4u), column(j0 + 5u), column(j0 + 6u), column(j0 + 7u));
+    let columns2 =
+        vec4<u32>(column(j0 + 8u), column(j0 + 9u), column(j0 + 10u), column(j0 + 11u));
+    // One of each i, along j.
+    var sum00 = vec4<f32>();
+    var sum10 = vec4<f32>();
+    var sum20 = vec4<f32>();
+    var sum30 = vec4<f32>();
+    var sum01 = vec4<f32>();
+    var sum11 = vec4<f32>();
+    var sum21 = vec4<f32>();
+    var sum31 = vec4<f32>();
+    var sum02 = vec4<f32>();
+    var sum12 = vec4<f32>();
+    var sum22 = vec4<f32>();
+    var sum32 = vec4<f32>();
+
+    for (var k = params.k_begin; k < params.k_end; k++) {
+        let at_a = rows + k * params.a_k;
+        let a0 = a[at_a.x];
+        let a1 = a[at_a.y];
+        let a2 = a[at_a.z];
+        let a3 = a[at_a.w];
+        let at0 = columns0 + k * params.b_k;
+        let b0 = vec4<f32>(b[at0.x], b[at0.y], b[at0.z], b[at0.w]);
+        sum00 += a0 * b0;
+        sum10 += a1 * b0;
+        sum20 += a2 * b0;
+        sum30 += a3 * b0;
+        let at1 = columns1 + k * params.b_k;
+        let b1 = vec4<f32>(b[at1.x], b[at1.y], b[at1.z], b[at1.w]);
+        sum01 += a0 * b1;
+        sum11 += a1 * b1;
+        sum21 += a2 * b1;
+        sum31 += a3 * b1;
+        let at2 = columns2 + k * params.b_k;
+        let b2 = vec4<f32>(b[at2.x], b[at2.y], b[at2.z], b[at2.w]);
+        sum02 += a0 * b2;
+        sum12 += a1 * b2;
+        sum22 += a2 * b2;
+        sum32 += a3 * b2;
+    }
+
+    // In loops whose ends the driver does not see: written out, or unrolled, the stores take it eight times
+    // as long to compile as all the rest.
+    let four = select(0u, 4u, params.rows > 0u);
+    var tile = array<vec4<f32>, 12>(
+        sum00, sum01, sum02,
+        sum10, sum11, sum12,
+        sum20, sum21, sum22,
+        sum30, sum31, sum32,
+    );
+    for (var t = 0u; t < 3u * four; t++) {
+        let i = i0 + t / 3u * WORKGROUP_SIZE;
+        let sums = tile[t];
+        for (var n = 0u; n < four; n++) {
+            let j = j0 + t % 3u * 4u + n;
+            if (i < params.rows && j < params.columns) {
+                let to = i * params.c_i + j * params.c_j;
+                var value = sums[n];
+                if (params.start == START_BIAS) {
+                    value += bias[i * params.bias_i + j * params.bias_j];
+                } else if (params.start == START_Y) {
+                    value += c[to];
+                }
+                c[to] = value;
+            }
+        }
+    }
+}
