@@ -4,10 +4,11 @@
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          Y[w,v] = Σ_{s,k} G[w,k,s] U[s,k,v] + B[w,v]
 //
 // On llvmpipe a vec4 load costs as much as ten or more vec4 multiply-adds, even where all invocations
-// read the same address (fitted to timings, see docs/benchmarks.md), so what counts is how often a number is used once it is there. An invocation
-// computes a tile of 32 w x 8 v of one sample's output in 16 matrices. For each k and each four s it
-// sums a tile of U, 4 s x 8 v, from blocks of 4 x 4 (32 vec4 multiply-adds for 12 loads), and uses
-// it for all 32 w at once (256 for 32 loads). U of a tile is computed once where w is at most 32.
+// read the same address (fitted to timings, see docs/benchmarks.md), so what counts is how often a number
+// is used once it is there. An invocation computes a tile of 32 w x 8 v of the outputs of two samples in
+// 32 matrices. For each k and each four s it sums a tile of U of each sample, 4 s x 8 v, from blocks of
+// 4 x 4 (64 vec4 multiply-adds for 16 loads), and uses both for all 32 w at once (512 for 32 loads). One
+// sample takes 12 and 32 loads for half as many. U of a tile is computed once where w is at most 32.
 //
 // Everything moves in blocks of 4 x 4: s, r, v and w must be multiples of 4. Of each operand one
 // mode is contiguous, and a block is four vec4 along it; where that is the other mode than the
@@ -23,9 +24,10 @@
 //   y       Y, [batch, w·v]; every element is written
 //   params  the struct below; strides in elements, and the contiguous mode's is 1
 
-const WORKGROUP_SIZE: u32 = 32u;
+const WORKGROUP_SIZE: u32 = 8u;
 
-// Extents of an invocation's tile; 4 of w or v are one matrix.
+// Samples of an invocation, and extents of the tile of each; 4 of w or v are one matrix.
+const LANE_SAMPLES: u32 = 2u;
 const TILED_W: u32 = 32u;
 const TILED_V: u32 = 8u;
 
@@ -102,6 +104,41 @@ fn load_g(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
     return turn(block, turned);
 }
 
+// The t-th of four: a chain of selects. An array indexed by a loop variable becomes branches, and stores
+// written out for each matrix take the driver longer to compile than all the rest.
+fn pick(t: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4<f32>, d: mat4x4<f32>) -> mat4x4<f32> {
+    return choose(t >= 2u, choose(t == 1u, a, b), choose(t == 3u, c, d));
+}
+
+fn choose(other: bool, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
+    return mat4x4<f32>(
+        select(a[0], b[0], other),
+        select(a[1], b[1], other),
+        select(a[2], b[2], other),
+        select(a[3], b[3], other),
+    );
+}
+
+fn store(sample: u32, w: u32, v: u32, tile: mat4x4<f32>) {
+    if (w >= params.w || v >= params.v || sample >= params.batch) {
+        return;
+    }
+    let block = turn(tile, params.y_v != 1u);
+    let stride = max(params.y_w, params.y_v) / 4u;
+    let at_y = sample * params.w * params.v / 4u;
+    let at = (w * params.y_w + v * params.y_v) / 4u;
+    store_column(at_y, at, block[0]);
+    store_column(at_y, at + stride, block[1]);
+    store_column(at_y, at + 2u * stride, block[2]);
+    store_column(at_y, at + 3u * stride, block[3]);
+}
+
+// The bias is read in any case: a branch around it takes longer to compile.
+fn store_column(at_y: u32, at: u32, column: vec4<f32>) {
+    let biased = params.start == START_BIAS;
+    y[at_y + at] = column + select(vec4<f32>(), bias[select(0u, at, biased)], biased);
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -114,7 +151,7 @@ fn main(
     let tiles_w = (params.w + TILED_W - 1u) / TILED_W;
     let v0 = index % tiles_v * TILED_V;
     let w0 = index / tiles_v % tiles_w * TILED_W;
-    let sample = index / tiles_v / tiles_w * WORKGROUP_SIZE + lane;
+    let sample = index / tiles_v / tiles_w * (WORKGROUP_SIZE * LANE_SAMPLES) + lane;
     if (sample >= params.batch) {
         return;
     }
@@ -123,16 +160,16 @@ fn main(
     let x_turned = params.x_r != 1u;
     let f_turned = params.f_v != 1u;
     let g_turned = params.g_s != 1u;
-    let y_turned = params.y_v != 1u;
     let x_stride = max(params.x_s, params.x_r) / 4u;
     let f_stride = max(params.f_r, params.f_v) / 4u;
     let g_stride = max(params.g_w, params.g_s) / 4u;
 
-    // Blocks past the end are clamped, computed and not stored.
-    let at_x = sample * params.s * params.r;
+    // Blocks past the end are clamped, computed and not stored; so is a second sample.
+    let last = params.w - 4u;
+    let at_x0 = sample * params.s * params.r;
+    let at_x1 = min(sample + WORKGROUP_SIZE, params.batch - 1u) * params.s * params.r;
     let at_f0 = v0 * params.f_v;
     let at_f1 = min(v0 + 4u, params.v - 4u) * params.f_v;
-    let last = params.w - 4u;
     let at_g0 = min(w0, last) * params.g_w;
     let at_g1 = min(w0 + 4u, last) * params.g_w;
     let at_g2 = min(w0 + 8u, last) * params.g_w;
@@ -142,83 +179,115 @@ fn main(
     let at_g6 = min(w0 + 24u, last) * params.g_w;
     let at_g7 = min(w0 + 28u, last) * params.g_w;
 
-    // Columns w, rows v.
-    var y00 = mat4x4<f32>();
-    var y01 = mat4x4<f32>();
-    var y10 = mat4x4<f32>();
-    var y11 = mat4x4<f32>();
-    var y20 = mat4x4<f32>();
-    var y21 = mat4x4<f32>();
-    var y30 = mat4x4<f32>();
-    var y31 = mat4x4<f32>();
-    var y40 = mat4x4<f32>();
-    var y41 = mat4x4<f32>();
-    var y50 = mat4x4<f32>();
-    var y51 = mat4x4<f32>();
-    var y60 = mat4x4<f32>();
-    var y61 = mat4x4<f32>();
-    var y70 = mat4x4<f32>();
-    var y71 = mat4x4<f32>();
+    // Columns w, rows v: of a sample, w and v.
+    var y000 = mat4x4<f32>();
+    var y001 = mat4x4<f32>();
+    var y010 = mat4x4<f32>();
+    var y011 = mat4x4<f32>();
+    var y020 = mat4x4<f32>();
+    var y021 = mat4x4<f32>();
+    var y030 = mat4x4<f32>();
+    var y031 = mat4x4<f32>();
+    var y040 = mat4x4<f32>();
+    var y041 = mat4x4<f32>();
+    var y050 = mat4x4<f32>();
+    var y051 = mat4x4<f32>();
+    var y060 = mat4x4<f32>();
+    var y061 = mat4x4<f32>();
+    var y070 = mat4x4<f32>();
+    var y071 = mat4x4<f32>();
+    var y100 = mat4x4<f32>();
+    var y101 = mat4x4<f32>();
+    var y110 = mat4x4<f32>();
+    var y111 = mat4x4<f32>();
+    var y120 = mat4x4<f32>();
+    var y121 = mat4x4<f32>();
+    var y130 = mat4x4<f32>();
+    var y131 = mat4x4<f32>();
+    var y140 = mat4x4<f32>();
+    var y141 = mat4x4<f32>();
+    var y150 = mat4x4<f32>();
+    var y151 = mat4x4<f32>();
+    var y160 = mat4x4<f32>();
+    var y161 = mat4x4<f32>();
+    var y170 = mat4x4<f32>();
+    var y171 = mat4x4<f32>();
 
     for (var k = 0u; k < params.k; k++) {
         for (var s = 0u; s < params.s; s += 4u) {
             // Columns s, rows v.
-            var u0 = mat4x4<f32>();
-            var u1 = mat4x4<f32>();
+            var u00 = mat4x4<f32>();
+            var u01 = mat4x4<f32>();
+            var u10 = mat4x4<f32>();
+            var u11 = mat4x4<f32>();
             for (var r = 0u; r < params.r; r += 4u) {
-                let block = load_x((at_x + s * params.x_s + r * params.x_r) / 4u, x_stride, x_turned);
                 let at = r * params.f_r + k * params.f_k;
-                u0 = multiply_add(u0, load_f((at + at_f0) / 4u, f_stride, f_turned), block);
-                u1 = multiply_add(u1, load_f((at + at_f1) / 4u, f_stride, f_turned), block);
+                let at_block = s * params.x_s + r * params.x_r;
+                let x0 = load_x((at_x0 + at_block) / 4u, x_stride, x_turned);
+                let x1 = load_x((at_x1 + at_block) / 4u, x_stride, x_turned);
+                let f0 = load_f((at + at_f0) / 4u, f_stride, f_turned);
+                u00 = multiply_add(u00, f0, x0);
+                u10 = multiply_add(u10, f0, x1);
+                let f1 = load_f((at + at_f1) / 4u, f_stride, f_turned);
+                u01 = multiply_add(u01, f1, x0);
+                u11 = multiply_add(u11, f1, x1);
             }
             let at = k * params.g_k + s * params.g_s;
             let g0 = load_g((at + at_g0) / 4u, g_stride, g_turned);
-            y00 = multiply_add(y00, u0, g0);
-            y01 = multiply_add(y01, u1, g0);
+            y000 = multiply_add(y000, u00, g0);
+            y001 = multiply_add(y001, u01, g0);
+            y100 = multiply_add(y100, u10, g0);
+            y101 = multiply_add(y101, u11, g0);
             let g1 = load_g((at + at_g1) / 4u, g_stride, g_turned);
-            y10 = multiply_add(y10, u0, g1);
-            y11 = multiply_add(y11, u1, g1);
+            y010 = multiply_add(y010, u00, g1);
+            y011 = multiply_add(y011, u01, g1);
+            y110 = multiply_add(y110, u10, g1);
+            y111 = multiply_add(y111, u11, g1);
             let g2 = load_g((at + at_g2) / 4u, g_stride, g_turned);
-            y20 = multiply_add(y20, u0, g2);
-            y21 = multiply_add(y21, u1, g2);
+            y020 = multiply_add(y020, u00, g2);
+            y021 = multiply_add(y021, u01, g2);
+            y120 = multiply_add(y120, u10, g2);
+            y121 = multiply_add(y121, u11, g2);
             let g3 = load_g((at + at_g3) / 4u, g_stride, g_turned);
-            y30 = multiply_add(y30, u0, g3);
-            y31 = multiply_add(y31, u1, g3);
+            y030 = multiply_add(y030, u00, g3);
+            y031 = multiply_add(y031, u01, g3);
+            y130 = multiply_add(y130, u10, g3);
+            y131 = multiply_add(y131, u11, g3);
             let g4 = load_g((at + at_g4) / 4u, g_stride, g_turned);
-            y40 = multiply_add(y40, u0, g4);
-            y41 = multiply_add(y41, u1, g4);
+            y040 = multiply_add(y040, u00, g4);
+            y041 = multiply_add(y041, u01, g4);
+            y140 = multiply_add(y140, u10, g4);
+            y141 = multiply_add(y141, u11, g4);
             let g5 = load_g((at + at_g5) / 4u, g_stride, g_turned);
-            y50 = multiply_add(y50, u0, g5);
-            y51 = multiply_add(y51, u1, g5);
+            y050 = multiply_add(y050, u00, g5);
+            y051 = multiply_add(y051, u01, g5);
+            y150 = multiply_add(y150, u10, g5);
+            y151 = multiply_add(y151, u11, g5);
             let g6 = load_g((at + at_g6) / 4u, g_stride, g_turned);
-            y60 = multiply_add(y60, u0, g6);
-            y61 = multiply_add(y61, u1, g6);
+            y060 = multiply_add(y060, u00, g6);
+            y061 = multiply_add(y061, u01, g6);
+            y160 = multiply_add(y160, u10, g6);
+            y161 = multiply_add(y161, u11, g6);
             let g7 = load_g((at + at_g7) / 4u, g_stride, g_turned);
-            y70 = multiply_add(y70, u0, g7);
-            y71 = multiply_add(y71, u1, g7);
+            y070 = multiply_add(y070, u00, g7);
+            y071 = multiply_add(y071, u01, g7);
+            y170 = multiply_add(y170, u10, g7);
+            y171 = multiply_add(y171, u11, g7);
         }
     }
 
-    // In a loop: written out, these 64 stores take the driver as long to compile as all the rest.
-    var tile = array<mat4x4<f32>, 16>(
-        y00, y01, y10, y11, y20, y21, y30, y31, y40, y41, y50, y51, y60, y61, y70, y71,
-    );
-    let y_stride = max(params.y_w, params.y_v) / 4u;
-    let at_y = sample * params.w * params.v / 4u;
-    for (var i = 0u; i < 16u; i++) {
-        let w = w0 + i / 2u * 4u;
-        let v = v0 + i % 2u * 4u;
-        if (w < params.w && v < params.v) {
-            let block = turn(tile[i], y_turned);
-            let at = (w * params.y_w + v * params.y_v) / 4u;
-            for (var column = 0u; column < 4u; column++) {
-                let to = at + column * y_stride;
-                var value = block[column];
-                if (params.start == START_BIAS) {
-                    value += bias[to];
-                }
-                y[at_y + to] = value;
-            }
-        }
+    // A loop whose end the driver does not see, or it would unroll it.
+    let four = select(0u, 4u, params.batch > 0u);
+    for (var t = 0u; t < four; t++) {
+        let at = sample + t / 2u * WORKGROUP_SIZE;
+        let w = w0 + t % 2u * 16u;
+        store(at, w, v0, pick(t, y000, y040, y100, y140));
+        store(at, w, v0 + 4u, pick(t, y001, y041, y101, y141));
+        store(at, w + 4u, v0, pick(t, y010, y050, y110, y150));
+        store(at, w + 4u, v0 + 4u, pick(t, y011, y051, y111, y151));
+        store(at, w + 8u, v0, pick(t, y020, y060, y120, y160));
+        store(at, w + 8u, v0 + 4u, pick(t, y021, y061, y121, y161));
+        store(at, w + 12u, v0, pick(t, y030, y070, y130, y170));
+        store(at, w + 12u, v0 + 4u, pick(t, y031, y071, y131, y171));
     }
 }

@@ -15,7 +15,8 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 
 use super::shader::{
-    Kernel, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_R, TILED_V, TILED_W,
+    Kernel, LANE_SAMPLES, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_GRAD_V, TILED_R,
+    TILED_S, TILED_V, TILED_W,
 };
 use super::{MpsOps, forward_plan, grads_plan, rebuilt, spec_of};
 use crate::mps::plan::{Plan, Strategy, Target, View};
@@ -34,8 +35,10 @@ const GROUP_SIZE: usize = 4;
 /// Most partial sums of one gradient.
 const MAX_GROUPS: usize = 1024;
 
-/// Rows that one invocation of `sum_rows.wgsl` adds up.
+/// Rows that one invocation of `sum_rows.wgsl` adds up: few on a GPU, which has lanes to spare, and on a
+/// software adapter, where a launch takes 90 µs, so many that a batch is summed in one.
 const ROWS: usize = 64;
+const SOFTWARE_ROWS: usize = 1024;
 
 /// Most loop iterations an invocation may be asked for. llvmpipe ends every loop of an invocation
 /// once they have run 65,535 times altogether (found with bonds of 299 and 448, whose outputs
@@ -175,7 +178,8 @@ fn contract(
         let mut params = view_params(batch, &view);
         params.push(if bias.is_some() { START_BIAS } else { START_ZERO });
         let tiles = view.v.div_ceil(TILED_V as usize) * view.w.div_ceil(TILED_W as usize);
-        let lanes = batch.next_multiple_of(Shader::ContractTiled.workgroup_size() as usize);
+        let lanes = Shader::ContractTiled.workgroup_size() as usize;
+        let lanes = batch.div_ceil(LANE_SAMPLES as usize).next_multiple_of(lanes);
         // The binding needs a buffer even where it is not read.
         let inputs = [x, f, g, bias.unwrap_or(g)];
         launch(Shader::ContractTiled, lanes * tiles, &inputs, &y, &params);
@@ -200,10 +204,14 @@ pub(super) fn sum_rows(
     [mut rows, columns]: [usize; 2],
     shape: impl Into<Shape>,
 ) -> CubeTensor {
-    while rows > ROWS {
-        let groups = rows.div_ceil(ROWS);
+    let at_once = match target(&input.device) {
+        Target::Software => SOFTWARE_ROWS,
+        _ => ROWS,
+    };
+    while rows > at_once {
+        let groups = rows.div_ceil(at_once);
         let output = empty(&input, [groups, columns]);
-        let params = [rows, columns, groups, ROWS];
+        let params = [rows, columns, groups, at_once];
         launch(Shader::SumRows, groups * columns, &[&input], &output, &params);
         (input, rows) = (output, groups);
     }
@@ -252,8 +260,9 @@ fn grads_tiled(
     let batch = grad_y.meta.shape()[0];
     let View { s, r, v, w, k, .. } = view;
     let [f, g] = in_order(cores, order);
-    let of_g = (Shader::GradGTiled, f, g, k * (s / 4) * w.div_ceil(TILED_W as usize));
-    let tiles_f = v.div_ceil(TILED_V as usize) * r.div_ceil(TILED_R as usize);
+    let tiles_g = s.div_ceil(TILED_S as usize) * w.div_ceil(TILED_W as usize);
+    let of_g = (Shader::GradGTiled, f, g, k * tiles_g);
+    let tiles_f = v.div_ceil(TILED_GRAD_V as usize) * r.div_ceil(TILED_R as usize);
     let of_f = (Shader::GradFTiled, g, f, k * tiles_f);
     let [grad_g, grad_f] = [of_g, of_f].map(|(shader, other, core, tiles)| {
         let columns = core.meta.shape().num_elements();

@@ -7,12 +7,19 @@ use burn_cubecl::template::{KernelSource, SourceTemplate};
 /// Invocations a workgroup of the plain kernels, and of the ceilings.
 pub const WORKGROUP_SIZE: u32 = 64;
 
-/// Extents of `w`, `r` and `v` of an invocation's tile in the tiled kernels.
+/// Samples of an invocation of `contract_tiled.wgsl`.
+pub const LANE_SAMPLES: u32 = 2;
+
+/// Extents of `w`, `r`, `s` and `v` of an invocation's tile in the tiled kernels.
 pub const TILED_W: u32 = 32;
 /// See [`TILED_W`].
 pub const TILED_R: u32 = 32;
 /// See [`TILED_W`].
+pub const TILED_S: u32 = 8;
+/// See [`TILED_W`]; of `contract_tiled.wgsl`.
 pub const TILED_V: u32 = 8;
+/// See [`TILED_W`]; of `grad_f_tiled.wgsl`.
+pub const TILED_GRAD_V: u32 = 16;
 
 /// Elements that one invocation of the contraction kernels computes along `w`.
 pub const TILE_W: u32 = 16;
@@ -140,9 +147,9 @@ impl Shader {
     /// Invocations a workgroup, as the file declares them.
     pub fn workgroup_size(self) -> u32 {
         match self {
-            Self::ContractTiled => 32,
-            Self::GradGTiled | Self::GradFTiled => 16,
             Self::SoftmaxCrossEntropy => 256,
+            // What llvmpipe computes at once on most CPUs: more would only be harder to share out.
+            Self::ContractTiled | Self::GradGTiled | Self::GradFTiled => 8,
             Self::Matmul | Self::MatmulTiled => 8,
             _ => WORKGROUP_SIZE,
         }

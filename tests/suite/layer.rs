@@ -73,7 +73,10 @@ fn every_built_in_case_is_right(device: &Device) {
 }
 
 fn it_is_right_without_fusion(device: &Device) {
-    for operands in [uneven(), operands(MpsSpec { m: 32, n: 16, j: 28, l: 28, k: 16 }, 66)] {
+    // Multiples of 4 that are none of 8, 16 or 32: tiles that end with a part.
+    let parts = MpsSpec { m: 36, n: 12, j: 20, l: 44, k: 3 };
+    let article = MpsSpec { m: 32, n: 16, j: 28, l: 28, k: 16 };
+    for operands in [uneven(), operands(parts, 19), operands(article, 66)] {
         // Burn's Fusion sits above these; they are called directly.
         let outcome = match device.as_dispatch() {
             DispatchDevice::Cube(device) => unfused::<CubeBackend>(&operands, device),

@@ -8,8 +8,8 @@ use std::path::Path;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
 use tnet_gpu::op::shader::{
-    Kernel, MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_Y, START_ZERO,
-    Shader, TILE_W, TILED_R, TILED_V, TILED_W,
+    Kernel, LANE_SAMPLES, MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_Y,
+    START_ZERO, Shader, TILE_W, TILED_GRAD_V, TILED_R, TILED_S, TILED_V, TILED_W,
 };
 
 fn parse(shader: Shader) -> Module {
@@ -118,7 +118,10 @@ fn parameters_are_in_the_order_of_the_launch() {
 fn constants_are_those_of_the_rust_side() {
     let known = [
         ("TILE_W", TILE_W),
+        ("LANE_SAMPLES", LANE_SAMPLES),
         ("TILED_R", TILED_R),
+        ("TILED_S", TILED_S),
+        ("TILED_GRAD_V", TILED_GRAD_V),
         ("TILED_V", TILED_V),
         ("TILED_W", TILED_W),
         ("MATMUL_I", MATMUL_I),
