@@ -50,7 +50,8 @@ impl MakeWriter<'_> for RunLog {
 pub fn init(verbose: u8) {
     let terminal = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(match verbose {
-            0 => "error",
+            // A device that is lost is told of by the error that follows.
+            0 => "error,cubecl_wgpu::compute::device_poison=off",
             1 => "warn,tnet_gpu=info",
             _ => "info,tnet_gpu=debug",
         })

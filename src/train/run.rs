@@ -224,6 +224,13 @@ fn is_missing(error: &Error) -> bool {
     matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }
 
+impl Drop for RunFolder {
+    fn drop(&mut self) {
+        // Closing alone would leave the lock to a child process that is just being started.
+        let _ = self.log.unlock();
+    }
+}
+
 fn named(folder: &Path, exist_ok: bool) -> Result<PathBuf> {
     fs::create_dir_all(folder).map_err(Error::io("create the run folder", folder))?;
     let mut entries = fs::read_dir(folder).map_err(Error::io("read the folder", folder))?;

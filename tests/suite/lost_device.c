@@ -1,0 +1,120 @@
+// A Vulkan layer that loses the device: after TNET_TEST_SUBMITS submissions every further one, and every
+// wait, answers VK_ERROR_DEVICE_LOST, as a driver does whose card was reset or pulled out. Written
+// without Vulkan's headers, which need not be installed; names and numbers are theirs.
+
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define EXPORT __attribute__((visibility("default")))
+enum { LOADER_INSTANCE_CREATE_INFO = 47, LOADER_DEVICE_CREATE_INFO = 48, DEVICE_LOST = -4 };
+
+typedef void (*function)(void);
+typedef function (*get_proc_addr)(void *, const char *);
+typedef int32_t (*create_instance)(const void *, const void *, void **);
+typedef int32_t (*create_device)(void *, const void *, const void *, void **);
+typedef int32_t (*queue_submit)(void *, uint32_t, const void *, uint64_t);
+typedef int32_t (*wait_for_fences)(void *, uint32_t, const void *, uint32_t, uint64_t);
+typedef int32_t (*wait_semaphores)(void *, const void *, uint64_t);
+
+// VkLayerInstanceLink and VkLayerDeviceLink: the second function differs, and only a device's is used.
+struct link {
+    struct link *next;
+    get_proc_addr instance_proc_addr;
+    get_proc_addr device_proc_addr;
+};
+
+struct create_info {
+    int32_t type;
+    struct create_info *next;
+    int32_t function;
+    struct link *link;
+};
+
+struct negotiation {
+    int32_t type;
+    struct negotiation *next;
+    uint32_t version;
+    get_proc_addr instance_proc_addr;
+    get_proc_addr device_proc_addr;
+    get_proc_addr physical_device_proc_addr;
+};
+
+static get_proc_addr next_instance, next_device;
+static queue_submit next_submit;
+static wait_for_fences next_wait;
+static wait_semaphores next_wait_semaphores;
+static int left;
+
+static struct create_info *of_loader(const void *info, int32_t type) {
+    struct create_info *at = ((const struct create_info *)info)->next;
+    while (at && !(at->type == type && at->function == 0)) at = at->next;
+    return at;
+}
+
+static int lost(void) { return __atomic_load_n(&left, __ATOMIC_SEQ_CST) < 0; }
+
+static int32_t submit(void *queue, uint32_t count, const void *submits, uint64_t fence) {
+    if (__atomic_sub_fetch(&left, 1, __ATOMIC_SEQ_CST) < 0) return DEVICE_LOST;
+    return next_submit(queue, count, submits, fence);
+}
+
+static int32_t wait(void *device, uint32_t count, const void *fences, uint32_t all, uint64_t time) {
+    return lost() ? DEVICE_LOST : next_wait(device, count, fences, all, time);
+}
+
+static int32_t wait_for_semaphores(void *device, const void *info, uint64_t time) {
+    return lost() ? DEVICE_LOST : next_wait_semaphores(device, info, time);
+}
+
+static int32_t instance(const void *info, const void *allocator, void **made) {
+    struct create_info *loader = of_loader(info, LOADER_INSTANCE_CREATE_INFO);
+    next_instance = loader->link->instance_proc_addr;
+    loader->link = loader->link->next;
+    return ((create_instance)next_instance(NULL, "vkCreateInstance"))(info, allocator, made);
+}
+
+static int32_t device(void *physical, const void *info, const void *allocator, void **made) {
+    struct create_info *loader = of_loader(info, LOADER_DEVICE_CREATE_INFO);
+    get_proc_addr of_instance = loader->link->instance_proc_addr;
+    next_device = loader->link->device_proc_addr;
+    loader->link = loader->link->next;
+    const char *submits = getenv("TNET_TEST_SUBMITS");
+    left = submits ? atoi(submits) : 0;
+    create_device create = (create_device)of_instance(NULL, "vkCreateDevice");
+    return create(physical, info, allocator, made);
+}
+
+static function device_proc_addr(void *device, const char *name) {
+    function next = next_device(device, name);
+    if (!strcmp(name, "vkGetDeviceProcAddr")) return (function)device_proc_addr;
+    if (next && !strcmp(name, "vkQueueSubmit")) {
+        next_submit = (queue_submit)next;
+        return (function)submit;
+    }
+    if (next && !strcmp(name, "vkWaitForFences")) {
+        next_wait = (wait_for_fences)next;
+        return (function)wait;
+    }
+    if (next && !strncmp(name, "vkWaitSemaphores", 16)) {
+        next_wait_semaphores = (wait_semaphores)next;
+        return (function)wait_for_semaphores;
+    }
+    return next;
+}
+
+static function instance_proc_addr(void *of, const char *name) {
+    if (!strcmp(name, "vkGetInstanceProcAddr")) return (function)instance_proc_addr;
+    if (!strcmp(name, "vkGetDeviceProcAddr")) return (function)device_proc_addr;
+    if (!strcmp(name, "vkCreateInstance")) return (function)instance;
+    if (!strcmp(name, "vkCreateDevice")) return (function)device;
+    return next_instance ? next_instance(of, name) : NULL;
+}
+
+EXPORT int32_t vkNegotiateLoaderLayerInterfaceVersion(struct negotiation *asked) {
+    asked->version = 2;
+    asked->instance_proc_addr = instance_proc_addr;
+    asked->device_proc_addr = device_proc_addr;
+    asked->physical_device_proc_addr = NULL;
+    return 0;
+}
