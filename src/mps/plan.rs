@@ -152,8 +152,8 @@ impl Plan {
         // this many samples.
         let (part, permuted) = match (target, passes) {
             (Target::Cpu, _) => (0.9, 48.0),
-            (Target::Software, 1) => (1.5, 48.0),
-            (Target::Software, _) => (1.1, 48.0),
+            (Target::Software, 1) => (0.75, 48.0),
+            (Target::Software, _) => (0.6, 48.0),
             // A guess: no GPU has been at hand.
             (Target::Gpu, _) => (0.5, 16.0),
         };
@@ -266,7 +266,9 @@ mod tests {
         assert_eq!(strategy(64, 512, Target::Cpu), (Rebuilt, Rebuilt));
         assert_eq!(strategy(298, 1, Target::Cpu), (Plain, Plain));
         assert_eq!(strategy(4, 128, Target::Software), (Tiled, Tiled));
+        assert_eq!(strategy(8, 128, Target::Software), (Tiled, Rebuilt));
         assert_eq!(strategy(16, 128, Target::Software), (Tiled, Rebuilt));
+        assert_eq!(strategy(32, 128, Target::Software), (Rebuilt, Rebuilt));
         assert_eq!(strategy(64, 128, Target::Software), (Rebuilt, Rebuilt));
         assert_eq!(strategy(298, 128, Target::Software), (Rebuilt, Rebuilt));
         assert_eq!(strategy(1, 65_536, Target::Gpu), (Plain, Plain));
