@@ -28,16 +28,13 @@ const MATMUL_J: u32 = 16u;
 // What the sum begins with: nothing, or the bias.
 const START_BIAS: u32 = 1u;
 
-// Whether a block is turned. These lines say false in this file, and what the strides say where it is
-// compiled: known then, the choice costs nothing, and half of the text is gone.
-const A_TURNED: bool = false;
-const B_TURNED: bool = false;
-const C_TURNED: bool = false;
-
 struct Params {
     rows: u32,
     inner: u32,
     columns: u32,
+    a_turned: u32,
+    b_turned: u32,
+    c_turned: u32,
     start: u32,
 }
 
@@ -107,11 +104,15 @@ fn main(
         return;
     }
 
+    // Known only here: a kernel for each of the ways that a training needs would take 1.1 s more to compile.
+    let a_turned = params.a_turned != 0u;
+    let b_turned = params.b_turned != 0u;
+    let c_turned = params.c_turned != 0u;
     // In elements, and of the mode that is not contiguous in vec4.
-    let a_i = select(params.inner, 1u, A_TURNED);
-    let a_k = select(1u, params.rows, A_TURNED);
-    let b_k = select(params.columns, 1u, B_TURNED);
-    let b_j = select(1u, params.inner, B_TURNED);
+    let a_i = select(params.inner, 1u, a_turned);
+    let a_k = select(1u, params.rows, a_turned);
+    let b_k = select(params.columns, 1u, b_turned);
+    let b_j = select(1u, params.inner, b_turned);
     let a_stride = max(a_i, a_k) / 4u;
     let b_stride = max(b_k, b_j) / 4u;
 
@@ -150,26 +151,26 @@ fn main(
         let fresh = vec4<u32>(0u, 1u, 2u, 3u) >= vec4<u32>(k - from_k);
         let at_a = from_k * a_k;
         let at_b = from_k * b_k;
-        let a0 = load_a((at_a + at_a0) / 4u, a_stride, A_TURNED, fresh);
-        let a1 = load_a((at_a + at_a1) / 4u, a_stride, A_TURNED, fresh);
-        let a2 = load_a((at_a + at_a2) / 4u, a_stride, A_TURNED, fresh);
-        let a3 = load_a((at_a + at_a3) / 4u, a_stride, A_TURNED, fresh);
-        let b0 = load_b((at_b + at_b0) / 4u, b_stride, B_TURNED);
+        let a0 = load_a((at_a + at_a0) / 4u, a_stride, a_turned, fresh);
+        let a1 = load_a((at_a + at_a1) / 4u, a_stride, a_turned, fresh);
+        let a2 = load_a((at_a + at_a2) / 4u, a_stride, a_turned, fresh);
+        let a3 = load_a((at_a + at_a3) / 4u, a_stride, a_turned, fresh);
+        let b0 = load_b((at_b + at_b0) / 4u, b_stride, b_turned);
         c00 = multiply_add(c00, b0, a0);
         c10 = multiply_add(c10, b0, a1);
         c20 = multiply_add(c20, b0, a2);
         c30 = multiply_add(c30, b0, a3);
-        let b1 = load_b((at_b + at_b1) / 4u, b_stride, B_TURNED);
+        let b1 = load_b((at_b + at_b1) / 4u, b_stride, b_turned);
         c01 = multiply_add(c01, b1, a0);
         c11 = multiply_add(c11, b1, a1);
         c21 = multiply_add(c21, b1, a2);
         c31 = multiply_add(c31, b1, a3);
-        let b2 = load_b((at_b + at_b2) / 4u, b_stride, B_TURNED);
+        let b2 = load_b((at_b + at_b2) / 4u, b_stride, b_turned);
         c02 = multiply_add(c02, b2, a0);
         c12 = multiply_add(c12, b2, a1);
         c22 = multiply_add(c22, b2, a2);
         c32 = multiply_add(c32, b2, a3);
-        let b3 = load_b((at_b + at_b3) / 4u, b_stride, B_TURNED);
+        let b3 = load_b((at_b + at_b3) / 4u, b_stride, b_turned);
         c03 = multiply_add(c03, b3, a0);
         c13 = multiply_add(c13, b3, a1);
         c23 = multiply_add(c23, b3, a2);
@@ -187,11 +188,11 @@ fn main(
         let j = j0 + t % 4u * 4u;
         if (i < params.rows && j < params.columns) {
             // Rows and columns of C as it lies in memory.
-            let block = turn(tile[t], C_TURNED);
-            let row = select(i, j, C_TURNED);
-            let from_row = min(row, select(last_i, last_j, C_TURNED));
-            let column = select(j, i, C_TURNED);
-            let stride = select(params.columns, params.rows, C_TURNED);
+            let block = turn(tile[t], c_turned);
+            let row = select(i, j, c_turned);
+            let from_row = min(row, select(last_i, last_j, c_turned));
+            let column = select(j, i, c_turned);
+            let stride = select(params.columns, params.rows, c_turned);
             let add = select(vec4<f32>(), bias[select(0u, column / 4u, biased)], biased);
             for (var n = 0u; n < 4u; n++) {
                 if (from_row + n >= row) {

@@ -202,10 +202,18 @@ fn contract(
 
 /// Sums `input`, seen as `[rows, columns]`, over its rows, into a tensor of shape `shape`.
 pub(super) fn sum_rows(
-    mut input: CubeTensor,
-    [mut rows, columns]: [usize; 2],
+    input: CubeTensor,
+    [rows, columns]: [usize; 2],
     shape: impl Into<Shape>,
 ) -> CubeTensor {
+    let (input, rows) = sum_to_one_stage(input, [rows, columns]);
+    let output = empty(&input, shape);
+    launch(Shader::SumRows, columns, &[&input], &output, &[rows, columns, 1, rows]);
+    output
+}
+
+/// Sums rows in groups until they are few enough for one more launch; how many are left.
+fn sum_to_one_stage(mut input: CubeTensor, [mut rows, columns]: [usize; 2]) -> (CubeTensor, usize) {
     let at_once = match target(&input.device) {
         Target::Software => SOFTWARE_ROWS,
         _ => ROWS,
@@ -217,9 +225,7 @@ pub(super) fn sum_rows(
         launch(Shader::SumRows, groups * columns, &[&input], &output, &params);
         (input, rows) = (output, groups);
     }
-    let output = empty(&input, shape);
-    launch(Shader::SumRows, columns, &[&input], &output, &[rows, columns, 1, rows]);
-    output
+    (input, rows)
 }
 
 /// The gradient by the core that `view` calls `G`, of shape `shape`.
@@ -248,13 +254,14 @@ fn grad_core(
     sum_rows(partial, [groups, columns], shape)
 }
 
-/// The gradients by both cores through the tiled kernels, where they can compute them.
+/// The gradients by both cores and the bias through the tiled kernels, where they can compute them.
 fn grads_tiled(
     x: &CubeTensor,
     cores: [&CubeTensor; 2],
     grad_y: &CubeTensor,
     (view, order): (View, Order),
-) -> Option<[CubeTensor; 2]> {
+    bias_shape: [usize; 2],
+) -> Option<(CubeTensor, CubeTensor, CubeTensor)> {
     let iterations = tiled_grad_iterations(&view);
     if !can_tile(&view, iterations) {
         return None;
@@ -272,7 +279,7 @@ fn grads_tiled(
     let kernel =
         Kernel::turning(Shader::GradFTiled, turned([view.x[0], view.g[0], view.y[1], view.f[2]]));
     let of_f = (kernel, g, f, k * tiles_f);
-    let [grad_g, grad_f] = [of_g, of_f].map(|(kernel, other, core, tiles)| {
+    let partials = [of_g, of_f].map(|(kernel, other, core, tiles)| {
         let columns = core.meta.shape().num_elements();
         let lanes = kernel.shader.workgroup_size() as usize;
         let most = (MAX_PARTIAL_BYTES / (columns * size_of::<f32>())).clamp(1, MAX_GROUPS);
@@ -286,12 +293,23 @@ fn grads_tiled(
             let invocations = groups.next_multiple_of(lanes) * tiles;
             launch(kernel, invocations, &[x, other, grad_y], &partial, &params);
         }
-        sum_rows(partial, [groups, columns], core.meta.shape().clone())
+        let (partial, rows) = sum_to_one_stage(partial, [groups, columns]);
+        (partial, [rows, columns], empty(x, core.meta.shape().clone()))
     });
+    let outputs = w * v;
+    let (sums_y, rows_y) = sum_to_one_stage(grad_y.clone(), [batch, outputs]);
+    let grad_bias = empty(x, bias_shape);
+    let [(partial_g, sizes_g, grad_g), (partial_f, sizes_f, grad_f)] = partials;
+    let params = [sizes_g, sizes_f, [rows_y, outputs]].concat();
+    let params: Vec<u32> = params.into_iter().map(|size| size as u32).collect();
+    let read = [&partial_g, &partial_f, &sums_y].map(|tensor| (tensor, BufferIOAttr::ReadOnly));
+    let written = [&grad_g, &grad_f, &grad_bias].map(|tensor| (tensor, BufferIOAttr::WriteOnly));
+    let elements = sizes_g[1] + sizes_f[1] + outputs;
+    launch_on(Shader::SumGrads, elements, &[read, written].concat(), &params);
     // G is A where C comes first, and C where A does.
     Some(match order {
-        Order::CFirst => [grad_g, grad_f],
-        Order::AFirst => [grad_f, grad_g],
+        Order::CFirst => (grad_g, grad_f, grad_bias),
+        Order::AFirst => (grad_f, grad_g, grad_bias),
     })
 }
 
@@ -316,20 +334,18 @@ impl MpsOps for CubeBackend {
             return rebuilt::grads::<Self>(x, a, c, grad_y, &spec, batch);
         }
         let [x, a, c, grad_y] = [x, a, c, grad_y].map(into_contiguous);
-        let tiled = (plan.strategy == Strategy::Tiled)
-            .then(|| {
-                let view = View::forward(&spec, plan.order);
-                grads_tiled(&x, [&a, &c], &grad_y, (view, plan.order))
-            })
-            .flatten();
-        let [grad_a, grad_c] = tiled.unwrap_or_else(|| {
-            let of_a = View::forward(&spec, Order::CFirst);
-            let of_c = View::forward(&spec, Order::AFirst);
-            [
-                grad_core(&x, &c, &grad_y, &of_a, spec.a_shape()),
-                grad_core(&x, &a, &grad_y, &of_c, spec.c_shape()),
-            ]
-        });
+        if plan.strategy == Strategy::Tiled {
+            let view = View::forward(&spec, plan.order);
+            let cores = [&a, &c];
+            let grads = grads_tiled(&x, cores, &grad_y, (view, plan.order), spec.bias_shape());
+            if let Some(grads) = grads {
+                return grads;
+            }
+        }
+        let of_a = View::forward(&spec, Order::CFirst);
+        let of_c = View::forward(&spec, Order::AFirst);
+        let grad_a = grad_core(&x, &c, &grad_y, &of_a, spec.a_shape());
+        let grad_c = grad_core(&x, &a, &grad_y, &of_c, spec.c_shape());
         (grad_a, grad_c, sum_rows(grad_y, [batch, spec.outputs()], spec.bias_shape()))
     }
 

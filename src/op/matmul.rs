@@ -9,8 +9,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::cube::{MAX_ITERATIONS, empty, launch};
 use super::shader::{
-    Kernel, MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_Y, START_ZERO,
-    Shader,
+    MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_Y, START_ZERO, Shader,
 };
 
 /// A factor of a product: a contiguous tensor, whatever its shape, and whether the matrix lies in it
@@ -65,9 +64,10 @@ pub fn matmul(a: Operand, b: Operand, bias: Option<&CubeTensor>, sizes: [usize; 
     let start = if bias.is_some() { START_BIAS } else { START_ZERO };
 
     if tiled {
-        let kernel = Kernel::turning(Shader::MatmulTiled, [a.transposed, b.transposed, turned]);
+        let turned = [a.transposed, b.transposed, turned].map(usize::from);
+        let params = [&[p, inner, q], &turned[..], &[start]].concat();
         let lanes = workgroups(p, q) * Shader::MatmulTiled.workgroup_size() as usize;
-        launch(kernel, lanes, &inputs, &c, &[p, inner, q, start]);
+        launch(Shader::MatmulTiled, lanes, &inputs, &c, &params);
         return c;
     }
     let strides = |transposed, [rows, columns]: [usize; 2]| match transposed {

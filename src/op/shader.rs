@@ -58,6 +58,8 @@ pub enum Shader {
     GradGTiled,
     /// `grad_f_tiled.wgsl`: partial sums of the gradient by `F`, for software adapters.
     GradFTiled,
+    /// `sum_grads.wgsl`: the last sums of the backward pass, for software adapters.
+    SumGrads,
     /// `gather_images.wgsl`: a batch of images from the resident data set.
     GatherImages,
     /// `relu_dropout.wgsl`: both in one pass.
@@ -80,13 +82,14 @@ pub enum Shader {
 
 impl Shader {
     /// Every kernel.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Contract,
         Self::GradCore,
         Self::SumRows,
         Self::ContractTiled,
         Self::GradGTiled,
         Self::GradFTiled,
+        Self::SumGrads,
         Self::GatherImages,
         Self::ReluDropout,
         Self::ReluDropoutGrad,
@@ -107,6 +110,7 @@ impl Shader {
             Self::ContractTiled => "contract_tiled.wgsl",
             Self::GradGTiled => "grad_g_tiled.wgsl",
             Self::GradFTiled => "grad_f_tiled.wgsl",
+            Self::SumGrads => "sum_grads.wgsl",
             Self::GatherImages => "gather_images.wgsl",
             Self::ReluDropout => "relu_dropout.wgsl",
             Self::ReluDropoutGrad => "relu_dropout_grad.wgsl",
@@ -128,6 +132,7 @@ impl Shader {
             Self::ContractTiled => include_str!("../../shaders/contract_tiled.wgsl"),
             Self::GradGTiled => include_str!("../../shaders/grad_g_tiled.wgsl"),
             Self::GradFTiled => include_str!("../../shaders/grad_f_tiled.wgsl"),
+            Self::SumGrads => include_str!("../../shaders/sum_grads.wgsl"),
             Self::GatherImages => include_str!("../../shaders/gather_images.wgsl"),
             Self::ReluDropout => include_str!("../../shaders/relu_dropout.wgsl"),
             Self::ReluDropoutGrad => {
@@ -168,6 +173,9 @@ impl Shader {
             Self::Contract | Self::ContractTiled => &["x", "f", "g", "bias", "y", "params"],
             Self::GradCore | Self::GradGTiled => &["x", "f", "grad_y", "partial", "params"],
             Self::GradFTiled => &["x", "g", "grad_y", "partial", "params"],
+            Self::SumGrads => {
+                &["partial_g", "partial_f", "grad_y", "grad_g", "grad_f", "grad_bias", "params"]
+            }
             Self::GatherImages => &["images", "order", "x", "params"],
             Self::ReluDropout => &["x", "params"],
             Self::ReluDropoutGrad => &["y", "grad_y", "params"],
@@ -185,7 +193,6 @@ impl Shader {
             Self::ContractTiled => &["X_TURNED", "F_TURNED", "G_TURNED", "Y_TURNED"],
             Self::GradGTiled => &["X_TURNED", "F_TURNED", "Y_TURNED", "G_TURNED"],
             Self::GradFTiled => &["X_TURNED", "G_TURNED", "Y_TURNED", "F_TURNED"],
-            Self::MatmulTiled => &["A_TURNED", "B_TURNED", "C_TURNED"],
             _ => &[],
         }
     }
@@ -234,6 +241,9 @@ impl Shader {
                 "g_s", "y_w", "y_v", "groups", "b_begin", "b_end", "add",
             ],
             Self::SumRows => &["rows", "columns", "groups", "group_size"],
+            Self::SumGrads => {
+                &["rows_g", "columns_g", "rows_f", "columns_f", "rows_y", "columns_y"]
+            }
             Self::GatherImages => &["batch", "words", "pixels"],
             Self::ReluDropout => &["count", "seed_low", "seed_high", "threshold", "scale"],
             Self::ReluDropoutGrad => &["count", "scale"],
@@ -243,7 +253,9 @@ impl Shader {
                 "rows", "columns", "a_i", "a_k", "b_k", "b_j", "c_i", "c_j", "bias_i", "bias_j",
                 "start", "k_begin", "k_end",
             ],
-            Self::MatmulTiled => &["rows", "inner", "columns", "start"],
+            Self::MatmulTiled => {
+                &["rows", "inner", "columns", "a_turned", "b_turned", "c_turned", "start"]
+            }
             Self::CeilingFma => &["invocations", "iterations"],
             Self::CeilingCopy => &["count"],
         }
@@ -257,16 +269,14 @@ pub struct Kernel {
     pub shader: Shader,
     /// Whether `Element` is a vec4.
     pub wide: bool,
-    /// The values of [`Shader::turned`], in that order; the rest is false.
+    /// The values of [`Shader::turned`], in that order.
     pub turned: [bool; 4],
 }
 
 impl Kernel {
     /// A kernel that turns these of its operands' blocks.
-    pub fn turning<const N: usize>(shader: Shader, turned: [bool; N]) -> Self {
-        debug_assert_eq!(N, shader.turned().len());
-        let at = |index| turned.get(index).copied().unwrap_or_default();
-        Self { turned: std::array::from_fn(at), ..shader.into() }
+    pub fn turning(shader: Shader, turned: [bool; 4]) -> Self {
+        Self { turned, ..shader.into() }
     }
 
     /// The text that is compiled.
