@@ -1,8 +1,8 @@
 // A batch of images from the resident data set: X[b,p] = grey value of pixel p of image order[b],
 // over 255.
 //
-// One invocation computes the four pixels of one word. A row of the set is whole words; where an
-// image does not fill them, the rest is not read.
+// One invocation computes one `Element`. A row of the set is whole words; where an image does not fill
+// them, the rest is not read.
 //
 // Buffers (every one read_write, because pooled tensors may share one buffer):
 //   images  [count, words], four grey values a word, the first in the lowest byte
@@ -12,6 +12,13 @@
 
 const WORKGROUP_SIZE: u32 = 64u;
 
+// Elements an invocation computes, as one: where an image has a multiple of four, vec4 takes the place of f32
+// in these lines (`Shader::wide`).
+alias Element = f32;
+alias Index = u32;
+const OFFSETS: Index = Index(0u);
+const WIDTH: u32 = 1u;
+
 struct Params {
     batch: u32,
     words: u32,
@@ -20,7 +27,7 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read_write> images: array<u32>;
 @group(0) @binding(1) var<storage, read_write> order: array<u32>;
-@group(0) @binding(2) var<storage, read_write> x: array<f32>;
+@group(0) @binding(2) var<storage, read_write> x: array<Element>;
 @group(0) @binding(3) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -30,13 +37,12 @@ fn main(
     @builtin(local_invocation_index) lane: u32,
 ) {
     let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
-    if (index >= params.batch * params.words) {
+    let at = index * WIDTH;
+    if (at >= params.batch * params.pixels) {
         return;
     }
-    let b = index / params.words;
-    let word = index % params.words;
-    let grey = images[order[b] * params.words + word];
-    for (var i = 0u; i < min(4u, params.pixels - word * 4u); i++) {
-        x[b * params.pixels + word * 4u + i] = f32((grey >> (8u * i)) & 255u) / 255.0;
-    }
+    let pixel = at % params.pixels;
+    let word = images[order[at / params.pixels] * params.words + pixel / 4u];
+    let grey = (Index(word) >> (Index(8u * (pixel % 4u)) + 8u * OFFSETS)) & Index(255u);
+    x[index] = Element(grey) / 255.0;
 }

@@ -13,7 +13,7 @@ use super::{AdamStep, Dropout, NetworkOps};
 use crate::mps::plan::Target;
 use crate::op::cube::{empty, launch_on, sum_rows, target};
 use crate::op::matmul::{Operand, matmul};
-use crate::op::shader::Shader;
+use crate::op::shader::{Kernel, Shader};
 
 /// Images of one launch of `softmax_cross_entropy.wgsl`: 64 an invocation, whose loops over at most
 /// 256 classes stay below the 65,535 iterations after which llvmpipe ends them.
@@ -36,7 +36,10 @@ impl NetworkOps for CubeBackend {
         let gathered = empty(&images, [batch, pixels]);
         let buffers = [(&images, ReadOnly), (&order, ReadOnly), (&gathered, WriteOnly)];
         let params = [batch, words, pixels].map(|count| count as u32);
-        launch_on(Shader::GatherImages, batch * words, &buffers, &params);
+        let wide = pixels.is_multiple_of(4);
+        let kernel = Kernel { wide, ..Shader::GatherImages.into() };
+        let invocations = batch * if wide { pixels / 4 } else { pixels };
+        launch_on(kernel, invocations, &buffers, &params);
         gathered
     }
 
