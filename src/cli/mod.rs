@@ -5,6 +5,7 @@ mod bench;
 mod devices;
 mod eval;
 mod log;
+mod progress;
 mod train;
 mod verify;
 

@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize};
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
-use indicatif::{ProgressBar, ProgressStyle};
 use serde::{Deserialize, Serialize};
 
+use super::progress::Progress;
 use super::{at_least_one, factors, introduce, log, out, say};
 use crate::data::{DataSet, fashion_mnist};
 use crate::device::{self, Adapter, DeviceChoice, OpenDevice};
@@ -17,10 +17,7 @@ use crate::mps::MpsInit;
 use crate::report::table;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::run::Newest;
-use crate::train::{
-    self, Conduct, EpochMetrics, Observer, Profile, RunFolder, Splits, StepReport, StopFlag,
-    Summary, TrainConfig,
-};
+use crate::train::{self, Conduct, RunFolder, Splits, StopFlag, Summary, TrainConfig};
 use crate::{Error, Result};
 
 /// Options of `train`.
@@ -144,7 +141,7 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
     let conduct = Conduct { stop: listen()?, save_every: config.save_every, from };
     let outcome =
         train::train(&config.train, &splits, &opened.device, &run, conduct, &mut progress);
-    progress.bar.finish_and_clear();
+    progress.end();
     if let Err(error) = &outcome {
         tracing::info!("{error}");
     }
@@ -380,89 +377,6 @@ fn listen() -> Result<StopFlag> {
             .map_err(|error| Error::compute("preparing to be interrupted", error))?;
     }
     Ok(StopFlag::from(asked))
-}
-
-/// Shows a training: a bar where someone looks at a terminal, else a line an epoch.
-struct Progress {
-    bar: ProgressBar,
-    epochs: usize,
-    /// Steps an epoch.
-    steps: usize,
-    profile: bool,
-}
-
-impl Progress {
-    fn new(config: &TrainConfig, images: usize, profile: bool) -> Self {
-        let steps = images.div_ceil(config.batch_size);
-        // indicatif draws on standard error, and nothing where that is no terminal.
-        let bar = ProgressBar::new((steps as u64).saturating_mul(config.epochs as u64));
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}  {eta} left") {
-            bar.set_style(style);
-        }
-        Self { bar, epochs: config.epochs, steps, profile }
-    }
-
-    /// Says where a training goes on.
-    fn go_on(&mut self, from: &Checkpoint) {
-        let Checkpoint { epoch, step, .. } = *from;
-        match step {
-            0 => say!("going on after epoch {epoch}/{}", self.epochs),
-            _ => say!(
-                "going on in epoch {}/{} after step {step}/{}",
-                epoch + 1,
-                self.epochs,
-                self.steps
-            ),
-        }
-        self.bar.set_position(from.state.steps);
-        // So that the time left is not taken from steps of another process.
-        self.bar.reset_eta();
-    }
-
-    fn line(&self, line: &str) {
-        if self.bar.is_hidden() {
-            say!("{line}");
-        } else {
-            self.bar.println(line);
-        }
-    }
-}
-
-impl Observer for Progress {
-    fn step(&mut self, report: &StepReport) {
-        let StepReport { epoch, step, steps, loss, accuracy, images_per_s } = *report;
-        self.bar.set_position(((epoch - 1) * steps + step) as u64);
-        self.bar.set_message(format!(
-            "epoch {epoch}/{}  loss {loss:.4}  accuracy {accuracy:.4}  {images_per_s:.0} images/s",
-            self.epochs
-        ));
-    }
-
-    fn epoch(&mut self, metrics: &EpochMetrics) {
-        let EpochMetrics {
-            epoch,
-            train_loss,
-            train_accuracy,
-            test_loss,
-            test_accuracy,
-            seconds,
-            images_per_s,
-        } = *metrics;
-        self.line(&format!(
-            "epoch {epoch:>3}/{}  train: loss {train_loss:.4} accuracy {train_accuracy:.4}  \
-             test: loss {test_loss:.4} accuracy {test_accuracy:.4}  {seconds:.1} s, \
-             {images_per_s:.0} images/s",
-            self.epochs
-        ));
-    }
-
-    fn wants_profile(&self) -> bool {
-        self.profile
-    }
-
-    fn profile(&mut self, profile: &Profile) {
-        say!("{}", table::profile(profile));
-    }
 }
 
 /// Prints what the training came to.

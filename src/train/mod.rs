@@ -5,6 +5,7 @@
 
 pub mod checkpoint;
 pub mod config;
+pub mod evaluation;
 pub mod learner;
 pub mod metrics;
 pub mod profile;
@@ -14,12 +15,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use burn::tensor::{Device, Tensor};
-use serde::Serialize;
+use burn::tensor::Device;
 use sha2::{Digest, Sha256};
 
 use checkpoint::Checkpoint;
 pub use config::TrainConfig;
+use evaluation::{EVALUATION_BATCH, Tally};
+pub use evaluation::{Evaluation, evaluate};
 pub use learner::{Learner, Network};
 pub use metrics::EpochMetrics;
 pub use profile::Profile;
@@ -27,14 +29,11 @@ pub use run::RunFolder;
 
 use crate::data::{ImageSet, Resident, batches, resident};
 use crate::model::{ClassifierConfig, HIDDEN};
-use crate::op::network::{PIXELS_A_WORD, softmax_cross_entropy};
+use crate::op::network::PIXELS_A_WORD;
 use crate::{Error, Result, hex};
 
 /// Steps between two readings of loss and accuracy from the device; a reading waits for it.
 const REPORT_EVERY: usize = 20;
-
-/// Images a batch when accuracy is measured: large, since nothing is kept for a backward pass.
-const EVALUATION_BATCH: usize = 1000;
 
 /// The data of one training.
 #[derive(Debug)]
@@ -302,12 +301,7 @@ impl Trainer<'_> {
         }
         self.history = self.run.history(epoch)?;
         (self.epoch, self.step, self.best) = (epoch, step, best);
-        self.tally = Tally {
-            steps: step,
-            sums: [loss, right as f64],
-            images: self.images(step),
-            ..Tally::default()
-        };
+        self.tally = Tally::resumed(step, [loss, right as f64], self.images(step));
         Ok(())
     }
 
@@ -466,80 +460,4 @@ impl Trainer<'_> {
         let training = Duration::try_from_secs_f64(training).unwrap_or(Duration::MAX);
         Ok(Summary { last, best: self.best, training, mean_test_accuracy, averaged })
     }
-}
-
-/// Sums over the steps of an epoch. A step's are left on the device and read rarely, because a reading
-/// waits for everything that was queued.
-#[derive(Debug, Default)]
-struct Tally {
-    /// `[sum of losses, images classified right]` of the steps since the last reading.
-    pending: Vec<Tensor<1>>,
-    /// Steps that were read.
-    steps: usize,
-    /// The same of these, added one by one, so that it does not matter when they were read.
-    sums: [f64; 2],
-    images: usize,
-}
-
-impl Tally {
-    fn add(&mut self, sums: Tensor<1>, images: usize) {
-        self.pending.push(sums);
-        self.images += images;
-    }
-
-    /// Reads what was added since, up to the first step whose loss is NaN or infinite; returns which
-    /// it is, counted from 1, and the loss.
-    fn read(&mut self) -> Result<Option<(usize, f32)>> {
-        if self.pending.is_empty() {
-            return Ok(None);
-        }
-        let sums = Tensor::cat(std::mem::take(&mut self.pending), 0)
-            .try_to_vec_as::<f32>()
-            .map_err(|error| Error::compute("reading the loss", error))?;
-        for step in sums.chunks_exact(2) {
-            self.steps += 1;
-            self.sums[0] += f64::from(step[0]);
-            self.sums[1] += f64::from(step[1]);
-            if !step[0].is_finite() {
-                return Ok(Some((self.steps, step[0])));
-            }
-        }
-        Ok(None)
-    }
-
-    /// Mean loss and accuracy of what was read.
-    fn means(&self) -> (f64, f64) {
-        let images = self.images.max(1) as f64;
-        (self.sums[0] / images, self.sums[1] / images)
-    }
-}
-
-/// Mean loss and accuracy of a network on a set of images.
-#[derive(Debug, Clone, Copy, Serialize)]
-pub struct Evaluation {
-    /// Mean cross entropy, in nats.
-    pub loss: f64,
-    /// Share of images classified right.
-    pub accuracy: f64,
-}
-
-/// Measures a network, without dropout.
-///
-/// # Errors
-///
-/// [`Error::Compute`] when the device fails.
-pub fn evaluate(network: &Network, set: &Resident) -> Result<Evaluation> {
-    let mut tally = Tally::default();
-    let labels = set.labels();
-    let device = labels.device();
-    let indices: Vec<u32> = (0..set.count as u32).collect();
-    for indices in indices.chunks(EVALUATION_BATCH) {
-        let order = resident::order(indices, &device);
-        let logits = network.logits(set.gather(order.clone()))?;
-        let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order);
-        tally.add(sums, indices.len());
-    }
-    tally.read()?;
-    let (loss, accuracy) = tally.means();
-    Ok(Evaluation { loss, accuracy })
 }

@@ -1,0 +1,94 @@
+//! Loss and accuracy: summed over steps, and measured on a set of images.
+
+use burn::tensor::Tensor;
+use serde::Serialize;
+
+use super::Network;
+use crate::data::{Resident, resident};
+use crate::op::network::softmax_cross_entropy;
+use crate::{Error, Result};
+
+/// Images a batch when accuracy is measured: large, since nothing is kept for a backward pass.
+pub(super) const EVALUATION_BATCH: usize = 1000;
+
+/// Sums over the steps of an epoch. A step's are left on the device and read rarely, because a reading
+/// waits for everything that was queued.
+#[derive(Debug, Default)]
+pub(super) struct Tally {
+    /// `[sum of losses, images classified right]` of the steps since the last reading.
+    pending: Vec<Tensor<1>>,
+    /// Steps that were read.
+    steps: usize,
+    /// The same of these, added one by one, so that it does not matter when they were read.
+    pub(super) sums: [f64; 2],
+    /// Images of the steps that were added.
+    images: usize,
+}
+
+impl Tally {
+    /// After steps of an earlier process.
+    pub(super) fn resumed(steps: usize, sums: [f64; 2], images: usize) -> Self {
+        Self { pending: Vec::new(), steps, sums, images }
+    }
+
+    pub(super) fn add(&mut self, sums: Tensor<1>, images: usize) {
+        self.pending.push(sums);
+        self.images += images;
+    }
+
+    /// Reads what was added since, up to the first step whose loss is NaN or infinite; returns which
+    /// it is, counted from 1, and the loss.
+    pub(super) fn read(&mut self) -> Result<Option<(usize, f32)>> {
+        if self.pending.is_empty() {
+            return Ok(None);
+        }
+        let sums = Tensor::cat(std::mem::take(&mut self.pending), 0)
+            .try_to_vec_as::<f32>()
+            .map_err(|error| Error::compute("reading the loss", error))?;
+        for step in sums.chunks_exact(2) {
+            self.steps += 1;
+            self.sums[0] += f64::from(step[0]);
+            self.sums[1] += f64::from(step[1]);
+            if !step[0].is_finite() {
+                return Ok(Some((self.steps, step[0])));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Mean loss and accuracy of what was read.
+    pub(super) fn means(&self) -> (f64, f64) {
+        let images = self.images.max(1) as f64;
+        (self.sums[0] / images, self.sums[1] / images)
+    }
+}
+
+/// Mean loss and accuracy of a network on a set of images.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub struct Evaluation {
+    /// Mean cross entropy, in nats.
+    pub loss: f64,
+    /// Share of images classified right.
+    pub accuracy: f64,
+}
+
+/// Measures a network, without dropout.
+///
+/// # Errors
+///
+/// [`Error::Compute`] when the device fails.
+pub fn evaluate(network: &Network, set: &Resident) -> Result<Evaluation> {
+    let mut tally = Tally::default();
+    let labels = set.labels();
+    let device = labels.device();
+    let indices: Vec<u32> = (0..set.count as u32).collect();
+    for indices in indices.chunks(EVALUATION_BATCH) {
+        let order = resident::order(indices, &device);
+        let logits = network.logits(set.gather(order.clone()))?;
+        let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order);
+        tally.add(sums, indices.len());
+    }
+    tally.read()?;
+    let (loss, accuracy) = tally.means();
+    Ok(Evaluation { loss, accuracy })
+}
