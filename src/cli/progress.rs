@@ -92,6 +92,6 @@ impl Observer for Progress {
     }
 
     fn profile(&mut self, profile: &Profile) {
-        say!("{}", table::profile(profile));
+        say!("{}", table::profile(profile.steps(), profile.parts()));
     }
 }

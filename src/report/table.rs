@@ -1,10 +1,11 @@
 //! Tables for the terminal.
 
+use std::time::Duration;
+
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::Result;
 use crate::model::{ClassifierConfig, FirstLayer};
-use crate::train::Profile;
 
 /// An empty table in the program's style: a header, rules between, the columns from the second on
 /// aligned to the right where `numbers` is set.
@@ -39,12 +40,12 @@ pub fn parameters(classifier: &ClassifierConfig) -> Result<Table> {
     Ok(table)
 }
 
-/// Where the time of a training step goes.
-pub fn profile(profile: &Profile) -> Table {
-    let steps = profile.steps().max(1) as f64;
+/// Where the time of a training step goes: its parts, each with the time of all `steps` of it.
+pub fn profile(steps: usize, parts: &[(&str, Duration)]) -> Table {
+    let steps = steps.max(1) as f64;
     let mut table = new(&["part of a step", "ms", "share"], true);
-    let total: f64 = profile.parts().iter().map(|(_, time)| time.as_secs_f64()).sum();
-    let parts = profile.parts().iter().map(|(part, time)| (*part, time.as_secs_f64()));
+    let total: f64 = parts.iter().map(|(_, time)| time.as_secs_f64()).sum();
+    let parts = parts.iter().map(|(part, time)| (*part, time.as_secs_f64()));
     for (part, seconds) in parts.chain([("all", total)]) {
         let share = format!("{:.1} %", 100.0 * seconds / total.max(f64::MIN_POSITIVE));
         table.add_row([part.to_owned(), format!("{:.3}", 1e3 * seconds / steps), share]);
