@@ -144,6 +144,11 @@ impl Learner {
     /// # Errors
     ///
     /// [`Error::Usage`] for an impossible network.
+    ///
+    /// # Panics
+    ///
+    /// In the first step, when `state` is not of the network of `config`: a checkpoint's reader has
+    /// compared names and shapes.
     pub fn resume(config: &TrainConfig, state: &State, device: &Device) -> Result<Self> {
         let flat = |values: &[f32]| {
             Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
@@ -219,6 +224,7 @@ impl Learner {
         let [drop_1, drop_2] = dropout.map(|seed| Dropout { rate, seed });
         let [batch] = order.dims();
         let MpsSpec { m, n, j, l, .. } = self.spec;
+        // As many as `ClassifierConfig::weights` names: of the first layer, then two each of the others.
         let (first, rest) = self.variables.split_at(self.variables.len() - 4);
         let [weight_2, bias_2, weight_3, bias_3] = rest else { unreachable!("four weights") };
 
