@@ -34,13 +34,6 @@ const TILED_V: u32 = 8u;
 // What the sum begins with: nothing, or the bias.
 const START_BIAS: u32 = 1u;
 
-// Whether a block is turned. These lines say false in this file, and what the strides say where it is
-// compiled: known then, the choice costs nothing, and half of the text is gone.
-const X_TURNED: bool = false;
-const F_TURNED: bool = false;
-const G_TURNED: bool = false;
-const Y_TURNED: bool = false;
-
 struct Params {
     batch: u32,
     s: u32,
@@ -68,82 +61,45 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> params: Params;
 
-// sum + a b
-fn multiply_add(sum: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        combine(sum[0], a, b[0]),
-        combine(sum[1], a, b[1]),
-        combine(sum[2], a, b[2]),
-        combine(sum[3], a, b[3]),
-    );
-}
-
-fn combine(sum: vec4<f32>, a: mat4x4<f32>, b: vec4<f32>) -> vec4<f32> {
-    let two = fma(a[1], vec4<f32>(b.y), fma(a[0], vec4<f32>(b.x), sum));
-    return fma(a[3], vec4<f32>(b.w), fma(a[2], vec4<f32>(b.z), two));
-}
-
-fn turn(block: mat4x4<f32>, turned: bool) -> mat4x4<f32> {
-    let other = transpose(block);
-    return mat4x4<f32>(
-        select(block[0], other[0], turned),
-        select(block[1], other[1], turned),
-        select(block[2], other[2], turned),
-        select(block[3], other[3], turned),
-    );
-}
-
-// Columns s, rows r.
+// Columns s, rows r; turned where r is not contiguous.
 fn load_x(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
-    let block = mat4x4<f32>(x[at], x[at + stride], x[at + 2u * stride], x[at + 3u * stride]);
+    let begin = at / 4u;
+    let by = stride / 4u;
+    let block = mat4x4<f32>(x[begin], x[begin + by], x[begin + 2u * by], x[begin + 3u * by]);
     return turn(block, turned);
 }
 
-// Columns r, rows v.
+// Columns r, rows v; turned where v is not contiguous.
 fn load_f(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
-    let block = mat4x4<f32>(f[at], f[at + stride], f[at + 2u * stride], f[at + 3u * stride]);
+    let begin = at / 4u;
+    let by = stride / 4u;
+    let block = mat4x4<f32>(f[begin], f[begin + by], f[begin + 2u * by], f[begin + 3u * by]);
     return turn(block, turned);
 }
 
-// Columns w, rows s.
+// Columns w, rows s; turned where s is not contiguous.
 fn load_g(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
-    let block = mat4x4<f32>(g[at], g[at + stride], g[at + 2u * stride], g[at + 3u * stride]);
+    let begin = at / 4u;
+    let by = stride / 4u;
+    let block = mat4x4<f32>(g[begin], g[begin + by], g[begin + 2u * by], g[begin + 3u * by]);
     return turn(block, turned);
 }
 
-// The t-th of four: a chain of selects. An array indexed by a loop variable becomes branches, and stores
-// written out for each matrix take the driver longer to compile than all the rest.
-fn pick(t: u32, a: mat4x4<f32>, b: mat4x4<f32>, c: mat4x4<f32>, d: mat4x4<f32>) -> mat4x4<f32> {
-    return choose(t >= 2u, choose(t == 1u, a, b), choose(t == 3u, c, d));
-}
-
-fn choose(other: bool, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        select(a[0], b[0], other),
-        select(a[1], b[1], other),
-        select(a[2], b[2], other),
-        select(a[3], b[3], other),
-    );
-}
-
+// Columns w, rows v.
 fn store(sample: u32, w: u32, v: u32, tile: mat4x4<f32>) {
-    if (w >= params.w || v >= params.v || sample >= params.batch) {
-        return;
-    }
-    let block = turn(tile, Y_TURNED);
+    let inside = sample < params.batch && w < params.w && v < params.v;
+    let block = turn(tile, params.y_v != 1u);
     let stride = max(params.y_w, params.y_v) / 4u;
     let at_y = sample * params.w * params.v / 4u;
-    let at = (w * params.y_w + v * params.y_v) / 4u;
-    store_column(at_y, at, block[0]);
-    store_column(at_y, at + stride, block[1]);
-    store_column(at_y, at + 2u * stride, block[2]);
-    store_column(at_y, at + 3u * stride, block[3]);
-}
-
-// The bias is read in any case: a branch around it takes longer to compile.
-fn store_column(at_y: u32, at: u32, column: vec4<f32>) {
+    let begin = (w * params.y_w + v * params.y_v) / 4u;
     let biased = params.start == START_BIAS;
-    y[at_y + at] = column + select(vec4<f32>(), bias[select(0u, at, biased)], biased);
+    let four = select(0u, 4u, inside);
+    for (var n = 0u; n < four; n++) {
+        let at = begin + n * stride;
+        // The bias is read in any case: a branch around it takes longer to compile.
+        let add = select(vec4<f32>(), bias[select(0u, at, biased)], biased);
+        y[at_y + at] = column(n, block) + add;
+    }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -163,10 +119,13 @@ fn main(
         return;
     }
 
-    // A stride in vec4 of the mode that is not contiguous.
-    let x_stride = max(params.x_s, params.x_r) / 4u;
-    let f_stride = max(params.f_r, params.f_v) / 4u;
-    let g_stride = max(params.g_w, params.g_s) / 4u;
+    let x_turned = params.x_r != 1u;
+    let f_turned = params.f_v != 1u;
+    let g_turned = params.g_s != 1u;
+    // Of the mode that is not contiguous.
+    let x_stride = max(params.x_s, params.x_r);
+    let f_stride = max(params.f_r, params.f_v);
+    let g_stride = max(params.g_w, params.g_s);
 
     // Blocks past the end are clamped, computed and not stored; so is a second sample.
     let last = params.w - 4u;
@@ -227,52 +186,52 @@ fn main(
             for (var r = 0u; r < params.r; r += 4u) {
                 let at = r * params.f_r + k * params.f_k;
                 let at_block = s * params.x_s + r * params.x_r;
-                let x0 = load_x((at_x0 + at_block) / 4u, x_stride, X_TURNED);
-                let x1 = load_x((at_x1 + at_block) / 4u, x_stride, X_TURNED);
-                let f0 = load_f((at + at_f0) / 4u, f_stride, F_TURNED);
+                let x0 = load_x(at_x0 + at_block, x_stride, x_turned);
+                let x1 = load_x(at_x1 + at_block, x_stride, x_turned);
+                let f0 = load_f(at + at_f0, f_stride, f_turned);
                 u00 = multiply_add(u00, f0, x0);
                 u10 = multiply_add(u10, f0, x1);
-                let f1 = load_f((at + at_f1) / 4u, f_stride, F_TURNED);
+                let f1 = load_f(at + at_f1, f_stride, f_turned);
                 u01 = multiply_add(u01, f1, x0);
                 u11 = multiply_add(u11, f1, x1);
             }
             let at = k * params.g_k + s * params.g_s;
-            let g0 = load_g((at + at_g0) / 4u, g_stride, G_TURNED);
+            let g0 = load_g(at + at_g0, g_stride, g_turned);
             y000 = multiply_add(y000, u00, g0);
             y001 = multiply_add(y001, u01, g0);
             y100 = multiply_add(y100, u10, g0);
             y101 = multiply_add(y101, u11, g0);
-            let g1 = load_g((at + at_g1) / 4u, g_stride, G_TURNED);
+            let g1 = load_g(at + at_g1, g_stride, g_turned);
             y010 = multiply_add(y010, u00, g1);
             y011 = multiply_add(y011, u01, g1);
             y110 = multiply_add(y110, u10, g1);
             y111 = multiply_add(y111, u11, g1);
-            let g2 = load_g((at + at_g2) / 4u, g_stride, G_TURNED);
+            let g2 = load_g(at + at_g2, g_stride, g_turned);
             y020 = multiply_add(y020, u00, g2);
             y021 = multiply_add(y021, u01, g2);
             y120 = multiply_add(y120, u10, g2);
             y121 = multiply_add(y121, u11, g2);
-            let g3 = load_g((at + at_g3) / 4u, g_stride, G_TURNED);
+            let g3 = load_g(at + at_g3, g_stride, g_turned);
             y030 = multiply_add(y030, u00, g3);
             y031 = multiply_add(y031, u01, g3);
             y130 = multiply_add(y130, u10, g3);
             y131 = multiply_add(y131, u11, g3);
-            let g4 = load_g((at + at_g4) / 4u, g_stride, G_TURNED);
+            let g4 = load_g(at + at_g4, g_stride, g_turned);
             y040 = multiply_add(y040, u00, g4);
             y041 = multiply_add(y041, u01, g4);
             y140 = multiply_add(y140, u10, g4);
             y141 = multiply_add(y141, u11, g4);
-            let g5 = load_g((at + at_g5) / 4u, g_stride, G_TURNED);
+            let g5 = load_g(at + at_g5, g_stride, g_turned);
             y050 = multiply_add(y050, u00, g5);
             y051 = multiply_add(y051, u01, g5);
             y150 = multiply_add(y150, u10, g5);
             y151 = multiply_add(y151, u11, g5);
-            let g6 = load_g((at + at_g6) / 4u, g_stride, G_TURNED);
+            let g6 = load_g(at + at_g6, g_stride, g_turned);
             y060 = multiply_add(y060, u00, g6);
             y061 = multiply_add(y061, u01, g6);
             y160 = multiply_add(y160, u10, g6);
             y161 = multiply_add(y161, u11, g6);
-            let g7 = load_g((at + at_g7) / 4u, g_stride, G_TURNED);
+            let g7 = load_g(at + at_g7, g_stride, g_turned);
             y070 = multiply_add(y070, u00, g7);
             y071 = multiply_add(y071, u01, g7);
             y170 = multiply_add(y170, u10, g7);
@@ -280,18 +239,22 @@ fn main(
         }
     }
 
-    // A loop whose end the driver does not see, or it would unroll it.
-    let four = select(0u, 4u, params.batch > 0u);
-    for (var t = 0u; t < four; t++) {
-        let at = sample + t / 2u * WORKGROUP_SIZE;
-        let w = w0 + t % 2u * 16u;
-        store(at, w, v0, pick(t, y000, y040, y100, y140));
-        store(at, w, v0 + 4u, pick(t, y001, y041, y101, y141));
-        store(at, w + 4u, v0, pick(t, y010, y050, y110, y150));
-        store(at, w + 4u, v0 + 4u, pick(t, y011, y051, y111, y151));
-        store(at, w + 8u, v0, pick(t, y020, y060, y120, y160));
-        store(at, w + 8u, v0 + 4u, pick(t, y021, y061, y121, y161));
-        store(at, w + 12u, v0, pick(t, y030, y070, y130, y170));
-        store(at, w + 12u, v0 + 4u, pick(t, y031, y071, y131, y171));
+    // A loop whose end the driver does not see; see `pick`.
+    let eight = select(0u, 8u, params.batch > 0u);
+    let sample_1 = sample + WORKGROUP_SIZE;
+    for (var t = 0u; t < eight; t++) {
+        let w = w0 + 4u * t;
+        let low00 = pick(t, y000, y010, y020, y030);
+        let high00 = pick(t - 4u, y040, y050, y060, y070);
+        store(sample, w, v0, choose(t >= 4u, low00, high00));
+        let low01 = pick(t, y001, y011, y021, y031);
+        let high01 = pick(t - 4u, y041, y051, y061, y071);
+        store(sample, w, v0 + 4u, choose(t >= 4u, low01, high01));
+        let low10 = pick(t, y100, y110, y120, y130);
+        let high10 = pick(t - 4u, y140, y150, y160, y170);
+        store(sample_1, w, v0, choose(t >= 4u, low10, high10));
+        let low11 = pick(t, y101, y111, y121, y131);
+        let high11 = pick(t - 4u, y141, y151, y161, y171);
+        store(sample_1, w, v0 + 4u, choose(t >= 4u, low11, high11));
     }
 }

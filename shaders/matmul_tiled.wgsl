@@ -44,31 +44,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> params: Params;
 
-// sum + a b
-fn multiply_add(sum: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
-    return mat4x4<f32>(
-        combine(sum[0], a, b[0]),
-        combine(sum[1], a, b[1]),
-        combine(sum[2], a, b[2]),
-        combine(sum[3], a, b[3]),
-    );
-}
-
-fn combine(sum: vec4<f32>, a: mat4x4<f32>, b: vec4<f32>) -> vec4<f32> {
-    let two = fma(a[1], vec4<f32>(b.y), fma(a[0], vec4<f32>(b.x), sum));
-    return fma(a[3], vec4<f32>(b.w), fma(a[2], vec4<f32>(b.z), two));
-}
-
-fn turn(block: mat4x4<f32>, turned: bool) -> mat4x4<f32> {
-    let other = transpose(block);
-    return mat4x4<f32>(
-        select(block[0], other[0], turned),
-        select(block[1], other[1], turned),
-        select(block[2], other[2], turned),
-        select(block[3], other[3], turned),
-    );
-}
-
 // Columns i, rows k; of the rows those that `fresh` says.
 fn load_a(at: u32, stride: u32, turned: bool, fresh: vec4<bool>) -> mat4x4<f32> {
     let block =
@@ -86,6 +61,25 @@ fn load_a(at: u32, stride: u32, turned: bool, fresh: vec4<bool>) -> mat4x4<f32> 
 fn load_b(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
     let block = mat4x4<f32>(b[at], b[at + stride], b[at + 2u * stride], b[at + 3u * stride]);
     return turn(block, turned);
+}
+
+// Columns i, rows j.
+fn store(i: u32, j: u32, tile: mat4x4<f32>) {
+    // Rows and columns of C as it lies in memory.
+    let turned = params.c_turned != 0u;
+    let block = turn(tile, turned);
+    let row = select(i, j, turned);
+    let first_row = min(row, select(params.rows, params.columns, turned) - 4u);
+    let column_c = select(j, i, turned);
+    let stride = select(params.columns, params.rows, turned);
+    // The bias is read in any case, because a branch around it takes four times as long as all the rest
+    // to compile.
+    let biased = params.start == START_BIAS;
+    let add = select(vec4<f32>(), bias[select(0u, column_c / 4u, biased)], biased);
+    let four = select(0u, 4u, i < params.rows && j < params.columns);
+    for (var n = row - first_row; n < four; n++) {
+        c[((first_row + n) * stride + column_c) / 4u] = column(n, block) + add;
+    }
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -107,7 +101,6 @@ fn main(
     // Known only here: a kernel for each of the ways that a training needs would take 1.1 s more to compile.
     let a_turned = params.a_turned != 0u;
     let b_turned = params.b_turned != 0u;
-    let c_turned = params.c_turned != 0u;
     // In elements, and of the mode that is not contiguous in vec4.
     let a_i = select(params.inner, 1u, a_turned);
     let a_k = select(1u, params.rows, a_turned);
@@ -177,29 +170,13 @@ fn main(
         c33 = multiply_add(c33, b3, a3);
     }
 
-    // In a loop: written out, the stores take the driver long to compile. The bias is read in any case,
-    // because a branch around it takes four times as long as all the rest.
-    var tile = array<mat4x4<f32>, 16>(
-        c00, c01, c02, c03, c10, c11, c12, c13, c20, c21, c22, c23, c30, c31, c32, c33,
-    );
-    let biased = params.start == START_BIAS;
-    for (var t = 0u; t < 16u; t++) {
-        let i = i0 + t / 4u * apart;
-        let j = j0 + t % 4u * 4u;
-        if (i < params.rows && j < params.columns) {
-            // Rows and columns of C as it lies in memory.
-            let block = turn(tile[t], c_turned);
-            let row = select(i, j, c_turned);
-            let from_row = min(row, select(last_i, last_j, c_turned));
-            let column = select(j, i, c_turned);
-            let stride = select(params.columns, params.rows, c_turned);
-            let add = select(vec4<f32>(), bias[select(0u, column / 4u, biased)], biased);
-            for (var n = 0u; n < 4u; n++) {
-                if (from_row + n >= row) {
-                    let to = ((from_row + n) * stride + column) / 4u;
-                    c[to] = block[n] + add;
-                }
-            }
-        }
+    // A loop whose end the driver does not see; see `pick`.
+    let four = select(0u, 4u, params.rows > 0u);
+    for (var t = 0u; t < four; t++) {
+        let i = i0 + t * apart;
+        store(i, j0, pick(t, c00, c10, c20, c30));
+        store(i, j0 + 4u, pick(t, c01, c11, c21, c31));
+        store(i, j0 + 8u, pick(t, c02, c12, c22, c32));
+        store(i, j0 + 12u, pick(t, c03, c13, c23, c33));
     }
 }

@@ -15,14 +15,14 @@ use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 
 use super::shader::{
-    Kernel, LANE_SAMPLES, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_GRAD_V, TILED_R,
-    TILED_S, TILED_V, TILED_W,
+    Kernel, LANE_SAMPLES, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_P, TILED_Q,
+    TILED_V, TILED_W,
 };
 use super::{MpsOps, forward_plan, grads_plan, rebuilt, spec_of};
 use crate::mps::plan::{Plan, Strategy, Target, View};
 use crate::mps::{MpsSpec, Order};
 
-/// Samples that one group of the tiled gradient kernels sums where the batch allows: a group's sums
+/// Samples that one group of `grad_tiled.wgsl` sums where the batch allows: a group's sums
 /// are stored and added up once more.
 const TILED_SAMPLES: usize = 8;
 
@@ -149,11 +149,50 @@ fn tiled_iterations(view: &View) -> usize {
     view.k * (view.s / 4 * (view.r / 4 + 2) + 2)
 }
 
-/// Loop iterations of one invocation of the tiled gradient kernels a sample.
-fn tiled_grad_iterations(view: &View) -> usize {
-    let of_g = view.v / 4 * (view.r / 4 + 2) + 2;
-    let of_f = view.s / 4 * (view.w / 4 + 2) + 2;
-    of_g.max(of_f)
+/// The gradient by one core as `grad_tiled.wgsl` sees it.
+struct TiledGrad {
+    /// Extents `[h, i, p, q]`.
+    extents: [usize; 4],
+    /// Strides `[h, k, i]` of the core that is contracted.
+    core: [usize; 3],
+    /// Strides `[h, q]` of a sample of what that core meets first.
+    first: [usize; 2],
+    /// Strides `[p, i]` of a sample of the other.
+    second: [usize; 2],
+    /// Strides `[p, k, q]` of the gradient.
+    grad: [usize; 3],
+}
+
+impl TiledGrad {
+    /// By `G`: `F` meets `X` first.
+    fn by_g(view: &View) -> Self {
+        let View { s, r, v, w, x: [x_s, x_r], f: [f_r, f_k, f_v], g, y, .. } = *view;
+        Self { extents: [r, v, w, s], core: [f_r, f_k, f_v], first: [x_r, x_s], second: y, grad: g }
+    }
+
+    /// By `F`: `G` meets the gradient of the output first.
+    fn by_f(view: &View) -> Self {
+        let View { s, r, v, w, x: [x_s, x_r], f, g, y, .. } = *view;
+        Self { extents: [w, s, r, v], core: g, first: y, second: [x_r, x_s], grad: f }
+    }
+
+    /// Loop iterations of one invocation a sample.
+    fn iterations(&self) -> usize {
+        let [h, i, ..] = self.extents;
+        i / 4 * (h / 4 + 2) + 2
+    }
+
+    /// Invocations a group, but for the lanes.
+    fn tiles(&self, k: usize) -> usize {
+        let [_, _, p, q] = self.extents;
+        k * p.div_ceil(TILED_P as usize) * q.div_ceil(TILED_Q as usize)
+    }
+
+    /// The parameters that the kernel begins with.
+    fn params(&self, batch: usize, k: usize) -> Vec<usize> {
+        let Self { extents, core, first, second, grad } = self;
+        [&[batch], &extents[..], &[k], core, first, second, grad].concat()
+    }
 }
 
 /// Whether the tiled kernels can compute this: blocks of 4 in every mode, and `iterations` that no
@@ -182,9 +221,7 @@ fn contract(
         let lanes = batch.div_ceil(LANE_SAMPLES as usize).next_multiple_of(lanes);
         // The binding needs a buffer even where it is not read.
         let inputs = [x, f, g, bias.unwrap_or(g)];
-        let turned = [view.x[1], view.f[2], view.g[2], view.y[1]].map(|stride| stride != 1);
-        let kernel = Kernel::turning(Shader::ContractTiled, turned);
-        launch(kernel, lanes * tiles, &inputs, &y, &params);
+        launch(Shader::ContractTiled, lanes * tiles, &inputs, &y, &params);
         return y;
     }
     let invocations = batch * view.v * view.w.div_ceil(TILE_W as usize);
@@ -262,36 +299,29 @@ fn grads_tiled(
     (view, order): (View, Order),
     bias_shape: [usize; 2],
 ) -> Option<(CubeTensor, CubeTensor, CubeTensor)> {
-    let iterations = tiled_grad_iterations(&view);
+    let [by_g, by_f] = [TiledGrad::by_g(&view), TiledGrad::by_f(&view)];
+    let iterations = by_g.iterations().max(by_f.iterations());
     if !can_tile(&view, iterations) {
         return None;
     }
     let batch = grad_y.meta.shape()[0];
-    let View { s, r, v, w, k, .. } = view;
+    let View { v, w, k, .. } = view;
     let [f, g] = in_order(cores, order);
-    let tiles_g = s.div_ceil(TILED_S as usize) * w.div_ceil(TILED_W as usize);
-    // Where the contiguous mode is not the one that the kernel is written for.
-    let turned = |strides: [usize; 4]| strides.map(|stride| stride != 1);
-    let kernel =
-        Kernel::turning(Shader::GradGTiled, turned([view.x[0], view.f[0], view.y[1], view.g[2]]));
-    let of_g = (kernel, f, g, k * tiles_g);
-    let tiles_f = v.div_ceil(TILED_GRAD_V as usize) * r.div_ceil(TILED_R as usize);
-    let kernel =
-        Kernel::turning(Shader::GradFTiled, turned([view.x[0], view.g[0], view.y[1], view.f[2]]));
-    let of_f = (kernel, g, f, k * tiles_f);
-    let partials = [of_g, of_f].map(|(kernel, other, core, tiles)| {
+    let of_g = (by_g, [f, x, grad_y], g);
+    let of_f = (by_f, [g, grad_y, x], f);
+    let partials = [of_g, of_f].map(|(grad, inputs, core)| {
         let columns = core.meta.shape().num_elements();
-        let lanes = kernel.shader.workgroup_size() as usize;
+        let lanes = Shader::GradTiled.workgroup_size() as usize;
         let most = (MAX_PARTIAL_BYTES / (columns * size_of::<f32>())).clamp(1, MAX_GROUPS);
         let groups = batch.div_ceil(TILED_SAMPLES).next_multiple_of(lanes).min(most).min(batch);
         let partial = empty(x, [groups, columns]);
         let a_launch = groups * (MAX_ITERATIONS / iterations);
         for begin in (0..batch).step_by(a_launch) {
-            let mut params = view_params(batch, &view);
+            let mut params = grad.params(batch, k);
             let end = batch.min(begin + a_launch);
             params.extend([groups, begin, end, usize::from(begin > 0)]);
-            let invocations = groups.next_multiple_of(lanes) * tiles;
-            launch(kernel, invocations, &[x, other, grad_y], &partial, &params);
+            let invocations = groups.next_multiple_of(lanes) * grad.tiles(k);
+            launch(Shader::GradTiled, invocations, &inputs, &partial, &params);
         }
         let (partial, rows) = sum_to_one_stage(partial, [groups, columns]);
         (partial, [rows, columns], empty(x, core.meta.shape().clone()))

@@ -10,16 +10,15 @@ pub const WORKGROUP_SIZE: u32 = 64;
 /// Samples of an invocation of `contract_tiled.wgsl`.
 pub const LANE_SAMPLES: u32 = 2;
 
-/// Extents of `w`, `r`, `s` and `v` of an invocation's tile in the tiled kernels.
+/// Extents of `w` and `v` of an invocation's tile in `contract_tiled.wgsl`.
 pub const TILED_W: u32 = 32;
 /// See [`TILED_W`].
-pub const TILED_R: u32 = 32;
-/// See [`TILED_W`].
-pub const TILED_S: u32 = 8;
-/// See [`TILED_W`]; of `contract_tiled.wgsl`.
 pub const TILED_V: u32 = 8;
-/// See [`TILED_W`]; of `grad_f_tiled.wgsl`.
-pub const TILED_GRAD_V: u32 = 16;
+
+/// Extents of `p` and `q` of an invocation's tile in `grad_tiled.wgsl`.
+pub const TILED_P: u32 = 32;
+/// See [`TILED_P`].
+pub const TILED_Q: u32 = 16;
 
 /// Elements that one invocation of the contraction kernels computes along `w`.
 pub const TILE_W: u32 = 16;
@@ -43,6 +42,16 @@ pub const START_BIAS: usize = 1;
 /// The same: what the output already holds, from an earlier launch.
 pub const START_Y: usize = 2;
 
+/// The text of a tiled kernel, after the functions that all of them use.
+macro_rules! with_blocks {
+    ($file:literal) => {
+        concat!(
+            include_str!("../../shaders/blocks.wgsl"),
+            include_str!(concat!("../../shaders/", $file))
+        )
+    };
+}
+
 /// The kernels, by the file that holds them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Shader {
@@ -54,10 +63,8 @@ pub enum Shader {
     SumRows,
     /// `contract_tiled.wgsl`: what `contract.wgsl` computes, for software adapters.
     ContractTiled,
-    /// `grad_g_tiled.wgsl`: partial sums of the gradient by `G`, for software adapters.
-    GradGTiled,
-    /// `grad_f_tiled.wgsl`: partial sums of the gradient by `F`, for software adapters.
-    GradFTiled,
+    /// `grad_tiled.wgsl`: what `grad_core.wgsl` computes, for software adapters.
+    GradTiled,
     /// `sum_grads.wgsl`: the last sums of the backward pass, for software adapters.
     SumGrads,
     /// `gather_images.wgsl`: a batch of images from the resident data set.
@@ -82,13 +89,12 @@ pub enum Shader {
 
 impl Shader {
     /// Every kernel.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 15] = [
         Self::Contract,
         Self::GradCore,
         Self::SumRows,
         Self::ContractTiled,
-        Self::GradGTiled,
-        Self::GradFTiled,
+        Self::GradTiled,
         Self::SumGrads,
         Self::GatherImages,
         Self::ReluDropout,
@@ -108,8 +114,7 @@ impl Shader {
             Self::GradCore => "grad_core.wgsl",
             Self::SumRows => "sum_rows.wgsl",
             Self::ContractTiled => "contract_tiled.wgsl",
-            Self::GradGTiled => "grad_g_tiled.wgsl",
-            Self::GradFTiled => "grad_f_tiled.wgsl",
+            Self::GradTiled => "grad_tiled.wgsl",
             Self::SumGrads => "sum_grads.wgsl",
             Self::GatherImages => "gather_images.wgsl",
             Self::ReluDropout => "relu_dropout.wgsl",
@@ -129,9 +134,8 @@ impl Shader {
             Self::Contract => include_str!("../../shaders/contract.wgsl"),
             Self::GradCore => include_str!("../../shaders/grad_core.wgsl"),
             Self::SumRows => include_str!("../../shaders/sum_rows.wgsl"),
-            Self::ContractTiled => include_str!("../../shaders/contract_tiled.wgsl"),
-            Self::GradGTiled => include_str!("../../shaders/grad_g_tiled.wgsl"),
-            Self::GradFTiled => include_str!("../../shaders/grad_f_tiled.wgsl"),
+            Self::ContractTiled => with_blocks!("contract_tiled.wgsl"),
+            Self::GradTiled => with_blocks!("grad_tiled.wgsl"),
             Self::SumGrads => include_str!("../../shaders/sum_grads.wgsl"),
             Self::GatherImages => include_str!("../../shaders/gather_images.wgsl"),
             Self::ReluDropout => include_str!("../../shaders/relu_dropout.wgsl"),
@@ -143,7 +147,7 @@ impl Shader {
             }
             Self::Adam => include_str!("../../shaders/adam.wgsl"),
             Self::Matmul => include_str!("../../shaders/matmul.wgsl"),
-            Self::MatmulTiled => include_str!("../../shaders/matmul_tiled.wgsl"),
+            Self::MatmulTiled => with_blocks!("matmul_tiled.wgsl"),
             Self::CeilingFma => include_str!("../../shaders/ceiling_fma.wgsl"),
             Self::CeilingCopy => include_str!("../../shaders/ceiling_copy.wgsl"),
         }
@@ -154,8 +158,7 @@ impl Shader {
         match self {
             Self::SoftmaxCrossEntropy => 256,
             // What llvmpipe computes at once on most CPUs: more would only be harder to share out.
-            Self::ContractTiled | Self::GradGTiled | Self::GradFTiled => 8,
-            Self::Matmul | Self::MatmulTiled => 8,
+            Self::ContractTiled | Self::GradTiled | Self::Matmul | Self::MatmulTiled => 8,
             _ => WORKGROUP_SIZE,
         }
     }
@@ -171,8 +174,8 @@ impl Shader {
     pub fn bindings(self) -> &'static [&'static str] {
         match self {
             Self::Contract | Self::ContractTiled => &["x", "f", "g", "bias", "y", "params"],
-            Self::GradCore | Self::GradGTiled => &["x", "f", "grad_y", "partial", "params"],
-            Self::GradFTiled => &["x", "g", "grad_y", "partial", "params"],
+            Self::GradCore => &["x", "f", "grad_y", "partial", "params"],
+            Self::GradTiled => &["core", "first", "second", "partial", "params"],
             Self::SumGrads => {
                 &["partial_g", "partial_f", "grad_y", "grad_g", "grad_f", "grad_bias", "params"]
             }
@@ -184,16 +187,6 @@ impl Shader {
             Self::SumRows | Self::CeilingCopy => &["input", "output", "params"],
             Self::Matmul | Self::MatmulTiled => &["a", "b", "bias", "c", "params"],
             Self::CeilingFma => &["output", "params"],
-        }
-    }
-
-    /// The names of its constants that say which operands' blocks are turned.
-    pub fn turned(self) -> &'static [&'static str] {
-        match self {
-            Self::ContractTiled => &["X_TURNED", "F_TURNED", "G_TURNED", "Y_TURNED"],
-            Self::GradGTiled => &["X_TURNED", "F_TURNED", "Y_TURNED", "G_TURNED"],
-            Self::GradFTiled => &["X_TURNED", "G_TURNED", "Y_TURNED", "F_TURNED"],
-            _ => &[],
         }
     }
 
@@ -236,9 +229,10 @@ impl Shader {
                 "batch", "s", "r", "v", "w", "k", "x_s", "x_r", "f_r", "f_k", "f_v", "g_w", "g_k",
                 "g_s", "y_w", "y_v", "start",
             ],
-            Self::GradGTiled | Self::GradFTiled => &[
-                "batch", "s", "r", "v", "w", "k", "x_s", "x_r", "f_r", "f_k", "f_v", "g_w", "g_k",
-                "g_s", "y_w", "y_v", "groups", "b_begin", "b_end", "add",
+            Self::GradTiled => &[
+                "batch", "h", "i", "p", "q", "k", "core_h", "core_k", "core_i", "first_h",
+                "first_q", "second_p", "second_i", "grad_p", "grad_k", "grad_q", "groups",
+                "b_begin", "b_end", "add",
             ],
             Self::SumRows => &["rows", "columns", "groups", "group_size"],
             Self::SumGrads => {
@@ -262,23 +256,16 @@ impl Shader {
     }
 }
 
-/// A kernel as it is compiled: a file, some of whose constants take other values.
+/// A kernel as it is compiled: a text, some of whose constants take other values.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Kernel {
-    /// The file.
+    /// The text.
     pub shader: Shader,
     /// Whether `Element` is a vec4.
     pub wide: bool,
-    /// The values of [`Shader::turned`], in that order.
-    pub turned: [bool; 4],
 }
 
 impl Kernel {
-    /// A kernel that turns these of its operands' blocks.
-    pub fn turning(shader: Shader, turned: [bool; 4]) -> Self {
-        Self { turned, ..shader.into() }
-    }
-
     /// The text that is compiled.
     pub fn text(self) -> String {
         let mut text = self.shader.text().to_owned();
@@ -292,19 +279,13 @@ impl Kernel {
                 text = text.replace(one, four);
             }
         }
-        for (name, turned) in self.shader.turned().iter().zip(self.turned) {
-            if turned {
-                let constant = |value| format!("const {name}: bool = {value};");
-                text = text.replace(&constant(false), &constant(true));
-            }
-        }
         text
     }
 }
 
 impl From<Shader> for Kernel {
     fn from(shader: Shader) -> Self {
-        Self { shader, wide: false, turned: [false; 4] }
+        Self { shader, wide: false }
     }
 }
 
