@@ -54,6 +54,11 @@ fn column(j: u32) -> u32 {
     return min(j, params.columns - 1u) * params.b_j;
 }
 
+// The t-th of four.
+fn pick(t: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> vec4<f32> {
+    return select(select(a, b, t == 1u), select(c, d, t == 3u), t >= 2u);
+}
+
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(
     @builtin(workgroup_id) workgroup: vec3<u32>,
@@ -120,29 +125,28 @@ fn main(
         sum32 += a3 * b2;
     }
 
-    // In loops whose ends the driver does not see: written out, or unrolled, the stores take it eight times
-    // as long to compile as all the rest.
+    // Picked by selects in loops whose ends the driver does not see: an array indexed by a loop variable takes
+    // it twice as long again to compile as all the rest, and stores written out or unrolled still longer.
     let four = select(0u, 4u, params.rows > 0u);
-    var tile = array<vec4<f32>, 12>(
-        sum00, sum01, sum02,
-        sum10, sum11, sum12,
-        sum20, sum21, sum22,
-        sum30, sum31, sum32,
-    );
-    for (var t = 0u; t < 3u * four; t++) {
-        let i = i0 + t / 3u * WORKGROUP_SIZE;
-        let sums = tile[t];
-        for (var n = 0u; n < four; n++) {
-            let j = j0 + t % 3u * 4u + n;
+    for (var t = 0u; t < four; t++) {
+        let i = i0 + t * WORKGROUP_SIZE;
+        let sums0 = pick(t, sum00, sum10, sum20, sum30);
+        let sums1 = pick(t, sum01, sum11, sum21, sum31);
+        let sums2 = pick(t, sum02, sum12, sum22, sum32);
+        for (var n = 0u; n < 3u * four; n++) {
+            let j = j0 + n;
             if (i < params.rows && j < params.columns) {
                 let to = i * params.c_i + j * params.c_j;
-                var value = sums[n];
+                let sums = select(select(sums0, sums1, n >= 4u), sums2, n >= 8u);
+                let low = select(sums.x, sums.y, n % 4u == 1u);
+                let value = select(low, select(sums.z, sums.w, n % 4u == 3u), n % 4u >= 2u);
+                var add = 0.0;
                 if (params.start == START_BIAS) {
-                    value += bias[i * params.bias_i + j * params.bias_j];
+                    add = bias[i * params.bias_i + j * params.bias_j];
                 } else if (params.start == START_Y) {
-                    value += c[to];
+                    add = c[to];
                 }
-                c[to] = value;
+                c[to] = value + add;
             }
         }
     }

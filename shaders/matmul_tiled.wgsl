@@ -23,7 +23,7 @@ const WORKGROUP_SIZE: u32 = 8u;
 
 // Extents of an invocation's tile; 4 x 4 are one matrix.
 const MATMUL_I: u32 = 16u;
-const MATMUL_J: u32 = 16u;
+const MATMUL_J: u32 = 32u;
 
 // What the sum begins with: nothing, or the bias.
 const START_BIAS: u32 = 1u;
@@ -120,24 +120,44 @@ fn main(
     let at_b1 = min(j0 + 4u, last_j) * b_j;
     let at_b2 = min(j0 + 8u, last_j) * b_j;
     let at_b3 = min(j0 + 12u, last_j) * b_j;
+    let at_b4 = min(j0 + 16u, last_j) * b_j;
+    let at_b5 = min(j0 + 20u, last_j) * b_j;
+    let at_b6 = min(j0 + 24u, last_j) * b_j;
+    let at_b7 = min(j0 + 28u, last_j) * b_j;
 
     // Columns i, rows j.
     var c00 = mat4x4<f32>();
     var c01 = mat4x4<f32>();
     var c02 = mat4x4<f32>();
     var c03 = mat4x4<f32>();
+    var c04 = mat4x4<f32>();
+    var c05 = mat4x4<f32>();
+    var c06 = mat4x4<f32>();
+    var c07 = mat4x4<f32>();
     var c10 = mat4x4<f32>();
     var c11 = mat4x4<f32>();
     var c12 = mat4x4<f32>();
     var c13 = mat4x4<f32>();
+    var c14 = mat4x4<f32>();
+    var c15 = mat4x4<f32>();
+    var c16 = mat4x4<f32>();
+    var c17 = mat4x4<f32>();
     var c20 = mat4x4<f32>();
     var c21 = mat4x4<f32>();
     var c22 = mat4x4<f32>();
     var c23 = mat4x4<f32>();
+    var c24 = mat4x4<f32>();
+    var c25 = mat4x4<f32>();
+    var c26 = mat4x4<f32>();
+    var c27 = mat4x4<f32>();
     var c30 = mat4x4<f32>();
     var c31 = mat4x4<f32>();
     var c32 = mat4x4<f32>();
     var c33 = mat4x4<f32>();
+    var c34 = mat4x4<f32>();
+    var c35 = mat4x4<f32>();
+    var c36 = mat4x4<f32>();
+    var c37 = mat4x4<f32>();
 
     for (var k = 0u; k < params.inner; k += 4u) {
         let from_k = min(k, params.inner - 4u);
@@ -168,15 +188,39 @@ fn main(
         c13 = multiply_add(c13, b3, a1);
         c23 = multiply_add(c23, b3, a2);
         c33 = multiply_add(c33, b3, a3);
+        let b4 = load_b((at_b + at_b4) / 4u, b_stride, b_turned);
+        c04 = multiply_add(c04, b4, a0);
+        c14 = multiply_add(c14, b4, a1);
+        c24 = multiply_add(c24, b4, a2);
+        c34 = multiply_add(c34, b4, a3);
+        let b5 = load_b((at_b + at_b5) / 4u, b_stride, b_turned);
+        c05 = multiply_add(c05, b5, a0);
+        c15 = multiply_add(c15, b5, a1);
+        c25 = multiply_add(c25, b5, a2);
+        c35 = multiply_add(c35, b5, a3);
+        let b6 = load_b((at_b + at_b6) / 4u, b_stride, b_turned);
+        c06 = multiply_add(c06, b6, a0);
+        c16 = multiply_add(c16, b6, a1);
+        c26 = multiply_add(c26, b6, a2);
+        c36 = multiply_add(c36, b6, a3);
+        let b7 = load_b((at_b + at_b7) / 4u, b_stride, b_turned);
+        c07 = multiply_add(c07, b7, a0);
+        c17 = multiply_add(c17, b7, a1);
+        c27 = multiply_add(c27, b7, a2);
+        c37 = multiply_add(c37, b7, a3);
     }
 
     // A loop whose end the driver does not see; see `pick`.
-    let four = select(0u, 4u, params.rows > 0u);
-    for (var t = 0u; t < four; t++) {
+    let rounds = select(0u, 4u, params.rows > 0u);
+    for (var t = 0u; t < rounds; t++) {
         let i = i0 + t * apart;
         store(i, j0, pick(t, c00, c10, c20, c30));
         store(i, j0 + 4u, pick(t, c01, c11, c21, c31));
         store(i, j0 + 8u, pick(t, c02, c12, c22, c32));
         store(i, j0 + 12u, pick(t, c03, c13, c23, c33));
+        store(i, j0 + 16u, pick(t, c04, c14, c24, c34));
+        store(i, j0 + 20u, pick(t, c05, c15, c25, c35));
+        store(i, j0 + 24u, pick(t, c06, c16, c26, c36));
+        store(i, j0 + 28u, pick(t, c07, c17, c27, c37));
     }
 }

@@ -26,7 +26,7 @@ pub const TILE_W: u32 = 16;
 /// Extents of `i` and `j` of an invocation's tile in `matmul_tiled.wgsl`.
 pub const MATMUL_I: u32 = 16;
 /// See [`MATMUL_I`].
-pub const MATMUL_J: u32 = 16;
+pub const MATMUL_J: u32 = 32;
 
 /// Extents of `i` and `j` of an invocation's tile in `matmul.wgsl`.
 pub const MATMUL_ROWS: u32 = 4;
