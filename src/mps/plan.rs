@@ -143,15 +143,14 @@ impl Plan {
     /// intermediate and a contraction with it, as much as the forward pass, or, of the rebuilt
     /// strategy, one product of `W`'s size times the bond.
     fn of(spec: &MpsSpec, batch: usize, target: Target, passes: usize) -> Self {
-        let order = Order::cheaper(spec);
+        // What the tiled kernels of software adapters compute, which move blocks of 4 x 4.
+        let blocks = spec.padded();
+        let padded = target == Target::Software && blocks != *spec;
+        let computed = if padded { blocks } else { *spec };
+        let order = Order::cheaper(&computed);
         let [images, times, bond] = [batch, passes, spec.k].map(|count| count as f64);
-        // The tiled kernels for software adapters move blocks of 4 x 4. Without them a multiply-add takes 17
-        // to 21 times as long (65 and 141 ms instead of 3.1 and 8.4 at the article's extents, bond 8, batch 128).
-        let blocks = [spec.m, spec.n, spec.j, spec.l].iter().all(|extent| extent.is_multiple_of(4));
-        let slow = target == Target::Software && !blocks;
-        let contracted = times * images * order.multiply_adds(spec) as f64;
-        let contracted = if slow { 18.0 * contracted } else { contracted };
-        let dense = spec.inputs() as f64 * spec.outputs() as f64;
+        let contracted = times * images * order.multiply_adds(&computed) as f64;
+        let dense = computed.inputs() as f64 * computed.outputs() as f64;
         // Measured with `bench --variant all` at the article's extents: a multiply-add of the
         // rebuilt strategy takes this part of one of the tiled kernels', and permuting W as long as
         // this many samples.
@@ -163,10 +162,13 @@ impl Plan {
             (Target::Gpu, _) => (0.5, 16.0),
         };
         let rebuilt = dense * part * (images + permuted + times * bond);
+        // The plain kernels take 18 times as long for a multiply-add there, and the six copies into other
+        // extents and back as long as 4 million of the tiled ones' (0.5 ms).
+        let plain = 18.0 * contracted;
         let strategy = match target {
+            Target::Software if padded && plain < rebuilt.min(contracted) + 4e6 => Strategy::Plain,
             _ if rebuilt < contracted && dense <= MOST_REBUILT => Strategy::Rebuilt,
             Target::Gpu => Strategy::Plain,
-            Target::Software if slow => Strategy::Plain,
             // One sample does not repay the packing of padded cores: plain takes 0.6 to 1.0 of the time.
             Target::Cpu if batch == 1 => Strategy::Plain,
             Target::Cpu | Target::Software => Strategy::Tiled,
@@ -280,11 +282,9 @@ mod tests {
         assert_eq!(strategy(1, 65_536, Target::Gpu), (Plain, Plain));
         let odd = |bond, batch| {
             let spec = MpsSpec::new([27, 29], [31, 17], bond).unwrap();
-            let plan = Plan::forward(&spec, batch, Target::Software);
-            assert_eq!(Plan::forward(&spec, batch, Target::Cpu).order, plan.order);
-            plan.strategy
+            Plan::forward(&spec, batch, Target::Software).strategy
         };
-        assert_eq!([odd(1, 1), odd(4, 128), odd(8, 128)], [Plain, Rebuilt, Rebuilt]);
+        assert_eq!([odd(1, 1), odd(4, 128), odd(64, 128)], [Plain, Tiled, Rebuilt]);
         assert_eq!(strategy(298, 128, Target::Gpu), (Rebuilt, Rebuilt));
         // W of 65,536 x 65,536 would not fit.
         let large = MpsSpec::new([256, 256], [256, 256], 4096).unwrap();

@@ -98,6 +98,13 @@ impl MpsSpec {
         Self { m: self.j, n: self.l, j: self.m, l: self.n, k: self.k }
     }
 
+    /// The layer with every extent but the bond's rounded up to a multiple of 4.
+    pub fn padded(&self) -> Self {
+        let [m, n, j, l] =
+            [self.m, self.n, self.j, self.l].map(|extent| extent.next_multiple_of(4));
+        Self { m, n, j, l, k: self.k }
+    }
+
     /// Reads the extents off the shapes of `x[b,j,l]`, `a[m,k,j]` and `c[l,k,n]`, and holds the
     /// operands against each other. Returns the layer and the batch.
     ///

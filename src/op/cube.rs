@@ -14,6 +14,7 @@ use burn_cubecl::template::SourceKernel;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 
+use super::padding::{padded, resize};
 use super::shader::{
     Kernel, LANE_SAMPLES, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_P, TILED_Q,
     TILED_V, TILED_W,
@@ -359,7 +360,19 @@ impl MpsOps for CubeBackend {
         grad_y: CubeTensor,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let (spec, batch) = spec_of(x.meta.shape(), a.meta.shape(), c.meta.shape());
-        let plan = grads_plan(&spec, batch, target(&x.device));
+        let target = target(&x.device);
+        let plan = grads_plan(&spec, batch, target);
+        if let Some(padded) = padded(&spec, batch, plan, target) {
+            let MpsSpec { m, n, j, l, .. } = padded;
+            let [a, c] = [resize(a, padded.a_shape()), resize(c, padded.c_shape())];
+            let [x, grad_y] = [resize(x, [batch, j, l]), resize(grad_y, [batch, m, n])];
+            let (grad_a, grad_c, grad_bias) = Self::mps_grads(x, a, c, grad_y);
+            return (
+                resize(grad_a, spec.a_shape()),
+                resize(grad_c, spec.c_shape()),
+                resize(grad_bias, spec.bias_shape()),
+            );
+        }
         if plan.strategy == Strategy::Rebuilt {
             return rebuilt::grads::<Self>(x, a, c, grad_y, &spec, batch);
         }
@@ -390,7 +403,13 @@ impl MpsOps for CubeBackend {
         let [_, k, j] = a.meta.shape().dims();
         let l = c.meta.shape()[0];
         let spec = MpsSpec { m, n, j, l, k };
-        let plan = forward_plan(&spec.transposed(), batch, target(&grad_y.device));
+        let target = target(&grad_y.device);
+        let plan = forward_plan(&spec.transposed(), batch, target);
+        if let Some(padded) = padded(&spec, batch, plan, target) {
+            let [a, c] = [resize(a, padded.a_shape()), resize(c, padded.c_shape())];
+            let grad_y = resize(grad_y, [batch, padded.m, padded.n]);
+            return resize(Self::mps_grad_x(a, c, grad_y), [batch, j, l]);
+        }
         if plan.strategy == Strategy::Rebuilt {
             return rebuilt::grad_x::<Self>(a, c, grad_y, &spec, batch);
         }
@@ -402,7 +421,14 @@ impl MpsOps for CubeBackend {
 
 fn forward(x: CubeTensor, a: CubeTensor, c: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
     let (spec, batch) = spec_of(x.meta.shape(), a.meta.shape(), c.meta.shape());
-    let plan = forward_plan(&spec, batch, target(&x.device));
+    let target = target(&x.device);
+    let plan = forward_plan(&spec, batch, target);
+    if let Some(padded) = padded(&spec, batch, plan, target) {
+        let [a, c] = [resize(a, padded.a_shape()), resize(c, padded.c_shape())];
+        let bias = bias.map(|bias| resize(bias, padded.bias_shape()));
+        let y = forward(resize(x, [batch, padded.j, padded.l]), a, c, bias);
+        return resize(y, [batch, spec.m, spec.n]);
+    }
     if plan.strategy == Strategy::Rebuilt {
         return rebuilt::forward::<CubeBackend>(x, a, c, bias, &spec, batch);
     }

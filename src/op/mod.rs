@@ -13,6 +13,7 @@ pub mod cube;
 mod flex;
 pub mod matmul;
 pub mod network;
+mod padding;
 mod rebuilt;
 pub mod shader;
 

@@ -20,6 +20,9 @@ pub const TILED_P: u32 = 32;
 /// See [`TILED_P`].
 pub const TILED_Q: u32 = 16;
 
+/// Elements that one invocation of `resize.wgsl` copies.
+pub const RESIZE_PIECE: u32 = 32;
+
 /// Elements that one invocation of the contraction kernels computes along `w`.
 pub const TILE_W: u32 = 16;
 
@@ -67,6 +70,8 @@ pub enum Shader {
     GradTiled,
     /// `sum_grads.wgsl`: the last sums of the backward pass, for software adapters.
     SumGrads,
+    /// `resize.wgsl`: a copy with other extents, for software adapters.
+    Resize,
     /// `gather_images.wgsl`: a batch of images from the resident data set.
     GatherImages,
     /// `relu_dropout.wgsl`: both in one pass.
@@ -89,13 +94,14 @@ pub enum Shader {
 
 impl Shader {
     /// Every kernel.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Contract,
         Self::GradCore,
         Self::SumRows,
         Self::ContractTiled,
         Self::GradTiled,
         Self::SumGrads,
+        Self::Resize,
         Self::GatherImages,
         Self::ReluDropout,
         Self::ReluDropoutGrad,
@@ -116,6 +122,7 @@ impl Shader {
             Self::ContractTiled => "contract_tiled.wgsl",
             Self::GradTiled => "grad_tiled.wgsl",
             Self::SumGrads => "sum_grads.wgsl",
+            Self::Resize => "resize.wgsl",
             Self::GatherImages => "gather_images.wgsl",
             Self::ReluDropout => "relu_dropout.wgsl",
             Self::ReluDropoutGrad => "relu_dropout_grad.wgsl",
@@ -137,6 +144,7 @@ impl Shader {
             Self::ContractTiled => with_blocks!("contract_tiled.wgsl"),
             Self::GradTiled => with_blocks!("grad_tiled.wgsl"),
             Self::SumGrads => include_str!("../../shaders/sum_grads.wgsl"),
+            Self::Resize => include_str!("../../shaders/resize.wgsl"),
             Self::GatherImages => include_str!("../../shaders/gather_images.wgsl"),
             Self::ReluDropout => include_str!("../../shaders/relu_dropout.wgsl"),
             Self::ReluDropoutGrad => {
@@ -184,7 +192,7 @@ impl Shader {
             Self::ReluDropoutGrad => &["y", "grad_y", "params"],
             Self::SoftmaxCrossEntropy => &["labels", "order", "logits", "sums", "params"],
             Self::Adam => &["grad", "value", "mean", "square", "params"],
-            Self::SumRows | Self::CeilingCopy => &["input", "output", "params"],
+            Self::SumRows | Self::Resize | Self::CeilingCopy => &["input", "output", "params"],
             Self::Matmul | Self::MatmulTiled => &["a", "b", "bias", "c", "params"],
             Self::CeilingFma => &["output", "params"],
         }
@@ -238,6 +246,7 @@ impl Shader {
             Self::SumGrads => {
                 &["rows_g", "columns_g", "rows_f", "columns_f", "rows_y", "columns_y"]
             }
+            Self::Resize => &["in_0", "in_1", "in_2", "out_0", "out_1", "out_2"],
             Self::GatherImages => &["batch", "words", "pixels"],
             Self::ReluDropout => &["count", "seed_low", "seed_high", "threshold", "scale"],
             Self::ReluDropoutGrad => &["count", "scale"],

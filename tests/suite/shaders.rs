@@ -8,8 +8,8 @@ use std::path::Path;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
 use tnet_gpu::op::shader::{
-    Kernel, LANE_SAMPLES, MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_Y,
-    START_ZERO, Shader, TILE_W, TILED_P, TILED_Q, TILED_V, TILED_W,
+    Kernel, LANE_SAMPLES, MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, RESIZE_PIECE,
+    START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_P, TILED_Q, TILED_V, TILED_W,
 };
 
 fn parse(shader: Shader) -> Module {
@@ -121,6 +121,7 @@ fn parameters_are_in_the_order_of_the_launch() {
 fn constants_are_those_of_the_rust_side() {
     let known = [
         ("TILE_W", TILE_W),
+        ("RESIZE_PIECE", RESIZE_PIECE),
         ("LANE_SAMPLES", LANE_SAMPLES),
         ("TILED_P", TILED_P),
         ("TILED_Q", TILED_Q),
