@@ -42,6 +42,7 @@ pub mod model;
 pub mod mps;
 pub mod nn;
 pub mod op;
+mod random;
 pub mod report;
 pub mod train;
 pub mod verify;

@@ -4,15 +4,17 @@
 //! first layer (784 → 512) ▸ ReLU ▸ dropout 0.2 ▸ 512 → 512 ▸ ReLU ▸ dropout 0.2 ▸ 512 → classes
 //! ```
 
-use burn::module::{Initializer, Module, Param};
-use burn::nn::{Dropout, DropoutConfig, Linear, LinearConfig};
+use burn::module::{Module, Param};
+use burn::nn::{Dropout, DropoutConfig, Linear};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use rand_chacha::ChaCha8Rng;
 use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::mps::{MpsInit, MpsSpec};
-use crate::nn::{MpsLinear, MpsLinearConfig};
+use crate::nn::MpsLinear;
+use crate::random::{Purpose, normal, random, unit};
 
 /// Width of the second layer.
 pub const HIDDEN: usize = 512;
@@ -141,40 +143,44 @@ impl ClassifierConfig {
         })
     }
 
-    /// Creates the network, its weights drawn from the device's random numbers (`Device::seed`).
+    /// The weights before training, each flat, in the order of [`ClassifierConfig::weights`], as
+    /// `seed` determines them: the same for every device. Biases are 0.
     ///
     /// # Errors
     ///
     /// As [`ClassifierConfig::spec`].
-    pub fn init(&self, device: &Device) -> Result<Classifier> {
+    pub fn draw(&self, seed: u64) -> Result<Vec<Vec<f32>>> {
         let spec = self.spec()?;
-        let linear = |inputs: usize, outputs: usize| {
-            let initializer = match self.init {
-                MpsInit::He => {
-                    Initializer::KaimingNormal { gain: 2.0_f64.sqrt(), fan_out_only: false }
-                }
-                MpsInit::Glorot | MpsInit::Article => Initializer::XavierUniform { gain: 1.0 },
+        let mut random = random(Purpose::Weights, seed, 0);
+        let draw = |(name, shape): (&str, Vec<usize>)| {
+            let count = shape.iter().product();
+            let mut numbers = |draw: fn(&mut ChaCha8Rng) -> f64, scale: f64| {
+                (0..count).map(|_| (scale * draw(&mut random)) as f32).collect()
             };
-            let mut linear =
-                LinearConfig::new(inputs, outputs).with_initializer(initializer).init(device);
-            linear.bias = Some(Initializer::Zeros.init([outputs], device));
-            linear
+            match (name, shape.as_slice()) {
+                ("first.a" | "first.c", _) => numbers(normal, self.init.core_std(&spec)),
+                // He et al. 2015, eq. 10, and Glorot and Bengio 2010, eq. 16.
+                (_, &[inputs, outputs]) if name.ends_with(".weight") => match self.init {
+                    MpsInit::He => numbers(normal, (2.0 / inputs as f64).sqrt()),
+                    MpsInit::Glorot | MpsInit::Article => {
+                        let most = (6.0 / (inputs + outputs) as f64).sqrt();
+                        numbers(|random| 2.0 * unit(random) - 1.0, most)
+                    }
+                },
+                _ => vec![0.0; count],
+            }
         };
-        let first = match self.model {
-            FirstLayer::Mps => First::Mps(
-                MpsLinearConfig::new(self.in_factors, self.out_factors, self.bond)
-                    .with_initializer(self.init)
-                    .init(device)?,
-            ),
-            FirstLayer::Dense => First::Dense(linear(spec.inputs(), spec.outputs())),
-        };
-        let network = Classifier {
-            first,
-            second: linear(spec.outputs(), HIDDEN),
-            output: linear(HIDDEN, self.classes),
-            dropout: DropoutConfig::new(DROPOUT).init(),
-        };
-        Ok(network)
+        Ok(self.weights()?.into_iter().map(draw).collect())
+    }
+
+    /// Creates the network with the weights that [`ClassifierConfig::draw`] draws.
+    ///
+    /// # Errors
+    ///
+    /// As [`ClassifierConfig::spec`].
+    pub fn init(&self, seed: u64, device: &Device) -> Result<Classifier> {
+        let values = self.draw(seed)?.into_iter();
+        self.with_weights(values.map(|values| Tensor::from_data(&values[..], device)).collect())
     }
 }
 
@@ -218,30 +224,10 @@ impl Classifier {
         })
     }
 
-    /// Every weight, flat, in the order of [`ClassifierConfig::weights`].
-    pub fn into_weights(self) -> Vec<Tensor<1>> {
-        let mut weights = match self.first {
-            First::Mps(layer) => {
-                let cores = [layer.a, layer.c].map(|core| core.val().flatten(0, 2));
-                let bias = layer.bias.map(|bias| bias.val().flatten(0, 1));
-                cores.into_iter().chain(bias).collect()
-            }
-            First::Dense(layer) => layer_weights(layer),
-        };
-        weights.extend(layer_weights(self.second));
-        weights.extend(layer_weights(self.output));
-        weights
-    }
-
     /// The same from the first layer's output `[batch, M·N]` on.
     pub fn after_first(&self, hidden: Tensor<2>) -> Tensor<2> {
         let hidden = self.dropout.forward(relu(hidden));
         let hidden = self.dropout.forward(relu(self.second.forward(hidden)));
         self.output.forward(hidden)
     }
-}
-
-fn layer_weights(layer: Linear) -> Vec<Tensor<1>> {
-    let weight = layer.weight.val().flatten(0, 1);
-    std::iter::once(weight).chain(layer.bias.map(|bias| bias.val())).collect()
 }

@@ -1,27 +1,8 @@
-//! The order of the images, as (seed, epoch) determine it.
-//!
-//! ChaCha8 (D. J. Bernstein 2008) gives the random words, and everything made of them is written
-//! out here, so that a training can be repeated with a later version of the program and its
-//! libraries.
+//! The order of the images and the seeds of dropout, as (seed, epoch) determine them.
 
-use rand::{Rng, SeedableRng};
-use rand_chacha::ChaCha8Rng;
+use rand::Rng;
 
-/// What the random numbers of one (seed, epoch) are for; each purpose has its own.
-#[derive(Debug, Clone, Copy)]
-enum Purpose {
-    Order = 1,
-    Dropout = 2,
-    HoldOut = 3,
-}
-
-fn random(purpose: Purpose, seed: u64, epoch: usize) -> ChaCha8Rng {
-    let mut key = [0; 32];
-    key[..8].copy_from_slice(&seed.to_le_bytes());
-    key[8..16].copy_from_slice(&(epoch as u64).to_le_bytes());
-    key[16] = purpose as u8;
-    ChaCha8Rng::from_seed(key)
-}
+use crate::random::{Purpose, below, random};
 
 /// The order in which an epoch, counted from 1, takes `count` images: every index once.
 pub fn permutation(seed: u64, epoch: usize, count: usize) -> Vec<u32> {
@@ -51,19 +32,6 @@ fn shuffled(random: &mut impl Rng, count: usize) -> Vec<u32> {
         order.swap(last, below(random, last as u32 + 1) as usize);
     }
     order
-}
-
-/// A number below `bound`, each as likely as the others (D. Lemire 2019, algorithm 5).
-fn below(random: &mut impl Rng, bound: u32) -> u32 {
-    let mut product = u64::from(random.next_u32()) * u64::from(bound);
-    if (product as u32) < bound {
-        // The low words below 2³² mod `bound` come once too often.
-        let surplus = bound.wrapping_neg() % bound;
-        while (product as u32) < surplus {
-            product = u64::from(random.next_u32()) * u64::from(bound);
-        }
-    }
-    (product >> 32) as u32
 }
 
 #[cfg(test)]

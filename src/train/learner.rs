@@ -129,12 +129,14 @@ impl Learner {
     ///
     /// [`Error::Usage`] for an impossible network.
     pub fn new(config: &TrainConfig, device: &Device) -> Result<Self> {
-        device.seed(config.seed);
-        let values = config.classifier.init(device)?.into_weights();
+        let values = config.classifier.draw(config.seed)?;
         let variables = config.classifier.weights()?.into_iter().zip(values);
-        let variables = variables.map(|((name, shape), value)| {
-            let zeros = || Tensor::zeros(value.dims(), device);
-            Variable { name, shape, mean: zeros(), square: zeros(), value }
+        let variables = variables.map(|((name, shape), values)| {
+            // Copied, not filled there: a kernel that fills takes a software adapter 40 ms to compile.
+            let zeros = vec![0.0; values.len()];
+            let [value, mean, square] =
+                [&values, &zeros, &zeros].map(|values| Tensor::from_data(&values[..], device));
+            Variable { name, shape, mean, square, value }
         });
         Self::with(config, 0, variables.collect())
     }
