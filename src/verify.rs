@@ -64,7 +64,7 @@ impl Distances {
 /// take them in several launches.
 pub fn built_in() -> Vec<Case> {
     // [batch, J, L, M, N, K]
-    let sizes: [(&str, [usize; 6]); 21] = [
+    let sizes: [(&str, [usize; 6]); 22] = [
         ("all ones", [1, 1, 1, 1, 1, 1]),
         ("the article, bond 1", [128, 28, 28, 32, 16, 1]),
         ("the article, bond 4", [128, 28, 28, 32, 16, 4]),
@@ -86,6 +86,7 @@ pub fn built_in() -> Vec<Case> {
         ("long sums over l", [2, 1, 20_000, 3, 2, 1]),
         ("long sums over n", [7, 1, 300, 2, 300, 2]),
         ("long sums over m", [7, 300, 1, 300, 2, 2]),
+        ("long sums over samples", [100, 4, 400, 4, 400, 1]),
     ];
     sizes.into_iter().map(|(name, size)| random_case(name, size)).collect()
 }
