@@ -11,9 +11,7 @@
 //! with the cores packed so that `k v` and `s k` are each one index. The products are those of the
 //! `gemm` crate, which Burn's CPU backend runs on too.
 
-use rayon::prelude::*;
-
-use super::{BLOCK, Grads, add, pack, samples_a_partial, sum_of_samples};
+use super::{BLOCK, Grads, add, pack, pool, samples_a_partial, sum_of_samples};
 use crate::mps::Order;
 use crate::mps::plan::View;
 
@@ -169,7 +167,8 @@ impl Blocks {
     /// `Y = G U`, plus the bias where there is one, for the whole batch.
     pub fn forward(&self, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
         let mut y = vec![0.0; x.len() / self.inputs() * self.outputs()];
-        x.par_chunks(BLOCK * self.inputs()).zip(y.par_chunks_mut(BLOCK * self.outputs())).for_each(
+        pool::for_each(
+            x.chunks(BLOCK * self.inputs()).zip(y.chunks_mut(BLOCK * self.outputs())),
             |(x, y)| {
                 let u = self.first(x);
                 if let Some(bias) = bias {
@@ -187,17 +186,14 @@ impl Blocks {
     /// `grad_F = Σ_b Xᵀ V`.
     pub fn grads(&self, x: &[f32], grad_y: &[f32]) -> Grads {
         let group = samples_a_partial(x.len() / self.inputs());
-        let partials: Vec<_> = x
-            .par_chunks(group * self.inputs())
-            .zip(grad_y.par_chunks(group * self.outputs()))
-            .map(|(x, grad_y)| {
-                let mut sums = (vec![0.0; self.g.len()], vec![0.0; self.f.len()]);
-                x.chunks(BLOCK * self.inputs())
-                    .zip(grad_y.chunks(BLOCK * self.outputs()))
-                    .for_each(|(x, grad_y)| self.add_grad_cores(x, grad_y, &mut sums));
-                (sums, sum_of_samples(grad_y, self.outputs()))
-            })
-            .collect();
+        let groups = x.chunks(group * self.inputs()).zip(grad_y.chunks(group * self.outputs()));
+        let partials = pool::map(groups, |(x, grad_y)| {
+            let mut sums = (vec![0.0; self.g.len()], vec![0.0; self.f.len()]);
+            x.chunks(BLOCK * self.inputs())
+                .zip(grad_y.chunks(BLOCK * self.outputs()))
+                .for_each(|(x, grad_y)| self.add_grad_cores(x, grad_y, &mut sums));
+            (sums, sum_of_samples(grad_y, self.outputs()))
+        });
         let (mut sum_g, mut sum_f) = (vec![0.0; self.g.len()], vec![0.0; self.f.len()]);
         let mut bias = vec![0.0; self.outputs()];
         for ((grad_g, grad_f), grad_bias) in &partials {

@@ -6,18 +6,21 @@
 //! the same inputs give the same bits.
 
 mod blocks;
-mod simd;
+pub(super) mod pool;
+pub(super) mod simd;
 mod tiles;
+
+use std::mem::MaybeUninit;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Element, TensorData};
-use rayon::prelude::*;
 
 use super::{MpsOps, forward_plan, grads_plan, rebuilt, spec_of};
 use crate::mps::MpsSpec;
 use crate::mps::plan::{Plan, Strategy, Target, View};
 use blocks::Blocks;
+use simd::add;
 use tiles::Tiles;
 
 /// Samples of the smallest piece of work: few enough for a batch of 128 to occupy eight cores.
@@ -44,12 +47,6 @@ fn pack(core: &[f32], extents: [usize; 3], strides: [usize; 3]) -> Vec<f32> {
         }
     }
     packed
-}
-
-fn add(sum: &mut [f32], terms: &[f32]) {
-    for (sum, term) in sum.iter_mut().zip(terms) {
-        *sum += term;
-    }
 }
 
 /// Samples that go into one partial sum: whole blocks, at most [`MAX_PARTIALS`] partial sums.
@@ -132,10 +129,8 @@ impl MpsOps for Flex {
     fn mps_grad_bias(grad_y: FlexTensor) -> FlexTensor {
         let grad_y = grad_y.to_contiguous();
         let [batch, m, n] = grad_y.layout().shape().dims();
-        let partials: Vec<_> = values(&grad_y)
-            .par_chunks(samples_a_partial(batch) * m * n)
-            .map(|samples| sum_of_samples(samples, m * n))
-            .collect();
+        let groups = values(&grad_y).chunks(samples_a_partial(batch) * m * n);
+        let partials = pool::map(groups, |samples| sum_of_samples(samples, m * n));
         let mut grad_bias = vec![0.0; m * n];
         partials.iter().for_each(|partial| add(&mut grad_bias, partial));
         tensor(grad_bias, [m, n])
@@ -161,4 +156,17 @@ fn sum_of_samples(samples: &[f32], outputs: usize) -> Vec<f32> {
     let mut sum = vec![0.0; outputs];
     samples.chunks_exact(outputs).for_each(|sample| add(&mut sum, sample));
     sum
+}
+
+/// `count` elements that `fill` writes, without being zeroed before.
+///
+/// # Safety
+///
+/// `fill` must write every element.
+pub(super) unsafe fn filled(count: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+    let mut elements = Vec::with_capacity(count);
+    fill(&mut elements.spare_capacity_mut()[..count]);
+    // SAFETY: the caller vouches for it.
+    unsafe { elements.set_len(count) };
+    elements
 }

@@ -12,11 +12,12 @@
 //! A library's matrix product packs both operands before it begins; with 28 to 32 rows and terms
 //! that costs as much as the product. Here the cores are packed once for the whole batch.
 
-use pulp::Arch;
-use rayon::prelude::*;
+use std::mem::MaybeUninit;
 
-use super::simd::{LANES, Product};
-use super::{Grads, add, pack, samples_a_partial};
+use pulp::Arch;
+
+use super::simd::{LANES, Product, Turn, add};
+use super::{Grads, filled, pack, pool, samples_a_partial};
 use crate::mps::Order;
 use crate::mps::plan::View;
 
@@ -119,47 +120,36 @@ impl Tiles {
     /// `Y = G U`, plus the bias where there is one, for the whole batch.
     pub fn forward(&self, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
         let View { s, w, k, y: [y_w, y_v], .. } = self.view;
-        let mut y = vec![0.0; x.len() / self.inputs() * self.outputs()];
+        let (inputs, outputs) = (self.inputs(), self.outputs());
         // Whole rows of `v` can be written where they belong.
         let direct = [y_w, y_v] == [self.padded_v, 1];
         let scratch = || {
-            let rows = if direct { 0 } else { w * self.padded_v };
-            (vec![0.0; s * k * self.padded_v], vec![0.0; rows])
+            let rows = (!direct).then(|| vec![0.0; w * self.padded_v]);
+            (vec![0.0; s * k * self.padded_v], rows)
         };
-        // Some samples a task: one takes about a microsecond, as long as handing it over.
-        let samples = SAMPLES_A_TASK;
-        x.par_chunks(samples * self.inputs())
-            .zip(y.par_chunks_mut(samples * self.outputs()))
-            .for_each(|(x, y)| {
-                let (mut u, mut rows) = scratch();
-                let samples = x.chunks_exact(self.inputs()).zip(y.chunks_exact_mut(self.outputs()));
-                for (x, y) in samples {
-                    self.forward_of(
-                        x,
-                        bias,
-                        y,
-                        &mut u,
-                        if direct { None } else { Some(&mut rows) },
-                    );
+        let bias = match bias {
+            Some(bias) => bias,
+            None => &vec![0.0; outputs],
+        };
+        assert!(bias.len() == outputs);
+        let all = |y: &mut [MaybeUninit<f32>]| {
+            // Some samples a task: one takes about a microsecond, as long as handing it over.
+            let tasks =
+                x.chunks(SAMPLES_A_TASK * inputs).zip(y.chunks_mut(SAMPLES_A_TASK * outputs));
+            pool::for_each_with(tasks, scratch, |(u, rows), (x, y)| {
+                for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact_mut(outputs)) {
+                    self.forward_of(x, y.write_copy_of_slice(bias), u, rows.as_mut());
                 }
             });
-        y
+        };
+        // SAFETY: every sample's output begins with the bias.
+        unsafe { filled(x.len() / inputs * outputs, all) }
     }
 
-    /// One sample's output, by way of `rows` where its rows are not whole.
-    fn forward_of(
-        &self,
-        x: &[f32],
-        bias: Option<&[f32]>,
-        y: &mut [f32],
-        u: &mut [f32],
-        mut rows: Option<&mut Vec<f32>>,
-    ) {
+    /// Adds one sample's output to `y`, by way of `rows` where its rows are not whole.
+    fn forward_of(&self, x: &[f32], y: &mut [f32], u: &mut [f32], mut rows: Option<&mut Vec<f32>>) {
         let View { s, v, w, k, y: [y_w, y_v], .. } = self.view;
         self.u_of(x, u, self.padded_v);
-        if let Some(bias) = bias {
-            y.copy_from_slice(bias);
-        }
         for column in (0..self.padded_v).step_by(LANES) {
             let product = Product {
                 terms: s * k,
@@ -168,7 +158,7 @@ impl Tiles {
                 left_strides: [w, 1],
                 right: &u[column..],
                 right_stride: self.padded_v,
-                add: rows.is_none() && bias.is_some(),
+                add: rows.is_none(),
             };
             let out = rows.as_deref_mut().map_or(&mut *y, Vec::as_mut_slice);
             product.into(&mut out[column..], self.padded_v, self.arch);
@@ -186,18 +176,15 @@ impl Tiles {
         let View { s, r, v, w, k, .. } = self.view;
         let group = samples_a_partial(x.len() / self.inputs());
         let block = (MOST_BETWEEN / (s * k * self.padded_v)).clamp(1, MOST_SAMPLES);
-        let partials: Vec<Sums> = x
-            .par_chunks(group * self.inputs())
-            .zip(grad_y.par_chunks(group * self.outputs()))
-            .map(|(x, grad_y)| {
-                let mut sums = self.sums();
-                let mut scratch = Scratch::new(self, block.min(group));
-                x.chunks(block * self.inputs())
-                    .zip(grad_y.chunks(block * self.outputs()))
-                    .for_each(|(x, grad_y)| self.add_grads(x, grad_y, &mut scratch, &mut sums));
-                sums
-            })
-            .collect();
+        let groups = x.chunks(group * self.inputs()).zip(grad_y.chunks(group * self.outputs()));
+        let scratch = || Scratch::new(self, block.min(group));
+        let partials = pool::map_with(groups, scratch, |scratch, (x, grad_y)| {
+            let mut sums = self.sums();
+            x.chunks(block * self.inputs())
+                .zip(grad_y.chunks(block * self.outputs()))
+                .for_each(|(x, grad_y)| self.add_grads(x, grad_y, scratch, &mut sums));
+            sums
+        });
         let mut sums = self.sums();
         for partial in &partials {
             add(&mut sums.g, &partial.g);
@@ -230,17 +217,26 @@ impl Tiles {
 
     /// Adds the gradients of a block of samples.
     fn add_grads(&self, x: &[f32], grad_y: &[f32], scratch: &mut Scratch, sums: &mut Sums) {
-        let View { s, r, w, k, x: [x_s, x_r], .. } = self.view;
+        let View { s, r, v, w, k, x: [x_s, x_r], y, .. } = self.view;
         let (wide_v, wide_w) = (self.padded_v, self.padded_w);
         let samples = x.len() / self.inputs();
         let Scratch { u, between, rows_w, rows_v } = scratch;
+        // `D` as it is, where it lies in whole rows.
+        let whole_w = y == [wide_v, 1];
+        let whole_v = y == [1, wide_w] && v == wide_v;
 
         for (b, (x, d)) in
             x.chunks_exact(self.inputs()).zip(grad_y.chunks_exact(self.outputs())).enumerate()
         {
             add(&mut sums.bias, d);
             self.u_of(x, &mut u[b * wide_v..], samples * wide_v);
-            self.pack_grad(d, rows_w, &mut rows_v[b * wide_v * wide_w..][..wide_v * wide_w]);
+            if !whole_v {
+                self.rows_v(d, &mut rows_v[b * wide_v * wide_w..][..wide_v * wide_w]);
+            }
+            if !whole_w {
+                self.rows_w(d, rows_w);
+            }
+            let rows_w = if whole_w { d } else { &rows_w[..] };
             for column in (0..wide_v).step_by(LANES) {
                 let product = Product {
                     terms: w,
@@ -256,6 +252,7 @@ impl Tiles {
             }
         }
 
+        let rows_v = if whole_v { grad_y } else { &rows_v[..] };
         for column in (0..wide_w).step_by(LANES) {
             let product = Product {
                 terms: samples * wide_v,
@@ -290,14 +287,35 @@ impl Tiles {
         }
     }
 
-    /// Copies `D` of one sample into rows of `v` and into rows of `w`, both padded.
-    fn pack_grad(&self, d: &[f32], rows_w: &mut [f32], rows_v: &mut [f32]) {
+    /// Copies `D` of one sample into rows of `v`, padded.
+    fn rows_w(&self, d: &[f32], rows: &mut [f32]) {
         let View { v, w, y: [y_w, y_v], .. } = self.view;
-        for (at, row) in rows_w.chunks_exact_mut(self.padded_v).enumerate() {
-            copy_strided(&mut row[..v], &d[at * y_w..], y_v);
-        }
-        for (at, row) in rows_v.chunks_exact_mut(self.padded_w).take(v).enumerate() {
-            copy_strided(&mut row[..w], &d[at * y_v..], y_w);
+        self.rows_of(d, [w, v], [y_w, y_v], rows, self.padded_v);
+    }
+
+    /// Copies `D` of one sample into rows of `w`, padded.
+    fn rows_v(&self, d: &[f32], rows: &mut [f32]) {
+        let View { v, w, y: [y_w, y_v], .. } = self.view;
+        self.rows_of(d, [v, w], [y_v, y_w], rows, self.padded_w);
+    }
+
+    /// Copies a matrix, read through strides of which one is 1, into rows of `padded` numbers.
+    fn rows_of(
+        &self,
+        from: &[f32],
+        [rows, columns]: [usize; 2],
+        strides: [usize; 2],
+        to: &mut [f32],
+        padded: usize,
+    ) {
+        let [stride, along] = strides;
+        if along == 1 {
+            for (row, to) in to.chunks_exact_mut(padded).take(rows).enumerate() {
+                to[..columns].copy_from_slice(&from[row * stride..][..columns]);
+            }
+        } else {
+            let turn = Turn { elements: from, rows: columns, columns: rows, stride: along };
+            turn.into(to, padded, self.arch);
         }
     }
 }
