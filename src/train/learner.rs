@@ -66,6 +66,22 @@ impl Variable {
     }
 }
 
+/// A step of Adam of one weight, value and moments.
+type Update = Box<dyn FnOnce([Tensor<1>; 3]) -> [Tensor<1>; 3]>;
+
+/// From a gradient.
+fn update(grad: Tensor<1>, step: AdamStep) -> Update {
+    Box::new(move |state| network::adam(state, grad, step))
+}
+
+/// Of a dense layer's weight and bias, from its input and the gradient by its output: the weight's
+/// gradient is made when it is used, so that it need not be kept.
+fn update_linear(x: Tensor<2>, grad_y: Tensor<2>, step: AdamStep) -> [Update; 2] {
+    let grad_bias = network::column_sums(grad_y.clone());
+    let weight = Box::new(move |state| network::linear_adam(state, x, grad_y, step));
+    [weight, update(grad_bias, step)]
+}
+
 /// A network to be evaluated.
 #[derive(Debug, Clone)]
 pub struct Network {
@@ -256,46 +272,38 @@ impl Learner {
         marks.end("loss")?;
 
         // Backward.
-        let (grad_weight_3, grad_bias_3) = network::linear_grads(h_2.clone(), grad_3.clone());
-        let grad_2 = network::linear_grad_x(weight_3.view(), grad_3);
+        let grad_2 = network::linear_grad_x(weight_3.view(), grad_3.clone());
         marks.end("output layer, gradients")?;
-        let grad_2 = network::relu_dropout_grad(h_2, grad_2, rate);
+        let grad_2 = network::relu_dropout_grad(h_2.clone(), grad_2, rate);
         marks.end("ReLU and dropout, gradients")?;
-        let (grad_weight_2, grad_bias_2) = network::linear_grads(h_1.clone(), grad_2.clone());
-        let grad_1 = network::linear_grad_x(weight_2.view(), grad_2);
+        let grad_1 = network::linear_grad_x(weight_2.view(), grad_2.clone());
         marks.end("second layer, gradients")?;
-        let grad_1 = network::relu_dropout_grad(h_1, grad_1, rate);
+        let grad_1 = network::relu_dropout_grad(h_1.clone(), grad_1, rate);
         marks.end("ReLU and dropout, gradients")?;
-        let mut grads = Vec::with_capacity(self.variables.len());
+        let step = AdamStep::new(self.lr, [BETA_1, BETA_2], EPSILON, self.steps + 1);
+        let mut updates = Vec::with_capacity(self.variables.len());
         match first {
             [a, c, _] => {
                 let x = x.reshape([batch, j, l]);
                 let grad_y = grad_1.reshape([batch, m, n]);
                 let (grad_a, grad_c, grad_bias) = mps_linear_grads(x, a.view(), c.view(), grad_y)?;
-                grads.extend([grad_a.flatten(0, 2), grad_c.flatten(0, 2), grad_bias.flatten(0, 1)]);
+                let grads = [grad_a.flatten(0, 2), grad_c.flatten(0, 2), grad_bias.flatten(0, 1)];
+                updates.extend(grads.map(|grad| update(grad, step)));
             }
-            _ => {
-                let (grad_weight, grad_bias) = network::linear_grads(x, grad_1);
-                grads.extend([grad_weight.flatten(0, 1), grad_bias]);
-            }
+            _ => updates.extend(update_linear(x, grad_1, step)),
         }
         marks.end("first layer, gradients")?;
-        grads.extend([
-            grad_weight_2.flatten(0, 1),
-            grad_bias_2,
-            grad_weight_3.flatten(0, 1),
-            grad_bias_3,
-        ]);
+        updates.extend(update_linear(h_1, grad_2, step));
+        updates.extend(update_linear(h_2, grad_3, step));
 
         self.steps += 1;
-        let step = AdamStep::new(self.lr, [BETA_1, BETA_2], EPSILON, self.steps);
         let variables = std::mem::take(&mut self.variables);
-        for (variable, grad) in variables.into_iter().zip(grads) {
+        for (variable, update) in variables.into_iter().zip(updates) {
             let Variable { name, shape, value, mean, square } = variable;
-            let [value, mean, square] = network::adam([value, mean, square], grad, step);
+            let [value, mean, square] = update([value, mean, square]);
             self.variables.push(Variable { name, shape, value, mean, square });
         }
-        marks.end("Adam")?;
+        marks.end("dense weights' gradients, Adam")?;
         Ok(sums)
     }
 }

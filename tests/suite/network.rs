@@ -22,6 +22,7 @@ on_each_device!(
     the_loss_and_its_gradient_are_those_of_burn,
     many_images_are_summed,
     adam_is_that_of_burn,
+    adam_of_a_product_is_that_of_the_gradient,
     what_is_shared_is_not_written_to,
     a_step_is_that_of_autodiff,
 );
@@ -65,11 +66,20 @@ fn images_are_gathered_and_scaled(device: &Device) {
     }
 }
 
-/// Sums of up to 129 products of numbers below 1 in f32 against f64: each addition errs by 6e-8 of the
+/// Sums of up to 401 products of numbers below 1 in f32 against f64: each addition errs by 6e-8 of the
 /// sum so far, so 1e-5 of the largest is far above, and a wrong index far below.
 fn dense_layers_and_their_gradients(device: &Device) {
     for [batch, inputs, outputs] in
-        [[1, 1, 1], [2, 3, 5], [17, 64, 10], [96, 33, 129], [128, 128, 64], [65, 16, 4]]
+        // The last two are computed by several threads of the CPU: one by rows, one by columns.
+        [
+            [1, 1, 1],
+            [2, 3, 5],
+            [17, 64, 10],
+            [96, 33, 129],
+            [65, 16, 4],
+            [130, 140, 65],
+            [9, 297, 401],
+        ]
     {
         let x = numbers(batch * inputs, 1);
         let weight = numbers(inputs * outputs, 2);
@@ -103,7 +113,8 @@ fn dense_layers_and_their_gradients(device: &Device) {
         let weight = tensor(&weight, [inputs, outputs], device);
         let grad_y = tensor(&grad_y, [batch, outputs], device);
         let bias = tensor(&bias, [outputs], device);
-        let (grad_weight, grad_bias) = network::linear_grads(x.clone(), grad_y.clone());
+        let grad_weight = network::linear_grad_weight(x.clone(), grad_y.clone());
+        let grad_bias = network::column_sums(grad_y.clone());
         let got = [
             values(network::linear(x, weight.clone(), bias)),
             values(network::linear_grad_x(weight, grad_y)),
@@ -246,6 +257,27 @@ fn adam_is_that_of_burn(device: &Device) {
     let off = largest_difference(&ours, &values(burn.weight.val()));
     assert!(off < 2e-5, "{off}");
     assert!(largest_difference(&ours, &start) > 1e-2);
+}
+
+/// To the bit; the second is in several pieces on the CPU.
+fn adam_of_a_product_is_that_of_the_gradient(device: &Device) {
+    for [batch, inputs, outputs] in [[2, 3, 5], [33, 300, 129]] {
+        let count = inputs * outputs;
+        let state = [1, 2, 3].map(|seed| tensor(&numbers(count, seed), [count], device));
+        // The mean of squares is not negative.
+        let [value, mean, square] = state;
+        let state = [value, mean, square.abs()];
+        let x = tensor(&numbers(batch * inputs, 4), [batch, inputs], device);
+        let grad_y = tensor(&numbers(batch * outputs, 5), [batch, outputs], device);
+        let step = AdamStep::new(0.1, [0.9, 0.999], 1e-7, 3);
+        let before = state.clone().map(values);
+        let got = network::linear_adam(state.clone(), x.clone(), grad_y.clone(), step);
+        // What others hold stays as it was.
+        assert_eq!(state.clone().map(values), before);
+        let grad = network::linear_grad_weight(x, grad_y).flatten(0, 1);
+        let expected = network::adam(state, grad, step);
+        assert_eq!(got.map(values), expected.map(values));
+    }
 }
 
 fn what_is_shared_is_not_written_to(device: &Device) {

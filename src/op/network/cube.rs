@@ -139,4 +139,17 @@ impl NetworkOps for CubeBackend {
         launch_on(kernel, count, &buffers, &params);
         (value, mean, square)
     }
+
+    fn adam_of_product(
+        value: CubeTensor,
+        mean: CubeTensor,
+        square: CubeTensor,
+        x: CubeTensor,
+        grad_y: CubeTensor,
+        step: AdamStep,
+    ) -> (CubeTensor, CubeTensor, CubeTensor) {
+        let grad = Self::matmul(x, grad_y, [true, false]);
+        let grad = Self::float_reshape(grad, value.meta.shape().clone());
+        Self::adam(value, mean, square, grad, step)
+    }
 }

@@ -1,19 +1,21 @@
 //! The operations on the CPU, on all cores.
 //!
-//! Products are those of the `gemm` crate. The passes over elements are plain loops that the compiler
-//! turns into the widest registers of the processor ([`pulp::Arch`] picks at run time). Sums are
-//! taken in an order that does not depend on the number of threads.
+//! Products are those of the `gemm` crate, cut into panels for the threads of [`pool`]. The passes over
+//! elements are plain loops that the compiler turns into the widest registers of the processor
+//! ([`pulp::Arch`] picks at run time). Sums are taken in an order that does not depend on the number of
+//! threads.
+
+use std::mem::MaybeUninit;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
-use rayon::prelude::*;
 
 use super::{AdamStep, Dropout, NetworkOps, PIXELS_A_WORD};
-use crate::op::flex::{tensor, values};
+use crate::op::flex::simd::Turn;
+use crate::op::flex::{filled, pool, tensor, values};
 
-/// Elements a task: fewer are not worth another thread (a task costs about 5 µs, and an element of the
-/// passes here about 0.3 ns).
+/// Elements a task: about 10 µs, of which handing it over is less than one. A quarter of them took as long.
 const PIECE: usize = 32 << 10;
 
 /// The extents of a matrix.
@@ -52,35 +54,42 @@ impl<'a> Matrix<'a> {
         let Self { elements, rows, columns, strides: [row, column] } = self;
         Self { elements, rows: columns, columns: rows, strides: [column, row] }
     }
+
+    /// `count` rows, or as many as there are, from `begin` on.
+    fn rows_from(self, begin: usize, count: usize) -> Self {
+        let elements = &self.elements[begin * self.strides[0]..];
+        Self { elements, rows: count.min(self.rows - begin), ..self }
+    }
+
+    /// Whether each element lies in the slice.
+    fn fits(&self) -> bool {
+        let Self { elements, rows, columns, strides: [row, column] } = *self;
+        rows > 0 && columns > 0 && (rows - 1) * row + (columns - 1) * column < elements.len()
+    }
 }
 
-/// `left · right`, added to `start` where there is one: of the product's size.
-fn multiply(left: Matrix, right: Matrix, start: Option<Vec<f32>>) -> Vec<f32> {
+/// `left · right`, plus `bias` in every row where there is one, into all of `out`; on this thread.
+fn multiply(left: Matrix, right: Matrix, bias: Option<&[f32]>, out: &mut [MaybeUninit<f32>]) {
     let (rows, columns) = (left.rows, right.columns);
-    let add = start.is_some();
-    // Not zeroed: a weight's gradient is megabytes, and every element is written.
-    let mut out = start.unwrap_or_else(|| Vec::with_capacity(rows * columns));
-    assert!(left.columns == right.rows && left.columns > 0);
-    assert!(if add { out.len() } else { out.capacity() } >= rows * columns);
-    // A product of 2 MFLOP takes 20 µs on one core, and waking another takes 5.
-    let parallelism = match rows * columns * left.columns {
-        ..1_000_000 => gemm::Parallelism::None,
-        _ => gemm::Parallelism::Rayon(0),
-    };
+    assert!(left.columns == right.rows && left.fits() && right.fits());
+    assert!(out.len() == rows * columns && bias.is_none_or(|bias| bias.len() == columns));
+    if let Some(bias) = bias {
+        out.chunks_exact_mut(columns).for_each(|row| _ = row.write_copy_of_slice(bias));
+    }
     let [left_row, left_column] = left.strides.map(|stride| stride as isize);
     let [right_row, right_column] = right.strides.map(|stride| stride as isize);
-    // SAFETY: the operands are dense matrices of the extents given, as `Matrix::new` checked, and
-    // `out` has room for as many elements as the product; being owned it overlaps neither. Its elements
-    // are read only where it was given, and then they are there.
+    // SAFETY: the operands' elements lie in their slices, as asserted; `out` has room for as many
+    // elements as the product, and being borrowed mutably it overlaps neither. Its elements are read only
+    // where they are the bias.
     unsafe {
         gemm::gemm(
             rows,
             columns,
             left.columns,
-            out.as_mut_ptr(),
+            out.as_mut_ptr().cast::<f32>(),
             1,
             columns as isize,
-            add,
+            bias.is_some(),
             left.elements.as_ptr(),
             left_column,
             left_row,
@@ -92,12 +101,9 @@ fn multiply(left: Matrix, right: Matrix, start: Option<Vec<f32>>) -> Vec<f32> {
             false,
             false,
             false,
-            parallelism,
+            gemm::Parallelism::None,
         );
     }
-    // SAFETY: every element of the product was written, since it has at least one term.
-    unsafe { out.set_len(rows * columns) };
-    out
 }
 
 /// Chris Wellons' `lowbias32`, an invertible hash of 32 bits.
@@ -139,7 +145,7 @@ fn in_pieces<P: Pass>(elements: &mut [f32], pass: &P) {
     if elements.len() <= PIECE {
         return arch.dispatch(OnPart { pass, begin: 0, part: elements });
     }
-    elements.par_chunks_mut(PIECE).enumerate().for_each(|(piece, part)| {
+    pool::for_each(elements.chunks_mut(PIECE).enumerate(), |(piece, part)| {
         arch.dispatch(OnPart { pass, begin: piece * PIECE, part });
     });
 }
@@ -208,7 +214,7 @@ struct Gather<'a> {
     image_bytes: usize,
     order: &'a [i32],
     pixels: usize,
-    rows: &'a mut [f32],
+    rows: &'a mut [MaybeUninit<f32>],
 }
 
 impl WithSimd for Gather<'_> {
@@ -219,7 +225,7 @@ impl WithSimd for Gather<'_> {
         for (row, &index) in self.rows.chunks_exact_mut(self.pixels).zip(self.order) {
             let image = &self.bytes[index as usize * self.image_bytes..][..self.pixels];
             for (pixel, &grey) in row.iter_mut().zip(image) {
-                *pixel = f32::from(grey) / 255.0;
+                pixel.write(f32::from(grey) / 255.0);
             }
         }
     }
@@ -242,65 +248,86 @@ impl WithSimd for SumRows<'_> {
     }
 }
 
-/// Rows and columns of a block that is turned at once: 16 rows are read a cache line each.
+/// Images that one task gathers.
+const IMAGES: usize = 16;
+
+/// Multiply-adds of a product below which it is one task: they take 20 µs.
+const WORTH_A_TASK: usize = 1_000_000;
+
+/// Rows of a layer's output that one task computes: a batch of 128 occupies eight threads. With 32 or 64
+/// rows both layers of the dense network took 3 to 9 % longer.
+const ROWS_OF_OUTPUT: usize = 16;
+
+/// Rows of a weight's gradient that one task computes, so that with the weight and its moments they stay in
+/// a core's second-level cache of 1 MiB. 64 or 196 rows took as long.
+const ROWS_OF_GRADIENT: usize = 128;
+
+/// Columns that one task computes where there are few rows.
+const COLUMNS: usize = 128;
+
+/// Rows of a product by a turned matrix that are computed at once: `gemm` is fastest with as many as a
+/// register holds (305 µs, with 32 or 64 rows 318 and 354).
 const BLOCK: usize = 16;
 
-/// A band of [`BLOCK`] columns of a matrix, turned into rows.
-struct Turn<'a> {
-    matrix: &'a [f32],
-    columns: usize,
-    /// The first of the columns.
-    begin: usize,
-    /// The rows that they become.
-    out: &'a mut [f32],
-}
-
-impl WithSimd for Turn<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        let rows = self.matrix.len() / self.columns;
-        let width = self.out.len() / rows;
-        let mut row = 0;
-        if width == BLOCK {
-            while row + BLOCK <= rows {
-                let mut block = [[0.0; BLOCK]; BLOCK];
-                for (i, line) in block.iter_mut().enumerate() {
-                    let at = (row + i) * self.columns + self.begin;
-                    line.copy_from_slice(&self.matrix[at..at + BLOCK]);
-                }
-                for column in 0..BLOCK {
-                    let to = &mut self.out[column * rows + row..][..BLOCK];
-                    for (to, line) in to.iter_mut().zip(&block) {
-                        *to = line[column];
-                    }
-                }
-                row += BLOCK;
-            }
-        }
-        for row in row..rows {
-            for column in 0..width {
-                self.out[column * rows + row] =
-                    self.matrix[row * self.columns + self.begin + column];
-            }
-        }
+/// `left · right`, a row-major matrix, plus `bias` in every row where there is one; on all threads.
+fn product(left: Matrix, right: Matrix, bias: Option<&[f32]>, rows_a_task: usize) -> Vec<f32> {
+    let (rows, columns) = (left.rows, right.columns);
+    let small = rows * columns * left.columns < WORTH_A_TASK;
+    if small || rows > rows_a_task {
+        let rows_a_task = if small { rows.max(1) } else { rows_a_task };
+        let all = |out: &mut [MaybeUninit<f32>]| {
+            pool::for_each(out.chunks_mut(rows_a_task * columns).enumerate(), |(task, out)| {
+                multiply(left.rows_from(task * rows_a_task, rows_a_task), right, bias, out);
+            });
+        };
+        // SAFETY: every panel is written.
+        return unsafe { filled(rows * columns, all) };
     }
-}
-
-/// The transposed matrix, row-major.
-fn turn(matrix: &[f32], columns: usize) -> Vec<f32> {
-    let arch = Arch::new();
-    let rows = matrix.len() / columns;
-    let mut out = vec![0.0; matrix.len()];
-    let band = |(band, out): (usize, &mut [f32])| {
-        arch.dispatch(Turn { matrix, columns, begin: band * BLOCK, out });
-    };
-    match matrix.len() {
-        ..=PIECE => out.chunks_mut(BLOCK * rows).enumerate().for_each(band),
-        _ => out.par_chunks_mut(BLOCK * rows).enumerate().for_each(band),
+    // Few rows: panels of columns, laid side by side then.
+    let panels = pool::map((0..columns).step_by(COLUMNS), |begin| {
+        let right = right.turned().rows_from(begin, COLUMNS).turned();
+        let bias = bias.map(|bias| &bias[begin..][..right.columns]);
+        // SAFETY: as above.
+        unsafe { filled(rows * right.columns, |out| multiply(left, right, bias, out)) }
+    });
+    let mut out = Vec::with_capacity(rows * columns);
+    for row in 0..rows {
+        for panel in &panels {
+            let width = panel.len() / rows;
+            out.extend_from_slice(&panel[row * width..][..width]);
+        }
     }
     out
+}
+
+/// The same where `right` is a turned matrix. `gemm` packs one slowly on the right side: a product of 128 x
+/// 512 x 512 took 0.85 ms that way and takes 0.32 without, on two cores. So the product of some rows is
+/// computed turned, `right` on the left side, and is turned then.
+fn product_turned(left: Matrix, right: Matrix) -> Vec<f32> {
+    let arch = Arch::new();
+    let (rows, columns) = (left.rows, right.columns);
+    let rows_a_task =
+        if rows * columns * left.columns < WORTH_A_TASK { rows.max(1) } else { BLOCK };
+    let all = |out: &mut [MaybeUninit<f32>]| {
+        pool::for_each(out.chunks_mut(rows_a_task * columns).enumerate(), |(task, out)| {
+            for (block, out) in out.chunks_mut(BLOCK * columns).enumerate() {
+                let left = left.rows_from(task * rows_a_task + block * BLOCK, BLOCK);
+                // SAFETY: the whole product is written.
+                let turned = unsafe {
+                    filled(out.len(), |out| multiply(right.turned(), left.turned(), None, out))
+                };
+                let turned = Turn {
+                    elements: &turned,
+                    rows: columns,
+                    columns: left.rows,
+                    stride: left.rows,
+                };
+                turned.into_uninit(out, columns, arch);
+            }
+        });
+    };
+    // SAFETY: the blocks of the whole product are written.
+    unsafe { filled(rows * columns, all) }
 }
 
 impl NetworkOps for Flex {
@@ -309,23 +336,25 @@ impl NetworkOps for Flex {
         let [_, words] = extents(&images);
         let bytes: &[u8] = bytemuck::cast_slice(indices(&images));
         let order = indices(&order);
-        let mut gathered = vec![0.0; order.len() * pixels];
         let arch = Arch::new();
-        let pieces = gathered.par_chunks_mut(pixels * 32).zip(order.par_chunks(32));
-        pieces.for_each(|(rows, order)| {
-            let image_bytes = words * PIXELS_A_WORD;
-            arch.dispatch(Gather { bytes, image_bytes, order, pixels, rows });
-        });
+        let image_bytes = words * PIXELS_A_WORD;
+        let gather = |out: &mut [MaybeUninit<f32>]| {
+            let pieces = out.chunks_mut(pixels * IMAGES).zip(order.chunks(IMAGES));
+            pool::for_each(pieces, |(rows, order)| {
+                arch.dispatch(Gather { bytes, image_bytes, order, pixels, rows });
+            });
+        };
+        // SAFETY: every pixel of every image is written.
+        let gathered = unsafe { filled(order.len() * pixels, gather) };
         tensor(gathered, [order.len(), pixels])
     }
 
     fn affine(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
         let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.to_contiguous());
         let ([batch, inputs], [_, outputs]) = (extents(&x), extents(&weight));
-        let mut y = Vec::with_capacity(batch * outputs);
-        (0..batch).for_each(|_| y.extend_from_slice(values(&bias)));
         let weight = Matrix::new(values(&weight), [inputs, outputs]);
-        let y = multiply(Matrix::new(values(&x), [batch, inputs]), weight, Some(y));
+        let (x, bias) = (Matrix::new(values(&x), [batch, inputs]), values(&bias));
+        let y = product(x, weight, Some(bias), ROWS_OF_OUTPUT);
         tensor(y, [batch, outputs])
     }
 
@@ -334,20 +363,12 @@ impl NetworkOps for Flex {
         let [left, right] =
             [&left, &right].map(|tensor| Matrix::new(values(tensor), extents(tensor)));
         let left = if turned[0] { left.turned() } else { left };
-        let (rows, inner) = (left.rows, left.columns);
-        let columns = if turned[1] { right.rows } else { right.columns };
-        // `gemm` packs a transposed right side slowly: a product of 128 x 512 x 512 took 0.85 ms that way
-        // and 0.32 without, on two cores. What is smaller is turned: the right side, or the left one and
-        // then the result.
-        let out = if !turned[1] {
-            multiply(left, right, None)
-        } else if turned[0] || rows * (inner + columns) > inner * columns {
-            let right = turn(right.elements, inner);
-            multiply(left, Matrix::new(&right, [inner, columns]), None)
-        } else {
-            let left = turn(left.elements, inner);
-            let out = multiply(right, Matrix::new(&left, [inner, rows]), None);
-            turn(&out, rows)
+        let right = if turned[1] { right.turned() } else { right };
+        let (rows, columns) = (left.rows, right.columns);
+        let out = match turned {
+            [_, true] => product_turned(left, right),
+            [true, false] => product(left, right, None, ROWS_OF_GRADIENT),
+            [false, false] => product(left, right, None, ROWS_OF_OUTPUT),
         };
         tensor(out, [rows, columns])
     }
@@ -408,14 +429,45 @@ impl NetworkOps for Flex {
         let [mut value, mut mean, mut square, grad] =
             [value, mean, square, grad].map(|tensor| tensor.to_contiguous());
         let arch = Arch::new();
-        values_mut(&mut value)
-            .par_chunks_mut(PIECE)
-            .zip(values_mut(&mut mean).par_chunks_mut(PIECE))
-            .zip(values_mut(&mut square).par_chunks_mut(PIECE))
-            .zip(values(&grad).par_chunks(PIECE))
-            .for_each(|(((value, mean), square), grad)| {
-                arch.dispatch(AdamPass { value, mean, square, grad, step });
-            });
+        let parts = values_mut(&mut value)
+            .chunks_mut(PIECE)
+            .zip(values_mut(&mut mean).chunks_mut(PIECE))
+            .zip(values_mut(&mut square).chunks_mut(PIECE))
+            .zip(values(&grad).chunks(PIECE));
+        pool::for_each(parts, |(((value, mean), square), grad)| {
+            arch.dispatch(AdamPass { value, mean, square, grad, step });
+        });
+        (value, mean, square)
+    }
+
+    fn adam_of_product(
+        value: FlexTensor,
+        mean: FlexTensor,
+        square: FlexTensor,
+        x: FlexTensor,
+        grad_y: FlexTensor,
+        step: AdamStep,
+    ) -> (FlexTensor, FlexTensor, FlexTensor) {
+        let [mut value, mut mean, mut square] =
+            [value, mean, square].map(|tensor| tensor.to_contiguous());
+        let [x, grad_y] = [x, grad_y].map(|tensor| tensor.to_contiguous());
+        let [x, grad_y] = [&x, &grad_y].map(|tensor| Matrix::new(values(tensor), extents(tensor)));
+        let (left, columns) = (x.turned(), grad_y.columns);
+        let small = left.rows * columns * left.columns < WORTH_A_TASK;
+        let rows = if small { left.rows } else { ROWS_OF_GRADIENT };
+        let arch = Arch::new();
+        let parts = values_mut(&mut value)
+            .chunks_mut(rows * columns)
+            .zip(values_mut(&mut mean).chunks_mut(rows * columns))
+            .zip(values_mut(&mut square).chunks_mut(rows * columns));
+        pool::for_each(parts.enumerate(), |(task, ((value, mean), square))| {
+            let part = |out: &mut [MaybeUninit<f32>]| {
+                multiply(left.rows_from(task * rows, rows), grad_y, None, out);
+            };
+            // SAFETY: the whole product is written.
+            let grad = unsafe { filled(value.len(), part) };
+            arch.dispatch(AdamPass { value, mean, square, grad: &grad, step });
+        });
         (value, mean, square)
     }
 }

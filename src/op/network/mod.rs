@@ -134,6 +134,19 @@ pub trait NetworkOps: Backend {
         grad: FloatTensor<Self>,
         step: AdamStep,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+
+    /// [`Self::adam`] of a weight `[i·o]` whose gradient is `Xᵀ grad_y`: `x[b,i]`, `grad_y[b,o]`.
+    #[fusion(meta = |value, mean, square, _x, _grad_y, _step| {
+        (value.clone(), mean.clone(), square.clone())
+    })]
+    fn adam_of_product(
+        value: FloatTensor<Self>,
+        mean: FloatTensor<Self>,
+        square: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+        step: AdamStep,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
 fn product_shape(left: &Shape, right: &Shape, [turn_left, turn_right]: &[bool; 2]) -> Shape {
@@ -162,11 +175,15 @@ pub fn linear_grad_x(weight: Tensor<2>, grad_y: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::matmul(grad_y, weight, [false, true]))
 }
 
-/// `grad_weight = Xᵀ grad_y` of [`linear`], and `grad_bias`, the sums of its columns.
-pub fn linear_grads(x: Tensor<2>, grad_y: Tensor<2>) -> (Tensor<2>, Tensor<1>) {
+/// `grad_weight = Xᵀ grad_y` of [`linear`]. `grad_bias` is the [`column_sums`] of `grad_y`.
+pub fn linear_grad_weight(x: Tensor<2>, grad_y: Tensor<2>) -> Tensor<2> {
     let (x, grad_y) = (x.into_dispatch(), grad_y.into_dispatch());
-    let weight = Dispatch::matmul(x, grad_y.clone(), [true, false]);
-    (Tensor::from_dispatch(weight), Tensor::from_dispatch(Dispatch::column_sums(grad_y)))
+    Tensor::from_dispatch(Dispatch::matmul(x, grad_y, [true, false]))
+}
+
+/// See [`NetworkOps::column_sums`].
+pub fn column_sums(matrix: Tensor<2>) -> Tensor<1> {
+    Tensor::from_dispatch(Dispatch::column_sums(matrix.into_dispatch()))
 }
 
 /// See [`NetworkOps::relu_dropout`].
@@ -199,5 +216,19 @@ pub fn adam(
 ) -> [Tensor<1>; 3] {
     let [value, mean, square, grad] = [value, mean, square, grad].map(Tensor::into_dispatch);
     let (value, mean, square) = Dispatch::adam(value, mean, square, grad, step);
+    [value, mean, square].map(Tensor::from_dispatch)
+}
+
+/// Adam's step of the weight of [`linear`], flat and with its moments, from `x` and `grad_y`: the same bits as
+/// [`adam`] with [`linear_grad_weight`], which on the CPU is never kept.
+pub fn linear_adam(
+    [value, mean, square]: [Tensor<1>; 3],
+    x: Tensor<2>,
+    grad_y: Tensor<2>,
+    step: AdamStep,
+) -> [Tensor<1>; 3] {
+    let [value, mean, square] = [value, mean, square].map(Tensor::into_dispatch);
+    let [x, grad_y] = [x, grad_y].map(Tensor::into_dispatch);
+    let (value, mean, square) = Dispatch::adam_of_product(value, mean, square, x, grad_y, step);
     [value, mean, square].map(Tensor::from_dispatch)
 }
