@@ -12,7 +12,7 @@
 //
 // Everything moves in blocks of 4 x 4: s, r, v and w must be multiples of 4. Of each operand one
 // mode is contiguous, and a block is four vec4 along it; where that is the other mode than the
-// matrices here are written for, the block is turned (`*_TURNED`).
+// matrices here are written for, the block is turned.
 //
 // There is no barrier and no workgroup memory, which cost much on a software adapter.
 //
@@ -54,9 +54,9 @@ struct Params {
     start: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> x: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> f: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> g: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> x: array<Quad>;
+@group(0) @binding(1) var<storage, read_write> f: array<Quad>;
+@group(0) @binding(2) var<storage, read_write> g: array<Quad>;
 @group(0) @binding(3) var<storage, read_write> bias: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
 @group(0) @binding(5) var<storage, read_write> params: Params;
@@ -65,7 +65,12 @@ struct Params {
 fn load_x(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
     let begin = at / 4u;
     let by = stride / 4u;
-    let block = mat4x4<f32>(x[begin], x[begin + by], x[begin + 2u * by], x[begin + 3u * by]);
+    let block = mat4x4<f32>(
+        four(x[begin]),
+        four(x[begin + by]),
+        four(x[begin + 2u * by]),
+        four(x[begin + 3u * by]),
+    );
     return turn(block, turned);
 }
 
@@ -73,7 +78,12 @@ fn load_x(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
 fn load_f(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
     let begin = at / 4u;
     let by = stride / 4u;
-    let block = mat4x4<f32>(f[begin], f[begin + by], f[begin + 2u * by], f[begin + 3u * by]);
+    let block = mat4x4<f32>(
+        four(f[begin]),
+        four(f[begin + by]),
+        four(f[begin + 2u * by]),
+        four(f[begin + 3u * by]),
+    );
     return turn(block, turned);
 }
 
@@ -81,7 +91,12 @@ fn load_f(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
 fn load_g(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
     let begin = at / 4u;
     let by = stride / 4u;
-    let block = mat4x4<f32>(g[begin], g[begin + by], g[begin + 2u * by], g[begin + 3u * by]);
+    let block = mat4x4<f32>(
+        four(g[begin]),
+        four(g[begin + by]),
+        four(g[begin + 2u * by]),
+        four(g[begin + 3u * by]),
+    );
     return turn(block, turned);
 }
 

@@ -54,9 +54,9 @@ struct Params {
     add: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> core: array<vec4<f32>>;
-@group(0) @binding(1) var<storage, read_write> first: array<vec4<f32>>;
-@group(0) @binding(2) var<storage, read_write> second: array<vec4<f32>>;
+@group(0) @binding(0) var<storage, read_write> core: array<Quad>;
+@group(0) @binding(1) var<storage, read_write> first: array<Quad>;
+@group(0) @binding(2) var<storage, read_write> second: array<Quad>;
 @group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
 @group(0) @binding(4) var<storage, read_write> params: Params;
 
@@ -64,7 +64,12 @@ struct Params {
 fn load_core(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
     let begin = at / 4u;
     let by = stride / 4u;
-    let block = mat4x4<f32>(core[begin], core[begin + by], core[begin + 2u * by], core[begin + 3u * by]);
+    let block = mat4x4<f32>(
+        four(core[begin]),
+        four(core[begin + by]),
+        four(core[begin + 2u * by]),
+        four(core[begin + 3u * by]),
+    );
     return turn(block, turned);
 }
 
@@ -72,7 +77,12 @@ fn load_core(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
 fn load_first(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
     let begin = at / 4u;
     let by = stride / 4u;
-    let block = mat4x4<f32>(first[begin], first[begin + by], first[begin + 2u * by], first[begin + 3u * by]);
+    let block = mat4x4<f32>(
+        four(first[begin]),
+        four(first[begin + by]),
+        four(first[begin + 2u * by]),
+        four(first[begin + 3u * by]),
+    );
     return turn(block, turned);
 }
 
@@ -80,7 +90,12 @@ fn load_first(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
 fn load_second(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
     let begin = at / 4u;
     let by = stride / 4u;
-    let block = mat4x4<f32>(second[begin], second[begin + by], second[begin + 2u * by], second[begin + 3u * by]);
+    let block = mat4x4<f32>(
+        four(second[begin]),
+        four(second[begin + by]),
+        four(second[begin + 2u * by]),
+        four(second[begin + 3u * by]),
+    );
     return turn(block, turned);
 }
 

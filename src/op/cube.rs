@@ -6,6 +6,7 @@
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr;
 use burn_cubecl::cubecl::ir::features::Plane;
+use burn_cubecl::cubecl::ir::{ElemType, UIntKind};
 use burn_cubecl::cubecl::prelude::{CubeCount, CubeDim};
 use burn_cubecl::cubecl::server::KernelArguments;
 use burn_cubecl::kernel::into_contiguous;
@@ -81,7 +82,9 @@ pub(super) fn launch_on(
     buffers: &[(&CubeTensor, BufferIOAttr)],
     params: &[u32],
 ) {
-    let kernel = kernel.into();
+    let client = &buffers[0].0.client;
+    let long = client.properties().supports_type(ElemType::UInt(UIntKind::U64));
+    let kernel = Kernel { long, ..kernel.into() };
     let shader = kernel.shader;
     debug_assert_eq!(params.len(), shader.params().len());
     debug_assert_eq!(buffers.len() + 1, shader.bindings().len());
@@ -89,7 +92,6 @@ pub(super) fn launch_on(
     let rows = workgroups.div_ceil(MAX_WORKGROUPS);
     let count = CubeCount::Static(workgroups.div_ceil(rows), rows, 1);
 
-    let client = &buffers[0].0.client;
     let mut arguments = KernelArguments::new();
     for (tensor, access) in buffers {
         arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), *access);

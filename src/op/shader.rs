@@ -272,29 +272,37 @@ pub struct Kernel {
     pub shader: Shader,
     /// Whether `Element` is a vec4.
     pub wide: bool,
+    /// Whether `Quad` is of integers of 64 bits.
+    pub long: bool,
 }
 
 impl Kernel {
     /// The text that is compiled.
     pub fn text(self) -> String {
-        let mut text = self.shader.text().to_owned();
-        if self.wide {
-            for (one, four) in [
-                ("alias Element = f32;", "alias Element = vec4<f32>;"),
-                ("alias Index = u32;", "alias Index = vec4<u32>;"),
-                ("OFFSETS: Index = Index(0u);", "OFFSETS: Index = Index(0u, 1u, 2u, 3u);"),
-                ("const WIDTH: u32 = 1u;", "const WIDTH: u32 = 4u;"),
-            ] {
-                text = text.replace(one, four);
-            }
-        }
-        text
+        const WIDE: [[&str; 2]; 4] = [
+            ["alias Element = f32;", "alias Element = vec4<f32>;"],
+            ["alias Index = u32;", "alias Index = vec4<u32>;"],
+            ["OFFSETS: Index = Index(0u);", "OFFSETS: Index = Index(0u, 1u, 2u, 3u);"],
+            ["const WIDTH: u32 = 1u;", "const WIDTH: u32 = 4u;"],
+        ];
+        const LONG: [[&str; 2]; 2] = [
+            ["alias Quad = vec4<f32>;", "alias Quad = vec2<u64>;"],
+            [
+                "return quad;",
+                "let low = vec2<u32>(u32(quad.x), u32(quad.y));
+    let high = vec2<u32>(u32(quad.x >> 32u), u32(quad.y >> 32u));
+    return bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y));",
+            ],
+        ];
+        let wide = WIDE.iter().filter(|_| self.wide);
+        let changes = wide.chain(LONG.iter().filter(|_| self.long));
+        changes.fold(self.shader.text().to_owned(), |text, [from, to]| text.replace(from, to))
     }
 }
 
 impl From<Shader> for Kernel {
     fn from(shader: Shader) -> Self {
-        Self { shader, wide: false }
+        Self { shader, wide: false, long: false }
     }
 }
 

@@ -47,11 +47,17 @@ fn every_kernel_is_valid_with_its_other_constants() {
         assert_eq!(one.text(), shader.text());
         let wide = Kernel { wide: true, ..one };
         assert_eq!(shader.text().contains("array<Element>"), wide.text() != shader.text());
-        let module = naga::front::wgsl::parse_str(&wide.text());
-        let module = module.unwrap_or_else(|error| panic!("{wide:?}: {}", error.message()));
-        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
-        if let Err(error) = validator.validate(&module) {
-            panic!("{wide:?}: {error:?}");
+        let long = Kernel { long: true, ..one };
+        assert_eq!(shader.text().contains("array<Quad>"), long.text() != shader.text());
+        // Launched where the device has them.
+        let capabilities = [Capabilities::empty(), Capabilities::SHADER_INT64];
+        for (kernel, capabilities) in [wide, long].into_iter().zip(capabilities) {
+            let module = naga::front::wgsl::parse_str(&kernel.text());
+            let module = module.unwrap_or_else(|error| panic!("{kernel:?}: {}", error.message()));
+            let mut validator = Validator::new(ValidationFlags::all(), capabilities);
+            if let Err(error) = validator.validate(&module) {
+                panic!("{kernel:?}: {error:?}");
+            }
         }
     }
 }
