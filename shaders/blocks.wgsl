@@ -4,12 +4,17 @@
 // computes with one register for each of the 16 numbers, which holds those of eight invocations, so
 // transposing one costs nothing, and choosing between two a sixtieth of loading them.
 
-// Four numbers as they are loaded; vec2<u64> where the device has integers of 64 bits. llvmpipe loads a vec4
-// number by number, with a bounds check for each, and two at once take four fifths of a kernel's time.
+// Four numbers as they lie in a buffer; vec2<u64> where the device has integers of 64 bits. llvmpipe loads and
+// stores a vec4 number by number, with a bounds check for each, and two at once take four fifths of a kernel's
+// time.
 alias Quad = vec4<f32>;
 
 fn four(quad: Quad) -> vec4<f32> {
     return quad;
+}
+
+fn quad(four: vec4<f32>) -> Quad {
+    return four;
 }
 
 // sum + a b

@@ -16,7 +16,7 @@
 //
 // There is no barrier and no workgroup memory, which cost much on a software adapter.
 //
-// Buffers (every one read_write, because pooled tensors may share one buffer), all in vec4:
+// Buffers (every one read_write, because pooled tensors may share one buffer), all in fours:
 //   x       X, [batch, s·r]
 //   f       F
 //   g       G
@@ -57,8 +57,8 @@ struct Params {
 @group(0) @binding(0) var<storage, read_write> x: array<Quad>;
 @group(0) @binding(1) var<storage, read_write> f: array<Quad>;
 @group(0) @binding(2) var<storage, read_write> g: array<Quad>;
-@group(0) @binding(3) var<storage, read_write> bias: array<vec4<f32>>;
-@group(0) @binding(4) var<storage, read_write> y: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> bias: array<Quad>;
+@group(0) @binding(4) var<storage, read_write> y: array<Quad>;
 @group(0) @binding(5) var<storage, read_write> params: Params;
 
 // Columns s, rows r; turned where r is not contiguous.
@@ -108,12 +108,12 @@ fn store(sample: u32, w: u32, v: u32, tile: mat4x4<f32>) {
     let at_y = sample * params.w * params.v / 4u;
     let begin = (w * params.y_w + v * params.y_v) / 4u;
     let biased = params.start == START_BIAS;
-    let four = select(0u, 4u, inside);
-    for (var n = 0u; n < four; n++) {
+    let end = select(0u, 4u, inside);
+    for (var n = 0u; n < end; n++) {
         let at = begin + n * stride;
         // The bias is read in any case: a branch around it takes longer to compile.
-        let add = select(vec4<f32>(), bias[select(0u, at, biased)], biased);
-        y[at_y + at] = column(n, block) + add;
+        let add = select(vec4<f32>(), four(bias[select(0u, at, biased)]), biased);
+        y[at_y + at] = quad(column(n, block) + add);
     }
 }
 

@@ -18,7 +18,7 @@
 // Where a group has so many samples that the driver would end the loop (see contract.wgsl), the sum
 // is taken in several launches over the samples b_begin to b_end, the later ones with `add` 1.
 //
-// Buffers (every one read_write, because pooled tensors may share one buffer), all in vec4:
+// Buffers (every one read_write, because pooled tensors may share one buffer), all in fours:
 //   core     F or G
 //   first    X, [batch, s·r], or D, [batch, w·v]
 //   second   D or X
@@ -57,7 +57,7 @@ struct Params {
 @group(0) @binding(0) var<storage, read_write> core: array<Quad>;
 @group(0) @binding(1) var<storage, read_write> first: array<Quad>;
 @group(0) @binding(2) var<storage, read_write> second: array<Quad>;
-@group(0) @binding(3) var<storage, read_write> partial: array<vec4<f32>>;
+@group(0) @binding(3) var<storage, read_write> partial: array<Quad>;
 @group(0) @binding(4) var<storage, read_write> params: Params;
 
 // Columns i, rows h; turned where h is not contiguous.
@@ -105,11 +105,12 @@ fn store(at: u32, p: u32, q: u32, tile: mat4x4<f32>) {
     let block = turn(tile, params.grad_q != 1u);
     let stride = max(params.grad_p, params.grad_q) / 4u;
     let begin = (at + p * params.grad_p + q * params.grad_q) / 4u;
-    let four = select(0u, 4u, inside);
-    for (var n = 0u; n < four; n++) {
+    let end = select(0u, 4u, inside);
+    for (var n = 0u; n < end; n++) {
         let to = begin + n * stride;
         // What there was is read in any case: a branch around it takes longer to compile.
-        partial[to] = column(n, block) + select(vec4<f32>(), partial[to], params.add != 0u);
+        let before = select(vec4<f32>(), four(partial[to]), params.add != 0u);
+        partial[to] = quad(column(n, block) + before);
     }
 }
 

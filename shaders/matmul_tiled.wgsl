@@ -12,7 +12,7 @@
 // must be a multiple of 4. A mode that is contiguous in none needs only to be 4 or more: its last block
 // overlaps the one before it, and what that would add or store twice is left out.
 //
-// Buffers (every one read_write, because pooled tensors may share one buffer), all in vec4:
+// Buffers (every one read_write, because pooled tensors may share one buffer), all in fours:
 //   a       A
 //   b       B
 //   bias    as long as a row of C as it lies in memory; counts where `start` is START_BIAS
@@ -40,8 +40,8 @@ struct Params {
 
 @group(0) @binding(0) var<storage, read_write> a: array<Quad>;
 @group(0) @binding(1) var<storage, read_write> b: array<Quad>;
-@group(0) @binding(2) var<storage, read_write> bias: array<vec4<f32>>;
-@group(0) @binding(3) var<storage, read_write> c: array<vec4<f32>>;
+@group(0) @binding(2) var<storage, read_write> bias: array<Quad>;
+@group(0) @binding(3) var<storage, read_write> c: array<Quad>;
 @group(0) @binding(4) var<storage, read_write> params: Params;
 
 // Columns i, rows k; of the rows those that `fresh` says.
@@ -87,10 +87,10 @@ fn store(i: u32, j: u32, tile: mat4x4<f32>) {
     // The bias is read in any case, because a branch around it takes four times as long as all the rest
     // to compile.
     let biased = params.start == START_BIAS;
-    let add = select(vec4<f32>(), bias[select(0u, column_c / 4u, biased)], biased);
-    let four = select(0u, 4u, i < params.rows && j < params.columns);
-    for (var n = row - first_row; n < four; n++) {
-        c[((first_row + n) * stride + column_c) / 4u] = column(n, block) + add;
+    let add = select(vec4<f32>(), four(bias[select(0u, column_c / 4u, biased)]), biased);
+    let end = select(0u, 4u, i < params.rows && j < params.columns);
+    for (var n = row - first_row; n < end; n++) {
+        c[((first_row + n) * stride + column_c) / 4u] = quad(column(n, block) + add);
     }
 }
 

@@ -285,13 +285,19 @@ impl Kernel {
             ["OFFSETS: Index = Index(0u);", "OFFSETS: Index = Index(0u, 1u, 2u, 3u);"],
             ["const WIDTH: u32 = 1u;", "const WIDTH: u32 = 4u;"],
         ];
-        const LONG: [[&str; 2]; 2] = [
+        const LONG: [[&str; 2]; 3] = [
             ["alias Quad = vec4<f32>;", "alias Quad = vec2<u64>;"],
             [
                 "return quad;",
                 "let low = vec2<u32>(u32(quad.x), u32(quad.y));
     let high = vec2<u32>(u32(quad.x >> 32u), u32(quad.y >> 32u));
     return bitcast<vec4<f32>>(vec4<u32>(low.x, high.x, low.y, high.y));",
+            ],
+            [
+                "return four;",
+                "let low = vec2<u64>(bitcast<vec4<u32>>(four).xz);
+    let high = vec2<u64>(bitcast<vec4<u32>>(four).yw);
+    return low | (high << vec2<u32>(32u));",
             ],
         ];
         let wide = WIDE.iter().filter(|_| self.wide);
