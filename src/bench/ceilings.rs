@@ -11,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::op::cube::launch;
+use crate::op::launch::launch;
 use crate::op::shader::Shader;
 use crate::{Error, Result};
 
@@ -22,7 +22,7 @@ const FMA_ITERATION: f64 = 128.0;
 /// guarantees one binding may hold.
 const COPY_BYTES: usize = 64 << 20;
 
-/// Most iterations of a kernel's loop; see `op::cube` on llvmpipe's limit.
+/// Most iterations of a kernel's loop; see `op::launch` on llvmpipe's limit.
 const MOST_ITERATIONS: usize = 60_000;
 
 /// A measurement lasts at least this long, in seconds: short ones would measure the launch.

@@ -1,35 +1,23 @@
-//! The layer on a GPU: launches of the WGSL kernels in `shaders/`.
-//!
-//! A kernel is its source and nothing else: extents, strides and batch arrive in a small buffer of
-//! parameters, so each file is compiled once a device.
+//! The layer on a GPU.
 
-use burn::tensor::{DType, Shape};
+use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr;
-use burn_cubecl::cubecl::ir::features::Plane;
-use burn_cubecl::cubecl::ir::{ElemType, UIntKind};
-use burn_cubecl::cubecl::prelude::{CubeCount, CubeDim};
-use burn_cubecl::cubecl::server::KernelArguments;
 use burn_cubecl::kernel::into_contiguous;
-use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
-use burn_cubecl::template::SourceKernel;
 use burn_cubecl::tensor::CubeTensor;
-use burn_cubecl::{CubeBackend, CubeDevice};
 
+use super::launch::{MAX_ITERATIONS, empty, launch, launch_on, sum_rows, sum_to_one_stage, target};
 use super::padding::{padded, resize};
 use super::shader::{
-    Kernel, LANE_SAMPLES, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_P, TILED_Q,
-    TILED_V, TILED_W,
+    LANE_SAMPLES, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_P, TILED_Q, TILED_V,
+    TILED_W,
 };
 use super::{MpsOps, forward_plan, grads_plan, rebuilt, spec_of};
-use crate::mps::plan::{Plan, Strategy, Target, View};
+use crate::mps::plan::{Plan, Strategy, View};
 use crate::mps::{MpsSpec, Order};
 
 /// Samples that one group of `grad_tiled.wgsl` sums where the batch allows: a group's sums
 /// are stored and added up once more.
 const TILED_SAMPLES: usize = 8;
-
-/// WebGPU's limit on workgroups along one dimension; larger launches are laid out over two.
-const MAX_WORKGROUPS: u32 = 65_535;
 
 /// Samples a partial sum of `grad_core.wgsl`: few, so that a batch of 128 keeps a GPU busy.
 const GROUP_SIZE: usize = 4;
@@ -37,80 +25,8 @@ const GROUP_SIZE: usize = 4;
 /// Most partial sums of one gradient.
 const MAX_GROUPS: usize = 1024;
 
-/// Rows that one invocation of `sum_rows.wgsl` adds up: few on a GPU, which has lanes to spare, and on a
-/// software adapter, where a launch takes 90 µs, so many that a batch is summed in one.
-const ROWS: usize = 64;
-const SOFTWARE_ROWS: usize = 1024;
-
-/// Most loop iterations an invocation may be asked for. llvmpipe ends every loop of an invocation
-/// once they have run 65,535 times altogether (found with bonds of 299 and 448, whose outputs
-/// lacked most of their terms); a GPU's watchdog, too, prefers several short launches.
-pub(super) const MAX_ITERATIONS: usize = 60_000;
-
 /// Most bytes of partial sums, half of what WebGPU guarantees one binding may hold.
 const MAX_PARTIAL_BYTES: usize = 64 << 20;
-
-/// What computes on a device: a GPU, or a program on the CPU.
-pub(super) fn target(device: &CubeDevice) -> Target {
-    // Burn's wgpu backend leaves these out on a software adapter. Where a GPU has none (OpenGL), it
-    // is taken for software too, whose kernels are right everywhere.
-    match device.client().properties().features.plane.contains(Plane::Ops) {
-        true => Target::Gpu,
-        false => Target::Software,
-    }
-}
-
-/// Launches `shader` over at least `invocations`; `inputs` are read, `output` is written whole.
-pub(crate) fn launch(
-    kernel: impl Into<Kernel>,
-    invocations: usize,
-    inputs: &[&CubeTensor],
-    output: &CubeTensor,
-    params: &[usize],
-) {
-    let read = inputs.iter().map(|&input| (input, BufferIOAttr::ReadOnly));
-    let buffers: Vec<_> = read.chain([(output, BufferIOAttr::WriteOnly)]).collect();
-    // `mps_linear` has checked that every count fits; see `check_countable`.
-    let params: Vec<u32> = params.iter().map(|&value| value as u32).collect();
-    launch_on(kernel, invocations, &buffers, &params);
-}
-
-/// The same with buffers in the order of their bindings, whatever is done with them.
-pub(super) fn launch_on(
-    kernel: impl Into<Kernel>,
-    invocations: usize,
-    buffers: &[(&CubeTensor, BufferIOAttr)],
-    params: &[u32],
-) {
-    let client = &buffers[0].0.client;
-    let long = client.properties().supports_type(ElemType::UInt(UIntKind::U64));
-    let kernel = Kernel { long, ..kernel.into() };
-    let shader = kernel.shader;
-    debug_assert_eq!(params.len(), shader.params().len());
-    debug_assert_eq!(buffers.len() + 1, shader.bindings().len());
-    let workgroups = (invocations as u64).div_ceil(u64::from(shader.workgroup_size())) as u32;
-    let rows = workgroups.div_ceil(MAX_WORKGROUPS);
-    let count = CubeCount::Static(workgroups.div_ceil(rows), rows, 1);
-
-    let mut arguments = KernelArguments::new();
-    for (tensor, access) in buffers {
-        arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), *access);
-    }
-    let params = client.create_from_slice(bytemuck::cast_slice(params));
-    arguments = arguments.with_buffer_io(params.binding(), BufferIOAttr::ReadOnly);
-    let kernel = SourceKernel::new(kernel, CubeDim::new_1d(shader.workgroup_size()));
-    client.launch(Box::new(kernel), count, arguments);
-}
-
-/// An uninitialised f32 tensor beside `like`.
-pub(super) fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
-    empty_device_contiguous_dtype(
-        like.client.clone(),
-        like.device.clone(),
-        shape.into(),
-        DType::F32,
-    )
-}
 
 /// Cuts three nested loops, the outermost first, into pieces of at most [`MAX_ITERATIONS`]; a piece
 /// is `[begin, end]` of each loop, in their order.
@@ -238,34 +154,6 @@ fn contract(
         start = START_Y;
     }
     y
-}
-
-/// Sums `input`, seen as `[rows, columns]`, over its rows, into a tensor of shape `shape`.
-pub(super) fn sum_rows(
-    input: CubeTensor,
-    [rows, columns]: [usize; 2],
-    shape: impl Into<Shape>,
-) -> CubeTensor {
-    let (input, rows) = sum_to_one_stage(input, [rows, columns]);
-    let output = empty(&input, shape);
-    launch(Shader::SumRows, columns, &[&input], &output, &[rows, columns, 1, rows]);
-    output
-}
-
-/// Sums rows in groups until they are few enough for one more launch; how many are left.
-fn sum_to_one_stage(mut input: CubeTensor, [mut rows, columns]: [usize; 2]) -> (CubeTensor, usize) {
-    let at_once = match target(&input.device) {
-        Target::Software => SOFTWARE_ROWS,
-        _ => ROWS,
-    };
-    while rows > at_once {
-        let groups = rows.div_ceil(at_once);
-        let output = empty(&input, [groups, columns]);
-        let params = [rows, columns, groups, at_once];
-        launch(Shader::SumRows, groups * columns, &[&input], &output, &params);
-        (input, rows) = (output, groups);
-    }
-    (input, rows)
 }
 
 /// The gradient by the core that `view` calls `G`, of shape `shape`.

@@ -7,7 +7,7 @@
 
 use burn_cubecl::tensor::CubeTensor;
 
-use super::cube::{MAX_ITERATIONS, empty, launch};
+use super::launch::{MAX_ITERATIONS, empty, launch};
 use super::shader::{
     MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_Y, START_ZERO, Shader,
 };

@@ -1,7 +1,7 @@
 //! The layer as a Burn operation.
 //!
 //! [`mps_linear`] takes Burn tensors of any device and hands them to [`MpsOps`], the extension of
-//! Burn's backends: on a GPU the WGSL kernels of `shaders/` run ([`mod@cube`]), on the CPU the
+//! Burn's backends: on a GPU the WGSL kernels of `shaders/` run (`cube`), on the CPU the
 //! parallel implementation of `flex`. Burn's Fusion queues the operation like its own, and on
 //! an autodiff device `autodiff` registers the hand-written backward pass.
 //!
@@ -9,8 +9,9 @@
 //! are checked in the public functions, before anything is queued.
 
 mod autodiff;
-pub mod cube;
+mod cube;
 mod flex;
+pub(crate) mod launch;
 pub mod matmul;
 pub mod network;
 mod padding;
@@ -116,7 +117,7 @@ pub fn force_strategy(strategy: Option<Strategy>) -> Option<Strategy> {
 /// How the forward pass, or the gradients by cores and bias, of a layer are computed on a device.
 pub fn plan_of(gradients: bool, spec: &MpsSpec, batch: usize, device: &Device) -> Plan {
     let target = match device.as_dispatch() {
-        DispatchDevice::Cube(device) => cube::target(device),
+        DispatchDevice::Cube(device) => launch::target(device),
         _ => Target::Cpu,
     };
     match gradients {

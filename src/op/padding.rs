@@ -8,7 +8,7 @@
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::cube::{empty, launch};
+use super::launch::{empty, launch};
 use super::shader::{RESIZE_PIECE, Shader};
 use crate::mps::MpsSpec;
 use crate::mps::plan::{Plan, Strategy, Target};

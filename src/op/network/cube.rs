@@ -11,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::{AdamStep, Dropout, NetworkOps};
 use crate::mps::plan::Target;
-use crate::op::cube::{empty, launch_on, sum_rows, target};
+use crate::op::launch::{empty, launch_on, sum_rows, target};
 use crate::op::matmul::{Operand, matmul};
 use crate::op::shader::{Kernel, Shader};
 
