@@ -50,7 +50,7 @@ impl Work {
     /// - step: three matrix products for each dense layer (the first one needs no `grad_x`), and
     ///   about ten operations a parameter for Adam
     pub fn of(pass: Pass, rival: Option<Rival>, spec: &MpsSpec, batch: usize) -> Self {
-        let dense = rival == Some(Rival::Dense);
+        let dense = pass.is_dense(rival);
         let outputs = spec.outputs() as f64;
         let inputs = spec.inputs() as f64;
         let parameters = if dense { spec.dense_parameters() } else { spec.parameters() } as f64;
@@ -78,7 +78,9 @@ impl Work {
                 2.0 * (into_cores + into_x) + outputs,
                 batch * (2.0 * inputs + outputs) + 2.0 * parameters,
             ),
-            Pass::Step => return Self::of_step(spec, dense, batch, contractions + into_cores),
+            Pass::Step | Pass::StepDense => {
+                return Self::of_step(spec, dense, batch, contractions + into_cores);
+            }
         };
         Self { flops: batch * a_sample, bytes: 4.0 * bytes }
     }

@@ -55,9 +55,12 @@ impl Grid {
         self.bonds.iter().map(layer).collect()
     }
 
-    fn variants(&self) -> Vec<Variant> {
-        let forced = if self.every_strategy { &Strategy::ALL[..] } else { &[] };
-        let rivals = self.rivals.iter().copied().map(Variant::Rival);
+    fn variants(&self, pass: Pass) -> Vec<Variant> {
+        // A dense network has no strategies, and itself as the only dense rival.
+        let dense = pass == Pass::StepDense;
+        let forced = if self.every_strategy && !dense { &Strategy::ALL[..] } else { &[] };
+        let rivals = self.rivals.iter().copied().filter(|&rival| !(dense && rival == Rival::Dense));
+        let rivals = rivals.map(Variant::Rival);
         std::iter::once(Variant::Fused)
             .chain(forced.iter().copied().map(Variant::Forced))
             .chain(rivals)
@@ -66,7 +69,8 @@ impl Grid {
 
     /// How many rows there are.
     pub fn rows(&self) -> usize {
-        self.passes.len() * self.batches.len() * self.bonds.len() * self.variants().len()
+        let variants: usize = self.passes.iter().map(|&pass| self.variants(pass).len()).sum();
+        variants * self.batches.len() * self.bonds.len()
     }
 }
 
@@ -188,7 +192,7 @@ pub fn run(
         for &pass in &grid.passes {
             for &batch in &grid.batches {
                 for spec in &specs {
-                    for variant in grid.variants() {
+                    for variant in grid.variants(pass) {
                         let case = Case { pass, variant, spec: *spec, batch };
                         let row = match until {
                             Some(until) if Instant::now() >= until => {
@@ -246,7 +250,8 @@ impl Case {
             let mut workload = workloads::workload(*pass, rival, spec, *batch, &opened.device)?;
             let samples = stats::measure(effort, workload.as_mut())?;
             let plan = || op::plan_of(*pass != Pass::Forward, spec, *batch, &opened.device);
-            Ok((samples, rival.is_none().then(|| plan().to_string())))
+            let own = rival.is_none() && *pass != Pass::StepDense;
+            Ok((samples, own.then(|| plan().to_string())))
         }));
         if forced.is_some() {
             op::force_strategy(before);

@@ -34,6 +34,15 @@ pub enum Pass {
     BackwardX,
     /// A training step of the classifier: forward, loss, backward, Adam. A rival's is all Burn's.
     Step,
+    /// The same of the classifier whose first layer is dense; composed is the whole of it in Burn's operations.
+    StepDense,
+}
+
+impl Pass {
+    /// Whether this is about a dense first layer, of this crate's own (where `rival` is none) or of a rival.
+    pub fn is_dense(self, rival: Option<Rival>) -> bool {
+        self == Self::StepDense || rival == Some(Rival::Dense)
+    }
 }
 
 impl std::fmt::Display for Pass {
@@ -43,6 +52,7 @@ impl std::fmt::Display for Pass {
             Self::Backward => "backward",
             Self::BackwardX => "backward_x",
             Self::Step => "step",
+            Self::StepDense => "step_dense",
         })
     }
 }
@@ -177,13 +187,9 @@ pub fn workload(
                 outputs: Vec::new(),
             })
         }
-        Pass::Step => {
+        Pass::Step | Pass::StepDense => {
             let classifier = ClassifierConfig {
-                model: if rival == Some(Rival::Dense) {
-                    FirstLayer::Dense
-                } else {
-                    FirstLayer::Mps
-                },
+                model: if pass.is_dense(rival) { FirstLayer::Dense } else { FirstLayer::Mps },
                 in_factors: [spec.j, spec.l],
                 out_factors: [spec.m, spec.n],
                 bond: spec.k,

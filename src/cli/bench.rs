@@ -40,7 +40,7 @@ pub struct BenchArgs {
     batch: Vec<usize>,
 
     /// What to time: backward is the gradients of both cores and the bias, backward_x that of the
-    /// input too, step a training step of the classifier
+    /// input too, step a training step of the classifier, step_dense of the dense one
     #[arg(
         long,
         value_enum,

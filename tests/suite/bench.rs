@@ -52,9 +52,9 @@ fn every_row_is_measured_and_exported() {
     for ceiling in ["gflops", "gbps", "launch_s"] {
         assert!(report["ceilings"][ceiling].as_f64().unwrap() > 0.0, "{ceiling}");
     }
-    // Four passes, two bonds; fused, its three strategies, composed and dense.
+    // Two bonds; four passes of fused, its three strategies, composed and dense, and one of two networks.
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 4 * 2 * 6);
+    assert_eq!(rows.len(), 2 * (4 * 6 + 2));
     for row in rows {
         assert!(row.get("error").is_none(), "{row}");
         assert_eq!(row["samples"], 2, "{row}");
