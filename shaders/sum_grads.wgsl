@@ -3,7 +3,8 @@
 //
 //   grad[i] = Σ_row partial[row,i]          for each of the three
 //
-// The order of the additions depends on the sizes alone. One invocation computes one element.
+// The order of the additions depends on the sizes alone. One invocation computes four neighbours: the tiled
+// kernels, whose sums these are, work on multiples of 4 alone.
 //
 // Buffers (every one read_write, because pooled tensors may share one buffer):
 //   partial_g  [rows_g, columns_g]
@@ -12,7 +13,7 @@
 //   grad_g     [columns_g]; every element is written, as of the next two
 //   grad_f     [columns_f]
 //   grad_bias  [columns_y]
-//   params     the struct below
+//   params     the struct below; columns are counted in fours
 
 const WORKGROUP_SIZE: u32 = 64u;
 
@@ -25,12 +26,12 @@ struct Params {
     columns_y: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> partial_g: array<f32>;
-@group(0) @binding(1) var<storage, read_write> partial_f: array<f32>;
-@group(0) @binding(2) var<storage, read_write> grad_y: array<f32>;
-@group(0) @binding(3) var<storage, read_write> grad_g: array<f32>;
-@group(0) @binding(4) var<storage, read_write> grad_f: array<f32>;
-@group(0) @binding(5) var<storage, read_write> grad_bias: array<f32>;
+@group(0) @binding(0) var<storage, read_write> partial_g: array<Quad>;
+@group(0) @binding(1) var<storage, read_write> partial_f: array<Quad>;
+@group(0) @binding(2) var<storage, read_write> grad_y: array<Quad>;
+@group(0) @binding(3) var<storage, read_write> grad_g: array<Quad>;
+@group(0) @binding(4) var<storage, read_write> grad_f: array<Quad>;
+@group(0) @binding(5) var<storage, read_write> grad_bias: array<Quad>;
 @group(0) @binding(6) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -42,21 +43,21 @@ fn main(
     let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
     let f = index - params.columns_g;
     let y = f - params.columns_f;
-    var sum = 0.0;
+    var sum = vec4<f32>();
     if (index < params.columns_g) {
         for (var row = 0u; row < params.rows_g; row++) {
-            sum += partial_g[row * params.columns_g + index];
+            sum += four(partial_g[row * params.columns_g + index]);
         }
-        grad_g[index] = sum;
+        grad_g[index] = quad(sum);
     } else if (f < params.columns_f) {
         for (var row = 0u; row < params.rows_f; row++) {
-            sum += partial_f[row * params.columns_f + f];
+            sum += four(partial_f[row * params.columns_f + f]);
         }
-        grad_f[f] = sum;
+        grad_f[f] = quad(sum);
     } else if (y < params.columns_y) {
         for (var row = 0u; row < params.rows_y; row++) {
-            sum += grad_y[row * params.columns_y + y];
+            sum += four(grad_y[row * params.columns_y + y]);
         }
-        grad_bias[y] = sum;
+        grad_bias[y] = quad(sum);
     }
 }

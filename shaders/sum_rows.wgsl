@@ -4,14 +4,18 @@
 // sums of grad_core.wgsl, are summed in groups, the groups' sums in groups again, until one is
 // left. The order of the additions depends on the sizes alone.
 //
-// One invocation computes one element of the output.
+// One invocation computes one `Element` of the output.
 //
 // Buffers (every one read_write, because pooled tensors may share one buffer):
-//   input   [rows, columns]
-//   output  [groups, columns]; every element is written
+//   input   [rows, columns] elements
+//   output  [groups, columns] elements; every one is written
 //   params  the struct below
 
 const WORKGROUP_SIZE: u32 = 64u;
+
+// What an invocation computes, as one: where the number of columns allows it, vec4 takes the place of f32 in
+// this line (`Shader::wide`), since a load costs llvmpipe nearly the same for both.
+alias Element = f32;
 
 struct Params {
     rows: u32,
@@ -20,8 +24,8 @@ struct Params {
     group_size: u32,
 }
 
-@group(0) @binding(0) var<storage, read_write> input: array<f32>;
-@group(0) @binding(1) var<storage, read_write> output: array<f32>;
+@group(0) @binding(0) var<storage, read_write> input: array<Element>;
+@group(0) @binding(1) var<storage, read_write> output: array<Element>;
 @group(0) @binding(2) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
@@ -37,7 +41,7 @@ fn main(
     let column = index % params.columns;
     let first = index / params.columns * params.group_size;
     let end = min(first + params.group_size, params.rows);
-    var sum = 0.0;
+    var sum = Element();
     for (var row = first; row < end; row++) {
         sum += input[row * params.columns + column];
     }

@@ -221,12 +221,12 @@ fn grads_tiled(
     let (sums_y, rows_y) = sum_to_one_stage(grad_y.clone(), [batch, outputs]);
     let grad_bias = empty(x, bias_shape);
     let [(partial_g, sizes_g, grad_g), (partial_f, sizes_f, grad_f)] = partials;
-    let params = [sizes_g, sizes_f, [rows_y, outputs]].concat();
-    let params: Vec<u32> = params.into_iter().map(|size| size as u32).collect();
+    let sizes = [sizes_g, sizes_f, [rows_y, outputs]].map(|[rows, columns]| [rows, columns / 4]);
+    let params: Vec<u32> = sizes.as_flattened().iter().map(|&size| size as u32).collect();
     let read = [&partial_g, &partial_f, &sums_y].map(|tensor| (tensor, BufferIOAttr::ReadOnly));
     let written = [&grad_g, &grad_f, &grad_bias].map(|tensor| (tensor, BufferIOAttr::WriteOnly));
-    let elements = sizes_g[1] + sizes_f[1] + outputs;
-    launch_on(Shader::SumGrads, elements, &[read, written].concat(), &params);
+    let fours = sizes.iter().map(|[_, columns]| columns).sum();
+    launch_on(Shader::SumGrads, fours, &[read, written].concat(), &params);
     // G is A where C comes first, and C where A does.
     Some(match order {
         Order::CFirst => (grad_g, grad_f, grad_bias),

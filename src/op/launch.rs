@@ -100,7 +100,8 @@ pub fn sum_rows(
 ) -> CubeTensor {
     let (input, rows) = sum_to_one_stage(input, [rows, columns]);
     let output = empty(&input, shape);
-    launch(Shader::SumRows, columns, &[&input], &output, &[rows, columns, 1, rows]);
+    let (kernel, columns) = Shader::SumRows.wide(columns);
+    launch(kernel, columns, &[&input], &output, &[rows, columns, 1, rows]);
     output
 }
 
@@ -113,11 +114,12 @@ pub fn sum_to_one_stage(
         Target::Software => SOFTWARE_ROWS,
         _ => ROWS,
     };
+    let (kernel, elements) = Shader::SumRows.wide(columns);
     while rows > at_once {
         let groups = rows.div_ceil(at_once);
         let output = empty(&input, [groups, columns]);
-        let params = [rows, columns, groups, at_once];
-        launch(Shader::SumRows, groups * columns, &[&input], &output, &params);
+        let params = [rows, elements, groups, at_once];
+        launch(kernel, groups * elements, &[&input], &output, &params);
         (input, rows) = (output, groups);
     }
     (input, rows)

@@ -45,7 +45,7 @@ pub const START_BIAS: usize = 1;
 /// The same: what the output already holds, from an earlier launch.
 pub const START_Y: usize = 2;
 
-/// The text of a tiled kernel, after the functions that all of them use.
+/// The text of a tiled kernel, or of their sums, after the functions that all of them use.
 macro_rules! with_blocks {
     ($file:literal) => {
         concat!(
@@ -143,7 +143,7 @@ impl Shader {
             Self::SumRows => include_str!("../../shaders/sum_rows.wgsl"),
             Self::ContractTiled => with_blocks!("contract_tiled.wgsl"),
             Self::GradTiled => with_blocks!("grad_tiled.wgsl"),
-            Self::SumGrads => include_str!("../../shaders/sum_grads.wgsl"),
+            Self::SumGrads => with_blocks!("sum_grads.wgsl"),
             Self::Resize => include_str!("../../shaders/resize.wgsl"),
             Self::GatherImages => include_str!("../../shaders/gather_images.wgsl"),
             Self::ReluDropout => include_str!("../../shaders/relu_dropout.wgsl"),

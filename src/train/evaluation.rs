@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::Network;
 use crate::data::{Resident, resident};
+use crate::op::hand_over_to_software;
 use crate::op::network::softmax_cross_entropy;
-use crate::op::wait_for_software;
 use crate::{Error, Result};
 
 /// Images a batch when accuracy is measured: large, since nothing is kept for a backward pass.
@@ -88,7 +88,7 @@ pub fn evaluate(network: &Network, set: &Resident) -> Result<Evaluation> {
         let logits = network.logits(set.gather(order.clone()))?;
         let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order);
         tally.add(sums, indices.len());
-        wait_for_software(&device)?;
+        hand_over_to_software(&device)?;
     }
     tally.read()?;
     let (loss, accuracy) = tally.means();

@@ -10,7 +10,7 @@ use crate::data::Resident;
 use crate::model::{ClassifierConfig, DROPOUT, FirstLayer, HIDDEN};
 use crate::mps::MpsSpec;
 use crate::op::network::{self, AdamStep, Dropout};
-use crate::op::{mps_linear, mps_linear_grads, wait_for_software};
+use crate::op::{hand_over_to_software, mps_linear, mps_linear_grads};
 use crate::{Error, Result};
 
 use super::TrainConfig;
@@ -304,7 +304,7 @@ impl Learner {
             self.variables.push(Variable { name, shape, value, mean, square });
         }
         marks.end("dense weights' gradients, Adam")?;
-        wait_for_software(&sums.device())?;
+        hand_over_to_software(&sums.device())?;
         Ok(sums)
     }
 }

@@ -42,6 +42,7 @@ fn every_row_is_measured_and_exported() {
     let [json, csv, markdown, plot] = ["r.json", "r.csv", "r.md", "r.svg"].map(path);
     let mut arguments = SMALL.to_vec();
     arguments.extend(["--bond", "1,3", "--variant", "all", "--export-json", &json]);
+    arguments.extend(["--pass", "forward,backward,backward_x,step,step_dense"]);
     arguments.extend(["--export-csv", &csv, "--export-markdown", &markdown, "--plot", &plot]);
     let output = tnet(&arguments, None);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
