@@ -154,12 +154,11 @@ impl Plan {
         // Measured with `bench --variant all` at the article's extents: a multiply-add of the
         // rebuilt strategy takes this part of one of the tiled kernels', and permuting W as long as
         // this many samples.
-        let (part, permuted) = match (target, passes) {
-            (Target::Cpu, _) => (0.9, 48.0),
-            (Target::Software, 1) => (0.75, 48.0),
-            (Target::Software, _) => (0.6, 48.0),
+        let (part, permuted) = match target {
+            Target::Cpu => (0.9, 48.0),
+            Target::Software => (0.75, 48.0),
             // A guess: no GPU has been at hand.
-            (Target::Gpu, _) => (0.5, 16.0),
+            Target::Gpu => (0.5, 16.0),
         };
         let rebuilt = dense * part * (images + permuted + times * bond);
         // The plain kernels take 18 times as long for a multiply-add there, and the six copies into other
@@ -274,7 +273,7 @@ mod tests {
         assert_eq!(strategy(64, 512, Target::Cpu), (Rebuilt, Rebuilt));
         assert_eq!(strategy(298, 1, Target::Cpu), (Plain, Plain));
         assert_eq!(strategy(4, 128, Target::Software), (Tiled, Tiled));
-        assert_eq!(strategy(8, 128, Target::Software), (Tiled, Rebuilt));
+        assert_eq!(strategy(8, 128, Target::Software), (Tiled, Tiled));
         assert_eq!(strategy(16, 128, Target::Software), (Tiled, Rebuilt));
         assert_eq!(strategy(32, 128, Target::Software), (Rebuilt, Rebuilt));
         assert_eq!(strategy(64, 128, Target::Software), (Rebuilt, Rebuilt));
