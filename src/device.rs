@@ -12,10 +12,10 @@ use std::str::FromStr;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use burn::tensor::Device;
-use burn::tensor::wgpu::{WgpuSetup, wgpu};
+use burn_wgpu::WgpuSetup;
 use serde::Serialize;
 
-use crate::op::shader::Shader;
+use crate::op::gpu::shader::Shader;
 use crate::{Error, Result};
 
 /// A graphics API.

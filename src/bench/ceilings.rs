@@ -11,8 +11,8 @@ use burn_cubecl::tensor::CubeTensor;
 use rayon::prelude::*;
 use serde::Serialize;
 
-use crate::op::launch::launch;
-use crate::op::shader::Shader;
+use crate::op::gpu::launch::launch;
+use crate::op::gpu::shader::Shader;
 use crate::{Error, Result};
 
 /// Multiply-adds an iteration of `ceiling_fma.wgsl`: 32 of vec4.

@@ -3,7 +3,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::ImageSet;
-use crate::op::network::{PIXELS_A_WORD, gather_images};
+use crate::op::training::{PIXELS_A_WORD, gather_images};
 
 /// The images, four grey values a word, and the labels of an [`ImageSet`] on a device.
 #[derive(Debug)]

@@ -1,22 +1,19 @@
 //! The layer as a Burn operation.
 //!
 //! [`mps_linear`] takes Burn tensors of any device and hands them to [`MpsOps`], the extension of
-//! Burn's backends: on a GPU the WGSL kernels of `shaders/` run (`cube`), on the CPU the
-//! parallel implementation of `flex`. Burn's Fusion queues the operation like its own, and on
+//! Burn's backends: on a GPU the WGSL kernels of `shaders/` run (`gpu`), on the CPU the
+//! parallel implementation of `cpu`. Burn's Fusion queues the operation like its own, and on
 //! an autodiff device `autodiff` registers the hand-written backward pass.
 //!
 //! The trait is generic over backends and knows nothing of errors, so shapes and element types
 //! are checked in the public functions, before anything is queued.
 
 mod autodiff;
-mod cube;
-mod flex;
-pub(crate) mod launch;
-pub mod matmul;
-pub mod network;
-mod padding;
+mod cpu;
+pub mod gpu;
 mod rebuilt;
-pub mod shader;
+pub mod software;
+pub mod training;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -116,7 +113,7 @@ pub fn force_strategy(strategy: Option<Strategy>) -> Option<Strategy> {
 
 fn target_of(device: &Device) -> Target {
     match device.as_dispatch() {
-        DispatchDevice::Cube(device) => launch::target(device),
+        DispatchDevice::Cube(device) => gpu::launch::target(device),
         _ => Target::Cpu,
     }
 }

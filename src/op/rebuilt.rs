@@ -7,10 +7,10 @@
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
-use super::network::NetworkOps;
+use super::training::TrainingOps;
 use crate::mps::MpsSpec;
 
-fn reshape<B: NetworkOps, const D: usize>(
+fn reshape<B: TrainingOps, const D: usize>(
     tensor: FloatTensor<B>,
     shape: [usize; D],
 ) -> FloatTensor<B> {
@@ -18,17 +18,17 @@ fn reshape<B: NetworkOps, const D: usize>(
 }
 
 /// `A[(m j), k]`.
-fn left<B: NetworkOps>(a: FloatTensor<B>, spec: &MpsSpec) -> FloatTensor<B> {
+fn left<B: TrainingOps>(a: FloatTensor<B>, spec: &MpsSpec) -> FloatTensor<B> {
     reshape::<B, 2>(B::float_swap_dims(a, 1, 2), [spec.m * spec.j, spec.k])
 }
 
 /// `C[k, (l n)]`.
-fn right<B: NetworkOps>(c: FloatTensor<B>, spec: &MpsSpec) -> FloatTensor<B> {
+fn right<B: TrainingOps>(c: FloatTensor<B>, spec: &MpsSpec) -> FloatTensor<B> {
     reshape::<B, 2>(B::float_swap_dims(c, 0, 1), [spec.k, spec.l * spec.n])
 }
 
 /// `W[(j l), (m n)]`.
-fn weight<B: NetworkOps>(a: FloatTensor<B>, c: FloatTensor<B>, spec: &MpsSpec) -> FloatTensor<B> {
+fn weight<B: TrainingOps>(a: FloatTensor<B>, c: FloatTensor<B>, spec: &MpsSpec) -> FloatTensor<B> {
     let MpsSpec { m, n, j, l, .. } = *spec;
     let w = B::matmul(left::<B>(a, spec), right::<B>(c, spec), [false, false]);
     let w = B::float_permute(reshape::<B, 4>(w, [m, j, l, n]), &[1, 2, 0, 3]);
@@ -36,7 +36,7 @@ fn weight<B: NetworkOps>(a: FloatTensor<B>, c: FloatTensor<B>, spec: &MpsSpec) -
 }
 
 /// `Y = X W + B`.
-pub fn forward<B: NetworkOps>(
+pub fn forward<B: TrainingOps>(
     x: FloatTensor<B>,
     a: FloatTensor<B>,
     c: FloatTensor<B>,
@@ -54,7 +54,7 @@ pub fn forward<B: NetworkOps>(
 }
 
 /// `grad_x = D Wᵀ`.
-pub fn grad_x<B: NetworkOps>(
+pub fn grad_x<B: TrainingOps>(
     a: FloatTensor<B>,
     c: FloatTensor<B>,
     grad_y: FloatTensor<B>,
@@ -68,7 +68,7 @@ pub fn grad_x<B: NetworkOps>(
 
 /// `grad_W = Xᵀ D`, then `grad_A[m,k,j] = Σ_ln grad_W C` and `grad_C[l,k,n] = Σ_mj A grad_W`; and
 /// `grad_bias = Σ_b D`.
-pub fn grads<B: NetworkOps>(
+pub fn grads<B: TrainingOps>(
     x: FloatTensor<B>,
     a: FloatTensor<B>,
     c: FloatTensor<B>,

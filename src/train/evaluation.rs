@@ -6,7 +6,7 @@ use serde::Serialize;
 use super::Network;
 use crate::data::{Resident, resident};
 use crate::op::hand_over_to_software;
-use crate::op::network::softmax_cross_entropy;
+use crate::op::training::softmax_cross_entropy;
 use crate::{Error, Result};
 
 /// Images a batch when accuracy is measured: large, since nothing is kept for a backward pass.

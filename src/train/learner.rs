@@ -9,7 +9,7 @@ use burn::tensor::{Device, Int, Tensor, TensorData};
 use crate::data::Resident;
 use crate::model::{ClassifierConfig, DROPOUT, FirstLayer, HIDDEN};
 use crate::mps::MpsSpec;
-use crate::op::network::{self, AdamStep, Dropout};
+use crate::op::training::{self, AdamStep, Dropout};
 use crate::op::{hand_over_to_software, mps_linear, mps_linear_grads};
 use crate::{Error, Result};
 
@@ -71,14 +71,14 @@ type Update = Box<dyn FnOnce([Tensor<1>; 3]) -> [Tensor<1>; 3]>;
 
 /// From a gradient.
 fn update(grad: Tensor<1>, step: AdamStep) -> Update {
-    Box::new(move |state| network::adam(state, grad, step))
+    Box::new(move |state| training::adam(state, grad, step))
 }
 
 /// Of a dense layer's weight and bias, from its input and the gradient by its output: the weight's
 /// gradient is made when it is used, so that it need not be kept.
 fn update_linear(x: Tensor<2>, grad_y: Tensor<2>, step: AdamStep) -> [Update; 2] {
-    let grad_bias = network::column_sums(grad_y.clone());
-    let weight = Box::new(move |state| network::linear_adam(state, x, grad_y, step));
+    let grad_bias = training::column_sums(grad_y.clone());
+    let weight = Box::new(move |state| training::linear_adam(state, x, grad_y, step));
     [weight, update(grad_bias, step)]
 }
 
@@ -115,15 +115,15 @@ impl Network {
                 mps_linear(images, a, c, Some(bias))?.reshape([batch, spec.outputs()])
             }
             FirstLayer::Dense => {
-                network::linear(images, matrix(0, [spec.inputs(), spec.outputs()]), view(1))
+                training::linear(images, matrix(0, [spec.inputs(), spec.outputs()]), view(1))
             }
         };
-        let hidden = network::relu_dropout(hidden, none);
+        let hidden = training::relu_dropout(hidden, none);
         let weight = matrix(second, [spec.outputs(), HIDDEN]);
-        let hidden = network::linear(hidden, weight, view(second + 1));
-        let hidden = network::relu_dropout(hidden, none);
+        let hidden = training::linear(hidden, weight, view(second + 1));
+        let hidden = training::relu_dropout(hidden, none);
         let weight = matrix(second + 2, [HIDDEN, self.config.classes]);
-        Ok(network::linear(hidden, weight, view(second + 3)))
+        Ok(training::linear(hidden, weight, view(second + 3)))
     }
 }
 
@@ -256,29 +256,29 @@ impl Learner {
                 let x = x.clone().reshape([batch, j, l]);
                 mps_linear(x, a.view(), c.view(), Some(bias.view()))?.reshape([batch, m * n])
             }
-            [weight, bias, ..] => network::linear(x.clone(), weight.view(), bias.view()),
+            [weight, bias, ..] => training::linear(x.clone(), weight.view(), bias.view()),
             _ => unreachable!("a first layer"),
         };
         marks.end("first layer")?;
-        let h_1 = network::relu_dropout(y_1, drop_1);
+        let h_1 = training::relu_dropout(y_1, drop_1);
         marks.end("ReLU and dropout")?;
-        let y_2 = network::linear(h_1.clone(), weight_2.view(), bias_2.view());
+        let y_2 = training::linear(h_1.clone(), weight_2.view(), bias_2.view());
         marks.end("second layer")?;
-        let h_2 = network::relu_dropout(y_2, drop_2);
+        let h_2 = training::relu_dropout(y_2, drop_2);
         marks.end("ReLU and dropout")?;
-        let logits = network::linear(h_2.clone(), weight_3.view(), bias_3.view());
+        let logits = training::linear(h_2.clone(), weight_3.view(), bias_3.view());
         marks.end("output layer")?;
-        let (grad_3, sums) = network::softmax_cross_entropy(logits, data.labels(), order);
+        let (grad_3, sums) = training::softmax_cross_entropy(logits, data.labels(), order);
         marks.end("loss")?;
 
         // Backward.
-        let grad_2 = network::linear_grad_x(weight_3.view(), grad_3.clone());
+        let grad_2 = training::linear_grad_x(weight_3.view(), grad_3.clone());
         marks.end("output layer, gradients")?;
-        let grad_2 = network::relu_dropout_grad(h_2.clone(), grad_2, rate);
+        let grad_2 = training::relu_dropout_grad(h_2.clone(), grad_2, rate);
         marks.end("ReLU and dropout, gradients")?;
-        let grad_1 = network::linear_grad_x(weight_2.view(), grad_2.clone());
+        let grad_1 = training::linear_grad_x(weight_2.view(), grad_2.clone());
         marks.end("second layer, gradients")?;
-        let grad_1 = network::relu_dropout_grad(h_1.clone(), grad_1, rate);
+        let grad_1 = training::relu_dropout_grad(h_1.clone(), grad_1, rate);
         marks.end("ReLU and dropout, gradients")?;
         let step = AdamStep::new(self.lr, [BETA_1, BETA_2], EPSILON, self.steps + 1);
         let mut updates = Vec::with_capacity(self.variables.len());

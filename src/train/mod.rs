@@ -29,7 +29,7 @@ pub use run::RunFolder;
 
 use crate::data::{ImageSet, Resident, batches, resident};
 use crate::model::{ClassifierConfig, HIDDEN};
-use crate::op::network::PIXELS_A_WORD;
+use crate::op::training::PIXELS_A_WORD;
 use crate::{Error, Result, hex};
 
 /// Steps between two readings of loss and accuracy from the device; a reading waits for it.

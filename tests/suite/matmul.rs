@@ -7,7 +7,7 @@ use burn::tensor::TensorData;
 use burn_cubecl::tensor::CubeTensor;
 use burn_cubecl::{CubeBackend, CubeDevice};
 use tnet_gpu::mps::reference::relative_error;
-use tnet_gpu::op::matmul::{Operand, matmul};
+use tnet_gpu::op::software::matmul::{Operand, matmul};
 
 use crate::common::{self, numbers};
 

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
-use tnet_gpu::op::shader::{
+use tnet_gpu::op::gpu::shader::{
     Kernel, LANE_SAMPLES, MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, RESIZE_PIECE,
     START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_P, TILED_Q, TILED_V, TILED_W,
 };
@@ -20,13 +20,15 @@ fn parse(shader: Shader) -> Module {
 #[test]
 fn every_file_is_a_kernel_and_every_kernel_a_file() {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("shaders");
-    let files: BTreeSet<String> = fs::read_dir(folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
+    let named = |prefix: &str| {
+        let files = fs::read_dir(folder.join(prefix)).unwrap().map(Result::unwrap);
+        let files = files.filter(|file| file.path().is_file());
+        files.map(|file| format!("{prefix}{}", file.file_name().to_str().unwrap())).collect::<Vec<_>>()
+    };
+    let files: BTreeSet<String> = ["", "software/"].into_iter().flat_map(named).collect();
     let kernels = Shader::ALL.iter().map(|shader| shader.file());
     // What the tiled ones share.
-    assert_eq!(files, kernels.chain(["blocks.wgsl"]).map(str::to_owned).collect());
+    assert_eq!(files, kernels.chain(["software/blocks.wgsl"]).map(str::to_owned).collect());
 }
 
 /// With no capability beyond WebGPU's own, subgroup operations among them.

@@ -11,9 +11,9 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 
-use super::{AdamStep, Dropout, NetworkOps, PIXELS_A_WORD};
-use crate::op::flex::simd::Turn;
-use crate::op::flex::{filled, pool, tensor, values};
+use crate::op::training::{AdamStep, Dropout, PIXELS_A_WORD, TrainingOps};
+use crate::op::cpu::simd::Turn;
+use crate::op::cpu::{filled, pool, tensor, values};
 
 /// Elements a task: about 10 µs, of which handing it over is less than one. A quarter of them took as long.
 const PIECE: usize = 32 << 10;
@@ -330,7 +330,7 @@ fn product_turned(left: Matrix, right: Matrix) -> Vec<f32> {
     unsafe { filled(rows * columns, all) }
 }
 
-impl NetworkOps for Flex {
+impl TrainingOps for Flex {
     fn gather_images(images: FlexTensor, order: FlexTensor, pixels: usize) -> FlexTensor {
         let [images, order] = [images, order].map(|tensor| tensor.to_contiguous());
         let [_, words] = extents(&images);

@@ -9,11 +9,11 @@ use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, ReadWrite, Wri
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::{AdamStep, Dropout, NetworkOps};
+use crate::op::training::{AdamStep, Dropout, TrainingOps};
 use crate::mps::plan::Target;
-use crate::op::launch::{empty, launch_on, sum_rows, target};
-use crate::op::matmul::{Operand, matmul};
-use crate::op::shader::{Kernel, Shader};
+use super::launch::{empty, launch_on, sum_rows, target};
+use crate::op::software::matmul::{Operand, matmul};
+use super::shader::{Kernel, Shader};
 
 /// Images of one launch of `softmax_cross_entropy.wgsl`: 64 an invocation, whose loops over at most
 /// 256 classes stay below the 65,535 iterations after which llvmpipe ends them.
@@ -29,7 +29,7 @@ fn own(tensor: CubeTensor) -> CubeTensor {
     if tensor.can_mut() { tensor } else { tensor.copy() }
 }
 
-impl NetworkOps for CubeBackend {
+impl TrainingOps for CubeBackend {
     fn gather_images(images: CubeTensor, order: CubeTensor, pixels: usize) -> CubeTensor {
         let [images, order] = [images, order].map(into_contiguous);
         let ([_, words], [batch]) = (extents(&images), order.meta.shape().dims());

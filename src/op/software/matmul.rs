@@ -7,8 +7,8 @@
 
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{MAX_ITERATIONS, empty, launch};
-use super::shader::{
+use crate::op::gpu::launch::{MAX_ITERATIONS, empty, launch};
+use crate::op::gpu::shader::{
     MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_Y, START_ZERO, Shader,
 };
 

@@ -1,13 +1,17 @@
 //! The layer on a GPU.
 
+pub(crate) mod launch;
+pub mod shader;
+mod training;
+
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{MAX_ITERATIONS, empty, launch, launch_on, sum_rows, sum_to_one_stage, target};
-use super::padding::{padded, resize};
-use super::shader::{
+use launch::{MAX_ITERATIONS, empty, launch, launch_on, sum_rows, sum_to_one_stage, target};
+use super::software::padding::{padded, resize};
+use shader::{
     LANE_SAMPLES, START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_P, TILED_Q, TILED_V,
     TILED_W,
 };

@@ -6,9 +6,10 @@
 //! the same inputs give the same bits.
 
 mod blocks;
-pub(super) mod pool;
-pub(super) mod simd;
+mod pool;
+mod simd;
 mod tiles;
+mod training;
 
 use std::mem::MaybeUninit;
 
@@ -56,11 +57,11 @@ fn samples_a_partial(batch: usize) -> usize {
 
 /// The elements in row-major order, of a tensor that `to_contiguous` returned.
 #[expect(clippy::expect_used, reason = "the operations admit one type, and make it contiguous")]
-pub(super) fn values<E: Element + bytemuck::Pod>(tensor: &FlexTensor) -> &[E] {
+fn values<E: Element + bytemuck::Pod>(tensor: &FlexTensor) -> &[E] {
     tensor.as_slice().expect("a contiguous tensor of this type")
 }
 
-pub(super) fn tensor(values: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
+fn tensor(values: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor {
     FlexTensor::from_data(TensorData::new(values, shape.into()))
 }
 
@@ -163,7 +164,7 @@ fn sum_of_samples(samples: &[f32], outputs: usize) -> Vec<f32> {
 /// # Safety
 ///
 /// `fill` must write every element.
-pub(super) unsafe fn filled(count: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
+unsafe fn filled(count: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Vec<f32> {
     let mut elements = Vec::with_capacity(count);
     fill(&mut elements.spare_capacity_mut()[..count]);
     // SAFETY: the caller vouches for it.

@@ -8,9 +8,6 @@
 //!
 //! All numbers are f32, indices i32.
 
-mod cube;
-mod flex;
-
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
@@ -30,16 +27,16 @@ pub struct Dropout {
 
 impl Dropout {
     /// An activation is kept where its hash is not below this.
-    fn threshold(&self) -> u32 {
+    pub(super) fn threshold(&self) -> u32 {
         (f64::from(self.rate) * 4_294_967_296.0) as u32
     }
 
-    fn scale(rate: f32) -> f32 {
+    pub(super) fn scale(rate: f32) -> f32 {
         1.0 / (1.0 - rate)
     }
 
     /// The two halves of the seed.
-    fn words(&self) -> [u32; 2] {
+    pub(super) fn words(&self) -> [u32; 2] {
         [self.seed as u32, (self.seed >> 32) as u32]
     }
 }
@@ -75,7 +72,7 @@ impl AdamStep {
 
 /// The operations on a backend; nothing is checked.
 #[backend_extension(Cube, Flex, Fusion)]
-pub trait NetworkOps: Backend {
+pub trait TrainingOps: Backend {
     /// Images `[b, pixels]` in `[0, 1]` of `images[count, words]` by their indices `order[b]`.
     #[fusion(dtype = DType::F32, shape = Shape::new([order[0], *pixels]))]
     fn gather_images(
@@ -157,13 +154,13 @@ fn two(like: &TensorSpec) -> TensorSpec {
     TensorSpec { shape: Shape::new([2]), ..like.clone() }
 }
 
-/// See [`NetworkOps::gather_images`].
+/// See [`TrainingOps::gather_images`].
 pub fn gather_images(images: Tensor<2, Int>, order: Tensor<1, Int>, pixels: usize) -> Tensor<2> {
     let [images, order] = [images.into_dispatch(), order.into_dispatch()];
     Tensor::from_dispatch(Dispatch::gather_images(images, order, pixels))
 }
 
-/// See [`NetworkOps::affine`].
+/// See [`TrainingOps::affine`].
 pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
     let bias = bias.into_dispatch();
     Tensor::from_dispatch(Dispatch::affine(x.into_dispatch(), weight.into_dispatch(), bias))
@@ -181,23 +178,23 @@ pub fn linear_grad_weight(x: Tensor<2>, grad_y: Tensor<2>) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::matmul(x, grad_y, [true, false]))
 }
 
-/// See [`NetworkOps::column_sums`].
+/// See [`TrainingOps::column_sums`].
 pub fn column_sums(matrix: Tensor<2>) -> Tensor<1> {
     Tensor::from_dispatch(Dispatch::column_sums(matrix.into_dispatch()))
 }
 
-/// See [`NetworkOps::relu_dropout`].
+/// See [`TrainingOps::relu_dropout`].
 pub fn relu_dropout(x: Tensor<2>, dropout: Dropout) -> Tensor<2> {
     Tensor::from_dispatch(Dispatch::relu_dropout(x.into_dispatch(), dropout))
 }
 
-/// See [`NetworkOps::relu_dropout_grad`].
+/// See [`TrainingOps::relu_dropout_grad`].
 pub fn relu_dropout_grad(y: Tensor<2>, grad_y: Tensor<2>, rate: f32) -> Tensor<2> {
     let grad_y = grad_y.into_dispatch();
     Tensor::from_dispatch(Dispatch::relu_dropout_grad(y.into_dispatch(), grad_y, rate))
 }
 
-/// See [`NetworkOps::softmax_cross_entropy`].
+/// See [`TrainingOps::softmax_cross_entropy`].
 pub fn softmax_cross_entropy(
     logits: Tensor<2>,
     labels: Tensor<1, Int>,
@@ -208,7 +205,7 @@ pub fn softmax_cross_entropy(
     (Tensor::from_dispatch(grad), Tensor::from_dispatch(sums))
 }
 
-/// See [`NetworkOps::adam`].
+/// See [`TrainingOps::adam`].
 pub fn adam(
     [value, mean, square]: [Tensor<1>; 3],
     grad: Tensor<1>,

@@ -8,7 +8,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use tnet_gpu::data::{ImageSet, Resident, resident};
 use tnet_gpu::model::{ClassifierConfig, First, FirstLayer};
 use tnet_gpu::mps::MpsInit;
-use tnet_gpu::op::network::{self, AdamStep, Dropout};
+use tnet_gpu::op::training::{self, AdamStep, Dropout};
 use tnet_gpu::train::{Learner, TrainConfig};
 
 use crate::common::{largest_difference, numbers};
@@ -113,11 +113,11 @@ fn dense_layers_and_their_gradients(device: &Device) {
         let weight = tensor(&weight, [inputs, outputs], device);
         let grad_y = tensor(&grad_y, [batch, outputs], device);
         let bias = tensor(&bias, [outputs], device);
-        let grad_weight = network::linear_grad_weight(x.clone(), grad_y.clone());
-        let grad_bias = network::column_sums(grad_y.clone());
+        let grad_weight = training::linear_grad_weight(x.clone(), grad_y.clone());
+        let grad_bias = training::column_sums(grad_y.clone());
         let got = [
-            values(network::linear(x, weight.clone(), bias)),
-            values(network::linear_grad_x(weight, grad_y)),
+            values(training::linear(x, weight.clone(), bias)),
+            values(training::linear_grad_x(weight, grad_y)),
             values(grad_weight),
             values(grad_bias),
         ];
@@ -134,7 +134,7 @@ fn dropout_keeps_its_share(device: &Device) {
     let ones = Tensor::<2>::ones([1000, 100], device);
     let mut masks = Vec::new();
     for seed in [0, 1, 1 << 32, u64::MAX] {
-        let mask = values(network::relu_dropout(ones.clone(), Dropout { rate: 0.2, seed }));
+        let mask = values(training::relu_dropout(ones.clone(), Dropout { rate: 0.2, seed }));
         assert!(mask.iter().all(|&value| value == 0.0 || value == 1.25));
         let dropped = mask.iter().filter(|&&value| value == 0.0).count();
         assert!(dropped.abs_diff(20_000) < 632, "{dropped} of 100,000");
@@ -151,7 +151,7 @@ fn dropout_keeps_its_share(device: &Device) {
     }
     let none = Dropout { rate: 0.0, seed: 7 };
     let x = tensor(&[-1.0, 0.0, 2.0, f32::NAN], [1, 4], device);
-    let y = values(network::relu_dropout(x, none));
+    let y = values(training::relu_dropout(x, none));
     assert_eq!(y[..3], [0.0, 0.0, 2.0]);
     assert!(y[3].is_nan(), "a NaN must not be hidden: {y:?}");
 }
@@ -164,7 +164,7 @@ fn every_device_drops_the_same(device: &Device) {
         let x = numbers(rows * columns, 5);
         let dropout = Dropout { rate: 0.5, seed: 0x0123_4567_89ab_cdef };
         let on =
-            |device| values(network::relu_dropout(tensor(&x, [rows, columns], device), dropout));
+            |device| values(training::relu_dropout(tensor(&x, [rows, columns], device), dropout));
         assert_eq!(on(device), on(&Device::flex()));
     }
 }
@@ -173,9 +173,9 @@ fn the_gradient_goes_where_something_was_kept(device: &Device) {
     for shape in SHAPES {
         let count = shape[0] * shape[1];
         let dropout = Dropout { rate: 0.25, seed: 3 };
-        let y = network::relu_dropout(tensor(&numbers(count, 6), shape, device), dropout);
+        let y = training::relu_dropout(tensor(&numbers(count, 6), shape, device), dropout);
         let d = numbers(count, 7);
-        let got = values(network::relu_dropout_grad(y.clone(), tensor(&d, shape, device), 0.25));
+        let got = values(training::relu_dropout_grad(y.clone(), tensor(&d, shape, device), 0.25));
         let expected: Vec<f32> = values(y)
             .iter()
             .zip(&d)
@@ -192,7 +192,7 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
         let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
         // The order reverses the batch, so that labels are looked up and not taken in turn.
         let order: Vec<i32> = (0..batch as i32).rev().collect();
-        let (grad, sums) = network::softmax_cross_entropy(
+        let (grad, sums) = training::softmax_cross_entropy(
             tensor(&logits, [batch, classes], device),
             integers(&labels, device),
             integers(&order, device),
@@ -228,7 +228,7 @@ fn many_images_are_summed(device: &Device) {
     let labels: Vec<i32> = (0..batch).map(|b| b % 2).collect();
     let order: Vec<i32> = (0..batch).collect();
     let (_, sums) =
-        network::softmax_cross_entropy(logits, integers(&labels, device), integers(&order, device));
+        training::softmax_cross_entropy(logits, integers(&labels, device), integers(&order, device));
     let sums = values(sums);
     assert!((sums[0] / (batch as f32 * 2.0_f32.ln()) - 1.0).abs() < 1e-5, "{sums:?}");
     assert_eq!(sums[1], 10_001.0, "of equal logits the first counts");
@@ -249,7 +249,7 @@ fn adam_is_that_of_burn(device: &Device) {
         let grads = GradientsParams::from_grads(loss.backward(), &burn);
         burn = optimizer.step(1e-2, burn, grads);
         let step = AdamStep::new(1e-2, [0.9, 0.999], 1e-7, step);
-        ours = network::adam(ours, tensor(&grad, [count], device), step);
+        ours = training::adam(ours, tensor(&grad, [count], device), step);
     }
     let [ours, ..] = ours.map(values);
     // Burn takes `1 - 0.999ᵗ` in f32, where 6e-8 of 0.001 is 6e-5, and its root half of that: five steps
@@ -271,11 +271,11 @@ fn adam_of_a_product_is_that_of_the_gradient(device: &Device) {
         let grad_y = tensor(&numbers(batch * outputs, 5), [batch, outputs], device);
         let step = AdamStep::new(0.1, [0.9, 0.999], 1e-7, 3);
         let before = state.clone().map(values);
-        let got = network::linear_adam(state.clone(), x.clone(), grad_y.clone(), step);
+        let got = training::linear_adam(state.clone(), x.clone(), grad_y.clone(), step);
         // What others hold stays as it was.
         assert_eq!(state.clone().map(values), before);
-        let grad = network::linear_grad_weight(x, grad_y).flatten(0, 1);
-        let expected = network::adam(state, grad, step);
+        let grad = training::linear_grad_weight(x, grad_y).flatten(0, 1);
+        let expected = training::adam(state, grad, step);
         assert_eq!(got.map(values), expected.map(values));
     }
 }
@@ -284,9 +284,9 @@ fn what_is_shared_is_not_written_to(device: &Device) {
     let kept = tensor(&numbers(64, 20), [8, 8], device);
     let before = values(kept.clone());
     let one = Dropout { rate: 0.5, seed: 1 };
-    drop(values(network::relu_dropout(kept.clone(), one)));
-    drop(values(network::relu_dropout_grad(kept.clone(), kept.clone(), 0.5)));
-    let (grad, _) = network::softmax_cross_entropy(
+    drop(values(training::relu_dropout(kept.clone(), one)));
+    drop(values(training::relu_dropout_grad(kept.clone(), kept.clone(), 0.5)));
+    let (grad, _) = training::softmax_cross_entropy(
         kept.clone(),
         integers(&[0; 8], device),
         integers(&[0, 1, 2, 3, 4, 5, 6, 7], device),
@@ -294,7 +294,7 @@ fn what_is_shared_is_not_written_to(device: &Device) {
     drop(values(grad));
     let flat = kept.clone().flatten::<1>(0, 1);
     let step = AdamStep::new(0.1, [0.9, 0.999], 1e-7, 1);
-    let [new, ..] = network::adam([flat.clone(), flat.clone(), flat.clone()], flat, step);
+    let [new, ..] = training::adam([flat.clone(), flat.clone(), flat.clone()], flat, step);
     assert_ne!(values(new), before);
     assert_eq!(values(kept), before);
 }
@@ -342,7 +342,7 @@ fn a_step_is_that_of_autodiff(device: &Device) {
             order.iter().map(|&image| set.labels[image as usize].into()).collect();
         let mask = |seed: u64, width: usize| {
             let ones = Tensor::ones([33, width], &Device::flex());
-            let mask = values(network::relu_dropout(ones, Dropout { rate: 0.2, seed }));
+            let mask = values(training::relu_dropout(ones, Dropout { rate: 0.2, seed }));
             tensor(&mask, [33, width], &autodiff)
         };
         let x = tensor(&x, [33, 20], &autodiff);

@@ -49,8 +49,8 @@ pub const START_Y: usize = 2;
 macro_rules! with_blocks {
     ($file:literal) => {
         concat!(
-            include_str!("../../shaders/blocks.wgsl"),
-            include_str!(concat!("../../shaders/", $file))
+            include_str!("../../../shaders/software/blocks.wgsl"),
+            include_str!(concat!("../../../shaders/", $file))
         )
     };
 }
@@ -119,17 +119,17 @@ impl Shader {
             Self::Contract => "contract.wgsl",
             Self::GradCore => "grad_core.wgsl",
             Self::SumRows => "sum_rows.wgsl",
-            Self::ContractTiled => "contract_tiled.wgsl",
-            Self::GradTiled => "grad_tiled.wgsl",
-            Self::SumGrads => "sum_grads.wgsl",
-            Self::Resize => "resize.wgsl",
+            Self::ContractTiled => "software/contract_tiled.wgsl",
+            Self::GradTiled => "software/grad_tiled.wgsl",
+            Self::SumGrads => "software/sum_grads.wgsl",
+            Self::Resize => "software/resize.wgsl",
             Self::GatherImages => "gather_images.wgsl",
             Self::ReluDropout => "relu_dropout.wgsl",
             Self::ReluDropoutGrad => "relu_dropout_grad.wgsl",
             Self::SoftmaxCrossEntropy => "softmax_cross_entropy.wgsl",
             Self::Adam => "adam.wgsl",
-            Self::Matmul => "matmul.wgsl",
-            Self::MatmulTiled => "matmul_tiled.wgsl",
+            Self::Matmul => "software/matmul.wgsl",
+            Self::MatmulTiled => "software/matmul_tiled.wgsl",
             Self::CeilingFma => "ceiling_fma.wgsl",
             Self::CeilingCopy => "ceiling_copy.wgsl",
         }
@@ -138,26 +138,26 @@ impl Shader {
     /// Its WGSL text.
     pub fn text(self) -> &'static str {
         match self {
-            Self::Contract => include_str!("../../shaders/contract.wgsl"),
-            Self::GradCore => include_str!("../../shaders/grad_core.wgsl"),
-            Self::SumRows => include_str!("../../shaders/sum_rows.wgsl"),
-            Self::ContractTiled => with_blocks!("contract_tiled.wgsl"),
-            Self::GradTiled => with_blocks!("grad_tiled.wgsl"),
-            Self::SumGrads => with_blocks!("sum_grads.wgsl"),
-            Self::Resize => include_str!("../../shaders/resize.wgsl"),
-            Self::GatherImages => include_str!("../../shaders/gather_images.wgsl"),
-            Self::ReluDropout => include_str!("../../shaders/relu_dropout.wgsl"),
+            Self::Contract => include_str!("../../../shaders/contract.wgsl"),
+            Self::GradCore => include_str!("../../../shaders/grad_core.wgsl"),
+            Self::SumRows => include_str!("../../../shaders/sum_rows.wgsl"),
+            Self::ContractTiled => with_blocks!("software/contract_tiled.wgsl"),
+            Self::GradTiled => with_blocks!("software/grad_tiled.wgsl"),
+            Self::SumGrads => with_blocks!("software/sum_grads.wgsl"),
+            Self::Resize => include_str!("../../../shaders/software/resize.wgsl"),
+            Self::GatherImages => include_str!("../../../shaders/gather_images.wgsl"),
+            Self::ReluDropout => include_str!("../../../shaders/relu_dropout.wgsl"),
             Self::ReluDropoutGrad => {
-                include_str!("../../shaders/relu_dropout_grad.wgsl")
+                include_str!("../../../shaders/relu_dropout_grad.wgsl")
             }
             Self::SoftmaxCrossEntropy => {
-                include_str!("../../shaders/softmax_cross_entropy.wgsl")
+                include_str!("../../../shaders/softmax_cross_entropy.wgsl")
             }
-            Self::Adam => include_str!("../../shaders/adam.wgsl"),
-            Self::Matmul => include_str!("../../shaders/matmul.wgsl"),
-            Self::MatmulTiled => with_blocks!("matmul_tiled.wgsl"),
-            Self::CeilingFma => include_str!("../../shaders/ceiling_fma.wgsl"),
-            Self::CeilingCopy => include_str!("../../shaders/ceiling_copy.wgsl"),
+            Self::Adam => include_str!("../../../shaders/adam.wgsl"),
+            Self::Matmul => include_str!("../../../shaders/software/matmul.wgsl"),
+            Self::MatmulTiled => with_blocks!("software/matmul_tiled.wgsl"),
+            Self::CeilingFma => include_str!("../../../shaders/ceiling_fma.wgsl"),
+            Self::CeilingCopy => include_str!("../../../shaders/ceiling_copy.wgsl"),
         }
     }
 

@@ -10,8 +10,8 @@
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{empty, launch};
-use super::shader::{RESIZE_PIECE, Shader};
+use crate::op::gpu::launch::{empty, launch};
+use crate::op::gpu::shader::{RESIZE_PIECE, Shader};
 use crate::mps::MpsSpec;
 use crate::mps::plan::{Plan, Strategy, Target};
 
