@@ -6,27 +6,21 @@
 //
 // with the corrections of the moments folded into size and ε by the caller.
 //
-// One invocation computes one `Element`.
-//
-// Buffers (every one read_write, because pooled tensors may share one buffer):
+// Buffers:
 //   grad    [count] elements
 //   value   [count] elements; every one is read and written, as of the next two
 //   mean    [count] elements
 //   square  [count] elements
-//   params  the struct below; all but count are the bits of an f32
+//   params  the struct below
 
 const WORKGROUP_SIZE: u32 = 64u;
 
-// Elements an invocation computes, as one: where their number allows it, vec4 takes the place of f32 in
-// these lines (`Shader::wide`), since a load costs llvmpipe nearly the same for both.
-alias Element = f32;
-
 struct Params {
     count: u32,
-    beta_1: u32,
-    beta_2: u32,
-    size: u32,
-    epsilon: u32,
+    beta_1: f32,
+    beta_2: f32,
+    size: f32,
+    epsilon: f32,
 }
 
 @group(0) @binding(0) var<storage, read_write> grad: array<Element>;
@@ -36,21 +30,17 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
+fn main(invocation: Invocation) {
+    let index = invocation_index(invocation);
     if (index >= params.count) {
         return;
     }
-    let beta_1 = bitcast<f32>(params.beta_1);
-    let beta_2 = bitcast<f32>(params.beta_2);
+    let beta_1 = params.beta_1;
+    let beta_2 = params.beta_2;
     let d = grad[index];
     let m = beta_1 * mean[index] + (1.0 - beta_1) * d;
     let s = beta_2 * square[index] + (1.0 - beta_2) * d * d;
     mean[index] = m;
     square[index] = s;
-    value[index] -= bitcast<f32>(params.size) * m / (sqrt(s) + bitcast<f32>(params.epsilon));
+    value[index] -= params.size * m / (sqrt(s) + params.epsilon);
 }

@@ -16,12 +16,8 @@ struct Params {
 @group(0) @binding(1) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
+fn main(invocation: Invocation) {
+    let index = invocation_index(invocation);
     if (index >= params.invocations) {
         return;
     }

@@ -20,7 +20,7 @@
 // never leaves a register, used TILE_W times as soon as it is summed. This is the plain kernel: it
 // needs no workgroup memory and no barrier.
 //
-// Buffers (every one read_write, because pooled tensors may share one buffer):
+// Buffers:
 //   x       X, [batch, s·r], strides x_s, x_r
 //   f       F, strides f_r, f_k, f_v
 //   g       G, strides g_w, g_k, g_s
@@ -31,28 +31,9 @@
 const WORKGROUP_SIZE: u32 = 64u;
 const TILE_W: u32 = 16u;
 
-// What the sum begins with: nothing, the bias, or what Y already holds.
-const START_ZERO: u32 = 0u;
-const START_BIAS: u32 = 1u;
-const START_Y: u32 = 2u;
-
 struct Params {
     batch: u32,
-    s: u32,
-    r: u32,
-    v: u32,
-    w: u32,
-    k: u32,
-    x_s: u32,
-    x_r: u32,
-    f_r: u32,
-    f_k: u32,
-    f_v: u32,
-    g_w: u32,
-    g_k: u32,
-    g_s: u32,
-    y_w: u32,
-    y_v: u32,
+    view: View,
     start: u32,
     s_begin: u32,
     s_end: u32,
@@ -71,19 +52,19 @@ struct Params {
 
 // Offset in G of row w; rows past the end are clamped, computed and not stored.
 fn row(w: u32) -> u32 {
-    return min(w, params.w - 1u) * params.g_w;
+    return min(w, params.view.w - 1u) * params.view.g_w;
 }
 
 fn store(sample: u32, w: u32, v: u32, value: f32) {
-    if (w >= params.w) {
+    if (w >= params.view.w) {
         return;
     }
-    let at = w * params.y_w + v * params.y_v;
-    let at_y = sample * params.w * params.v + at;
+    let at = w * params.view.y_w + v * params.view.y_v;
+    let at_y = sample * params.view.w * params.view.v + at;
     var result = value;
     if (params.start == START_BIAS) {
         result += bias[at];
-    } else if (params.start == START_Y) {
+    } else if (params.start == START_OUTPUT) {
         result += y[at_y];
     }
     y[at_y] = result;
@@ -97,17 +78,13 @@ fn store4(sample: u32, w: u32, v: u32, value: vec4<f32>) {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
+fn main(invocation: Invocation) {
     // v varies fastest: neighbouring lanes read neighbouring elements of F and one of X.
-    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
-    let tiles = (params.w + TILE_W - 1u) / TILE_W;
-    let v = index % params.v;
-    let tile = index / params.v % tiles;
-    let sample = index / params.v / tiles;
+    let index = invocation_index(invocation);
+    let tiles = (params.view.w + TILE_W - 1u) / TILE_W;
+    let v = index % params.view.v;
+    let tile = index / params.view.v % tiles;
+    let sample = index / params.view.v / tiles;
     if (sample >= params.batch) {
         return;
     }
@@ -124,15 +101,15 @@ fn main(
 
     for (var s = params.s_begin; s < params.s_end; s++) {
         for (var k = params.k_begin; k < params.k_end; k++) {
-            var at_x = sample * params.s * params.r + s * params.x_s + params.r_begin * params.x_r;
-            var at_f = params.r_begin * params.f_r + k * params.f_k + v * params.f_v;
+            var at_x = sample * params.view.s * params.view.r + s * params.view.x_s + params.r_begin * params.view.x_r;
+            var at_f = params.r_begin * params.view.f_r + k * params.view.f_k + v * params.view.f_v;
             var u = 0.0;
             for (var r = params.r_begin; r < params.r_end; r++) {
                 u += x[at_x] * f[at_f];
-                at_x += params.x_r;
-                at_f += params.f_r;
+                at_x += params.view.x_r;
+                at_f += params.view.f_r;
             }
-            let at_g = k * params.g_k + s * params.g_s;
+            let at_g = k * params.view.g_k + s * params.view.g_s;
             let g0 = rows0 + at_g;
             let g1 = rows1 + at_g;
             let g2 = rows2 + at_g;

@@ -17,7 +17,7 @@
 // contract.wgsl, long ranges of samples, v and r are summed in several launches: `b_begin` and
 // `b_end` count from a group's first sample, and where `add` is 1 a launch adds to `partial`.
 //
-// Buffers (every one read_write, because pooled tensors may share one buffer):
+// Buffers:
 //   x        X, [batch, s·r], strides x_s, x_r
 //   f        F, strides f_r, f_k, f_v
 //   grad_y   D, [batch, w·v], strides y_w, y_v
@@ -29,21 +29,7 @@ const TILE_W: u32 = 16u;
 
 struct Params {
     batch: u32,
-    s: u32,
-    r: u32,
-    v: u32,
-    w: u32,
-    k: u32,
-    x_s: u32,
-    x_r: u32,
-    f_r: u32,
-    f_k: u32,
-    f_v: u32,
-    g_w: u32,
-    g_k: u32,
-    g_s: u32,
-    y_w: u32,
-    y_v: u32,
+    view: View,
     groups: u32,
     group_size: u32,
     add: u32,
@@ -63,14 +49,14 @@ struct Params {
 
 // Offset in one sample of D of row w; rows past the end are clamped, computed and not stored.
 fn row(w: u32) -> u32 {
-    return min(w, params.w - 1u) * params.y_w;
+    return min(w, params.view.w - 1u) * params.view.y_w;
 }
 
 fn store(at: u32, w: u32, value: f32) {
-    if (w >= params.w) {
+    if (w >= params.view.w) {
         return;
     }
-    let at_w = at + w * params.g_w;
+    let at_w = at + w * params.view.g_w;
     if (params.add != 0u) {
         partial[at_w] += value;
     } else {
@@ -86,17 +72,13 @@ fn store4(at: u32, w: u32, value: vec4<f32>) {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
-    let tiles = (params.w + TILE_W - 1u) / TILE_W;
-    let s = index % params.s;
-    let k = index / params.s % params.k;
-    let tile = index / params.s / params.k % tiles;
-    let group = index / params.s / params.k / tiles;
+fn main(invocation: Invocation) {
+    let index = invocation_index(invocation);
+    let tiles = (params.view.w + TILE_W - 1u) / TILE_W;
+    let s = index % params.view.s;
+    let k = index / params.view.s % params.view.k;
+    let tile = index / params.view.s / params.view.k % tiles;
+    let group = index / params.view.s / params.view.k / tiles;
     if (group >= params.groups) {
         return;
     }
@@ -115,15 +97,15 @@ fn main(
     let end = min(first + params.b_end, params.batch);
     for (var sample = first + params.b_begin; sample < end; sample++) {
         for (var v = params.v_begin; v < params.v_end; v++) {
-            var at_x = sample * params.s * params.r + s * params.x_s + params.r_begin * params.x_r;
-            var at_f = params.r_begin * params.f_r + k * params.f_k + v * params.f_v;
+            var at_x = sample * params.view.s * params.view.r + s * params.view.x_s + params.r_begin * params.view.x_r;
+            var at_f = params.r_begin * params.view.f_r + k * params.view.f_k + v * params.view.f_v;
             var u = 0.0;
             for (var r = params.r_begin; r < params.r_end; r++) {
                 u += x[at_x] * f[at_f];
-                at_x += params.x_r;
-                at_f += params.f_r;
+                at_x += params.view.x_r;
+                at_f += params.view.f_r;
             }
-            let at_d = sample * params.w * params.v + v * params.y_v;
+            let at_d = sample * params.view.w * params.view.v + v * params.view.y_v;
             let d0 = rows0 + at_d;
             let d1 = rows1 + at_d;
             let d2 = rows2 + at_d;
@@ -135,7 +117,7 @@ fn main(
         }
     }
 
-    let at = group * params.w * params.k * params.s + k * params.g_k + s * params.g_s;
+    let at = group * params.view.w * params.view.k * params.view.s + k * params.view.g_k + s * params.view.g_s;
     store4(at, w0, sum0);
     store4(at, w0 + 4u, sum1);
     store4(at, w0 + 8u, sum2);

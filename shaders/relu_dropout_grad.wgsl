@@ -1,22 +1,16 @@
 // The gradient of relu_dropout.wgsl, in place: D[i] is scaled where the output Y[i] is above 0, which
 // means that it was positive and kept; else it becomes 0.
 //
-// One invocation computes one `Element`.
-//
-// Buffers (every one read_write, because pooled tensors may share one buffer):
+// Buffers:
 //   y       [count] elements
 //   grad_y  D, [count] elements; every one is read and written
-//   params  the struct below; scale is the bits of an f32
+//   params  the struct below
 
 const WORKGROUP_SIZE: u32 = 64u;
 
-// Elements an invocation computes, as one: where their number allows it, vec4 takes the place of f32 in
-// these lines (`Shader::wide`), since a load costs llvmpipe nearly the same for both.
-alias Element = f32;
-
 struct Params {
     count: u32,
-    scale: u32,
+    scale: f32,
 }
 
 @group(0) @binding(0) var<storage, read_write> y: array<Element>;
@@ -24,15 +18,11 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
+fn main(invocation: Invocation) {
+    let index = invocation_index(invocation);
     if (index >= params.count) {
         return;
     }
-    let scaled = grad_y[index] * bitcast<f32>(params.scale);
+    let scaled = grad_y[index] * params.scale;
     grad_y[index] = select(Element(0.0), scaled, y[index] > Element(0.0));
 }

@@ -5,10 +5,12 @@
 // and the sums over the rows of this launch of the losses, and of the rows whose highest logit (the
 // first of equal ones) is the label's.
 //
+// An index or a label past the last takes the last: nothing outside the buffers is read, whatever they hold.
+//
 // One workgroup computes everything, an invocation every 256th row: the sums need no second launch, and
 // their order depends on the sizes alone.
 //
-// Buffers (every one read_write, because pooled tensors may share one buffer):
+// Buffers:
 //   labels  [count], looked up by order
 //   order   [batch]
 //   logits  Z, [batch, classes]; rows begin to end are read and written
@@ -20,6 +22,7 @@ const WORKGROUP_SIZE: u32 = 256u;
 struct Params {
     batch: u32,
     classes: u32,
+    count: u32,
     begin: u32,
     end: u32,
     add: u32,
@@ -38,7 +41,7 @@ fn main(@builtin(local_invocation_index) lane: u32) {
     var sum = vec2<f32>();
     for (var b = params.begin + lane; b < params.end; b += WORKGROUP_SIZE) {
         let row = b * params.classes;
-        let label = labels[order[b]];
+        let label = min(labels[min(order[b], params.count - 1u)], params.classes - 1u);
         var highest = 0u;
         var most = logits[row];
         for (var c = 1u; c < params.classes; c++) {

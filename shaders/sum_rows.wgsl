@@ -4,18 +4,12 @@
 // sums of grad_core.wgsl, are summed in groups, the groups' sums in groups again, until one is
 // left. The order of the additions depends on the sizes alone.
 //
-// One invocation computes one `Element` of the output.
-//
-// Buffers (every one read_write, because pooled tensors may share one buffer):
+// Buffers:
 //   input   [rows, columns] elements
 //   output  [groups, columns] elements; every one is written
 //   params  the struct below
 
 const WORKGROUP_SIZE: u32 = 64u;
-
-// What an invocation computes, as one: where the number of columns allows it, vec4 takes the place of f32 in
-// this line (`Shader::wide`), since a load costs llvmpipe nearly the same for both.
-alias Element = f32;
 
 struct Params {
     rows: u32,
@@ -29,12 +23,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
+fn main(invocation: Invocation) {
+    let index = invocation_index(invocation);
     if (index >= params.groups * params.columns) {
         return;
     }

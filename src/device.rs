@@ -204,9 +204,10 @@ impl Adapter {
     /// Why it cannot run the kernels, where it cannot.
     pub fn problem(&self) -> Option<String> {
         // One binding is kept by Burn for itself.
-        let bindings = Shader::ALL.iter().map(|shader| shader.bindings().len() as u32 + 1).max();
+        let bindings =
+            Shader::ALL.iter().map(|shader| shader.facts().bindings.len() as u32 + 1).max();
         let bindings = bindings.unwrap_or_default();
-        let invocations = Shader::ALL.iter().map(|shader| shader.workgroup_size()).max();
+        let invocations = Shader::ALL.iter().map(|shader| shader.facts().workgroup_size).max();
         let invocations = invocations.unwrap_or_default();
         if self.limits.workgroup_invocations < invocations {
             return Some(format!(

@@ -50,12 +50,16 @@ pub enum Error {
     },
 
     /// An operand's elements are of a type the operation does not compute in.
-    #[error("{operand}: expected elements of type f32, found {found}; convert the tensor first")]
+    #[error(
+        "{operand}: expected elements of type {expected}, found {found}; convert the tensor first"
+    )]
     ElementType {
         /// The operand, by its name in the equation.
         operand: &'static str,
+        /// The type it must have.
+        expected: &'static str,
         /// The type it has.
-        found: String,
+        found: &'static str,
     },
 
     /// An option's value makes no sense, alone or beside the others.

@@ -5,7 +5,7 @@
 //
 // As in contract.wgsl, a long sum is taken in several launches, the later ones adding to C.
 //
-// Buffers (every one read_write, because pooled tensors may share one buffer):
+// Buffers:
 //   a       A, strides a_i, a_k
 //   b       B, strides b_k, b_j
 //   bias    strides bias_i, bias_j; read where `start` is START_BIAS
@@ -17,10 +17,6 @@ const WORKGROUP_SIZE: u32 = 8u;
 // Extents of an invocation's tile.
 const MATMUL_ROWS: u32 = 4u;
 const MATMUL_COLUMNS: u32 = 12u;
-
-// What the sum begins with, where not with nothing: the bias, or what C already holds.
-const START_BIAS: u32 = 1u;
-const START_Y: u32 = 2u;
 
 struct Params {
     rows: u32,
@@ -60,15 +56,11 @@ fn pick(t: u32, a: vec4<f32>, b: vec4<f32>, c: vec4<f32>, d: vec4<f32>) -> vec4<
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = workgroup.y * workgroups.x + workgroup.x;
+fn main(invocation: Invocation) {
+    let index = workgroup_index(invocation);
     let tiles = (params.columns + MATMUL_COLUMNS - 1u) / MATMUL_COLUMNS;
     let j0 = index % tiles * MATMUL_COLUMNS;
-    let i0 = index / tiles * (MATMUL_ROWS * WORKGROUP_SIZE) + lane;
+    let i0 = index / tiles * (MATMUL_ROWS * WORKGROUP_SIZE) + invocation.lane;
     if (i0 >= params.rows) {
         return;
     }
@@ -143,7 +135,7 @@ fn main(
                 var add = 0.0;
                 if (params.start == START_BIAS) {
                     add = bias[i * params.bias_i + j * params.bias_j];
-                } else if (params.start == START_Y) {
+                } else if (params.start == START_OUTPUT) {
                     add = c[to];
                 }
                 c[to] = value + add;

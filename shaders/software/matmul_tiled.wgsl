@@ -12,7 +12,7 @@
 // must be a multiple of 4. A mode that is contiguous in none needs only to be 4 or more: its last block
 // overlaps the one before it, and what that would add or store twice is left out.
 //
-// Buffers (every one read_write, because pooled tensors may share one buffer), all in fours:
+// Buffers, all in fours:
 //   a       A
 //   b       B
 //   bias    as long as a row of C as it lies in memory; counts where `start` is START_BIAS
@@ -25,16 +25,13 @@ const WORKGROUP_SIZE: u32 = 8u;
 const MATMUL_I: u32 = 16u;
 const MATMUL_J: u32 = 32u;
 
-// What the sum begins with: nothing, or the bias.
-const START_BIAS: u32 = 1u;
-
 struct Params {
     rows: u32,
     inner: u32,
     columns: u32,
-    a_turned: u32,
-    b_turned: u32,
-    c_turned: u32,
+    a_transposed: u32,
+    b_transposed: u32,
+    c_transposed: u32,
     start: u32,
 }
 
@@ -45,16 +42,8 @@ struct Params {
 @group(0) @binding(4) var<storage, read_write> params: Params;
 
 // Columns i, rows k; of the rows those that `fresh` says.
-fn load_a(at: u32, stride: u32, turned: bool, fresh: vec4<bool>) -> mat4x4<f32> {
-    let block = turn(
-        mat4x4<f32>(
-            four(a[at]),
-            four(a[at + stride]),
-            four(a[at + 2u * stride]),
-            four(a[at + 3u * stride]),
-        ),
-        turned,
-    );
+fn load_a(at: u32, by: u32, transposed: bool, fresh: vec4<bool>) -> mat4x4<f32> {
+    let block = to_block(a[at], a[at + by], a[at + 2u * by], a[at + 3u * by], transposed);
     let zero = vec4<f32>();
     return mat4x4<f32>(
         select(zero, block[0], fresh),
@@ -65,25 +54,19 @@ fn load_a(at: u32, stride: u32, turned: bool, fresh: vec4<bool>) -> mat4x4<f32> 
 }
 
 // Columns k, rows j.
-fn load_b(at: u32, stride: u32, turned: bool) -> mat4x4<f32> {
-    let block = mat4x4<f32>(
-        four(b[at]),
-        four(b[at + stride]),
-        four(b[at + 2u * stride]),
-        four(b[at + 3u * stride]),
-    );
-    return turn(block, turned);
+fn load_b(at: u32, by: u32, transposed: bool) -> mat4x4<f32> {
+    return to_block(b[at], b[at + by], b[at + 2u * by], b[at + 3u * by], transposed);
 }
 
 // Columns i, rows j.
 fn store(i: u32, j: u32, tile: mat4x4<f32>) {
     // Rows and columns of C as it lies in memory.
-    let turned = params.c_turned != 0u;
-    let block = turn(tile, turned);
-    let row = select(i, j, turned);
-    let first_row = min(row, select(params.rows, params.columns, turned) - 4u);
-    let column_c = select(j, i, turned);
-    let stride = select(params.columns, params.rows, turned);
+    let transposed = params.c_transposed != 0u;
+    let block = oriented(tile, transposed);
+    let row = select(i, j, transposed);
+    let first_row = min(row, select(params.rows, params.columns, transposed) - 4u);
+    let column_c = select(j, i, transposed);
+    let stride = select(params.columns, params.rows, transposed);
     // The bias is read in any case, because a branch around it takes four times as long as all the rest
     // to compile.
     let biased = params.start == START_BIAS;
@@ -95,29 +78,25 @@ fn store(i: u32, j: u32, tile: mat4x4<f32>) {
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = workgroup.y * workgroups.x + workgroup.x;
+fn main(invocation: Invocation) {
+    let index = workgroup_index(invocation);
     let tiles = (params.columns + MATMUL_J - 1u) / MATMUL_J;
     let j0 = index % tiles * MATMUL_J;
     // A workgroup's first blocks are neighbours, then its second ones, and so on.
     let apart = 4u * WORKGROUP_SIZE;
-    let i0 = index / tiles * (MATMUL_I * WORKGROUP_SIZE) + 4u * lane;
+    let i0 = index / tiles * (MATMUL_I * WORKGROUP_SIZE) + 4u * invocation.lane;
     if (i0 >= params.rows) {
         return;
     }
 
     // Known only here: a kernel for each of the ways that a training needs would take 1.1 s more to compile.
-    let a_turned = params.a_turned != 0u;
-    let b_turned = params.b_turned != 0u;
+    let a_transposed = params.a_transposed != 0u;
+    let b_transposed = params.b_transposed != 0u;
     // In elements, and of the mode that is not contiguous in vec4.
-    let a_i = select(params.inner, 1u, a_turned);
-    let a_k = select(1u, params.rows, a_turned);
-    let b_k = select(params.columns, 1u, b_turned);
-    let b_j = select(1u, params.inner, b_turned);
+    let a_i = select(params.inner, 1u, a_transposed);
+    let a_k = select(1u, params.rows, a_transposed);
+    let b_k = select(params.columns, 1u, b_transposed);
+    let b_j = select(1u, params.inner, b_transposed);
     let a_stride = max(a_i, a_k) / 4u;
     let b_stride = max(b_k, b_j) / 4u;
 
@@ -176,46 +155,46 @@ fn main(
         let fresh = vec4<u32>(0u, 1u, 2u, 3u) >= vec4<u32>(k - from_k);
         let at_a = from_k * a_k;
         let at_b = from_k * b_k;
-        let a0 = load_a((at_a + at_a0) / 4u, a_stride, a_turned, fresh);
-        let a1 = load_a((at_a + at_a1) / 4u, a_stride, a_turned, fresh);
-        let a2 = load_a((at_a + at_a2) / 4u, a_stride, a_turned, fresh);
-        let a3 = load_a((at_a + at_a3) / 4u, a_stride, a_turned, fresh);
-        let b0 = load_b((at_b + at_b0) / 4u, b_stride, b_turned);
+        let a0 = load_a((at_a + at_a0) / 4u, a_stride, a_transposed, fresh);
+        let a1 = load_a((at_a + at_a1) / 4u, a_stride, a_transposed, fresh);
+        let a2 = load_a((at_a + at_a2) / 4u, a_stride, a_transposed, fresh);
+        let a3 = load_a((at_a + at_a3) / 4u, a_stride, a_transposed, fresh);
+        let b0 = load_b((at_b + at_b0) / 4u, b_stride, b_transposed);
         c00 = multiply_add(c00, b0, a0);
         c10 = multiply_add(c10, b0, a1);
         c20 = multiply_add(c20, b0, a2);
         c30 = multiply_add(c30, b0, a3);
-        let b1 = load_b((at_b + at_b1) / 4u, b_stride, b_turned);
+        let b1 = load_b((at_b + at_b1) / 4u, b_stride, b_transposed);
         c01 = multiply_add(c01, b1, a0);
         c11 = multiply_add(c11, b1, a1);
         c21 = multiply_add(c21, b1, a2);
         c31 = multiply_add(c31, b1, a3);
-        let b2 = load_b((at_b + at_b2) / 4u, b_stride, b_turned);
+        let b2 = load_b((at_b + at_b2) / 4u, b_stride, b_transposed);
         c02 = multiply_add(c02, b2, a0);
         c12 = multiply_add(c12, b2, a1);
         c22 = multiply_add(c22, b2, a2);
         c32 = multiply_add(c32, b2, a3);
-        let b3 = load_b((at_b + at_b3) / 4u, b_stride, b_turned);
+        let b3 = load_b((at_b + at_b3) / 4u, b_stride, b_transposed);
         c03 = multiply_add(c03, b3, a0);
         c13 = multiply_add(c13, b3, a1);
         c23 = multiply_add(c23, b3, a2);
         c33 = multiply_add(c33, b3, a3);
-        let b4 = load_b((at_b + at_b4) / 4u, b_stride, b_turned);
+        let b4 = load_b((at_b + at_b4) / 4u, b_stride, b_transposed);
         c04 = multiply_add(c04, b4, a0);
         c14 = multiply_add(c14, b4, a1);
         c24 = multiply_add(c24, b4, a2);
         c34 = multiply_add(c34, b4, a3);
-        let b5 = load_b((at_b + at_b5) / 4u, b_stride, b_turned);
+        let b5 = load_b((at_b + at_b5) / 4u, b_stride, b_transposed);
         c05 = multiply_add(c05, b5, a0);
         c15 = multiply_add(c15, b5, a1);
         c25 = multiply_add(c25, b5, a2);
         c35 = multiply_add(c35, b5, a3);
-        let b6 = load_b((at_b + at_b6) / 4u, b_stride, b_turned);
+        let b6 = load_b((at_b + at_b6) / 4u, b_stride, b_transposed);
         c06 = multiply_add(c06, b6, a0);
         c16 = multiply_add(c16, b6, a1);
         c26 = multiply_add(c26, b6, a2);
         c36 = multiply_add(c36, b6, a3);
-        let b7 = load_b((at_b + at_b7) / 4u, b_stride, b_turned);
+        let b7 = load_b((at_b + at_b7) / 4u, b_stride, b_transposed);
         c07 = multiply_add(c07, b7, a0);
         c17 = multiply_add(c17, b7, a1);
         c27 = multiply_add(c27, b7, a2);

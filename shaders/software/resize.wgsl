@@ -4,7 +4,7 @@
 // One invocation copies RESIZE_PIECE elements of a row, because on a software adapter a division takes longer
 // than a copy.
 //
-// Buffers (every one read_write, because pooled tensors may share one buffer):
+// Buffers:
 //   input   [in_0, in_1, in_2]
 //   output  [out_0, out_1, out_2]; every element is written
 //   params  the struct below
@@ -26,12 +26,8 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
-fn main(
-    @builtin(workgroup_id) workgroup: vec3<u32>,
-    @builtin(num_workgroups) workgroups: vec3<u32>,
-    @builtin(local_invocation_index) lane: u32,
-) {
-    let index = (workgroup.y * workgroups.x + workgroup.x) * WORKGROUP_SIZE + lane;
+fn main(invocation: Invocation) {
+    let index = invocation_index(invocation);
     let pieces = (params.out_2 + RESIZE_PIECE - 1u) / RESIZE_PIECE;
     let row = index / pieces;
     if (row >= params.out_0 * params.out_1) {

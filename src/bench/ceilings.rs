@@ -12,7 +12,7 @@ use rayon::prelude::*;
 use serde::Serialize;
 
 use crate::op::gpu::launch::launch;
-use crate::op::gpu::shader::Shader;
+use crate::op::gpu::params::{CeilingCopyParams, CeilingFmaParams};
 use crate::{Error, Result};
 
 /// Multiply-adds an iteration of `ceiling_fma.wgsl`: 32 of vec4.
@@ -22,8 +22,8 @@ const FMA_ITERATION: f64 = 128.0;
 /// guarantees one binding may hold.
 const COPY_BYTES: usize = 64 << 20;
 
-/// Most iterations of a kernel's loop; see `op::launch` on llvmpipe's limit.
-const MOST_ITERATIONS: usize = 60_000;
+/// Most iterations of a kernel's loop; see [`crate::mps::plan::MAX_ITERATIONS`] on llvmpipe's limit.
+const MOST_ITERATIONS: u32 = 60_000;
 
 /// A measurement lasts at least this long, in seconds: short ones would measure the launch.
 const LONG_ENOUGH: f64 = 0.05;
@@ -91,13 +91,16 @@ impl Gpu<'_> {
 
     fn measure(&self) -> Result<Ceilings> {
         let [input, output] = &self.copy;
+        let copy = |count: u32| {
+            launch(count as usize, &[input], output, &CeilingCopyParams { count });
+        };
         let copied = best(|| {
-            launch(Shader::CeilingCopy, COPY_BYTES / 16, &[input], output, &[COPY_BYTES / 16]);
+            copy((COPY_BYTES / 16) as u32);
             self.wait()
         })?;
         let launches = 256;
         let launched = best(|| {
-            (0..launches).for_each(|_| launch(Shader::CeilingCopy, 1, &[input], output, &[1]));
+            (0..launches).for_each(|_| copy(1));
             self.wait()
         })?;
         Ok(Ceilings {
@@ -109,16 +112,16 @@ impl Gpu<'_> {
 
     /// Multiply-adds a second, at a number of iterations that takes long enough.
     fn multiply_adds(&self) -> Result<f64> {
-        let invocations = 1 << 16;
+        let invocations = 1_u32 << 16;
         let mut iterations = 64;
         loop {
             let seconds = best(|| {
-                let params = [invocations, iterations];
-                launch(Shader::CeilingFma, invocations, &[], &self.output, &params);
+                let params = CeilingFmaParams { invocations, iterations };
+                launch(invocations as usize, &[], &self.output, &params);
                 self.wait()
             })?;
             if seconds >= LONG_ENOUGH || iterations == MOST_ITERATIONS {
-                return Ok(invocations as f64 * iterations as f64 * FMA_ITERATION / seconds);
+                return Ok(f64::from(invocations) * f64::from(iterations) * FMA_ITERATION / seconds);
             }
             iterations = (iterations * 4).min(MOST_ITERATIONS);
         }

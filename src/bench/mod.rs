@@ -10,6 +10,7 @@ pub mod workloads;
 use std::panic::{self, AssertUnwindSafe};
 use std::time::Instant;
 
+use burn::tensor::Device;
 use serde::{Serialize, Serializer};
 
 use crate::device::{Adapter, OpenDevice};
@@ -237,6 +238,22 @@ impl Case {
         }
     }
 
+    /// The plans by which the layer is executed, in words; a dense network has none.
+    fn plan(&self, device: &Device) -> Option<String> {
+        let Self { pass, spec, batch, .. } = self;
+        let forward = || op::forward_plan(spec, *batch, device);
+        let grads = || op::grads_plan(spec, *batch, device);
+        match pass {
+            Pass::Forward => Some(forward()),
+            Pass::Backward => Some(grads()),
+            Pass::BackwardX => {
+                Some(format!("{}; grad_x {}", grads(), op::grad_x_plan(spec, *batch, device)))
+            }
+            Pass::Step => Some(format!("{}; gradients {}", forward(), grads())),
+            Pass::StepDense => None,
+        }
+    }
+
     fn measure(&self, effort: &Effort, opened: &OpenDevice, ceilings: &Ceilings) -> Row {
         let Self { pass, variant, spec, batch } = self;
         let (rival, forced) = match *variant {
@@ -249,9 +266,7 @@ impl Case {
         let measured = panic::catch_unwind(AssertUnwindSafe(|| {
             let mut workload = workloads::workload(*pass, rival, spec, *batch, &opened.device)?;
             let samples = stats::measure(effort, workload.as_mut())?;
-            let plan = || op::plan_of(*pass != Pass::Forward, spec, *batch, &opened.device);
-            let own = rival.is_none() && *pass != Pass::StepDense;
-            Ok((samples, own.then(|| plan().to_string())))
+            Ok((samples, rival.is_none().then(|| self.plan(&opened.device)).flatten()))
         }));
         if forced.is_some() {
             op::force_strategy(before);

@@ -3,6 +3,7 @@
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::ImageSet;
+use crate::Result;
 use crate::op::training::{PIXELS_A_WORD, gather_images};
 
 /// The images, four grey values a word, and the labels of an [`ImageSet`] on a device.
@@ -39,7 +40,11 @@ impl Resident {
     }
 
     /// Images `[batch, pixels]`, scaled to `[0, 1]`, by their indices.
-    pub fn gather(&self, order: Tensor<1, Int>) -> Tensor<2> {
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Shape`] or [`crate::Error::ElementType`] when `order` holds no i32 numbers.
+    pub fn gather(&self, order: Tensor<1, Int>) -> Result<Tensor<2>> {
         gather_images(self.images.clone(), order, self.pixels)
     }
 

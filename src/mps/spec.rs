@@ -145,6 +145,22 @@ impl MpsSpec {
     }
 }
 
+impl MpsSpec {
+    /// Checks the shape of `grad_y` against the layer and the batch.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] naming `grad_y`.
+    pub fn check_grad_y(&self, batch: usize, grad_y: [usize; 3]) -> Result<()> {
+        let Self { m, n, .. } = *self;
+        if grad_y == [batch, m, n] {
+            return Ok(());
+        }
+        let expected = format!("[{batch}, {m}, {n}] (the batch of x, the M of a, the N of c)");
+        Err(shape_error("grad_y", expected, &grad_y))
+    }
+}
+
 impl std::fmt::Display for MpsSpec {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self { m, n, j, l, k } = self;

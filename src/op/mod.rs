@@ -1,16 +1,18 @@
 //! The layer as a Burn operation.
 //!
 //! [`mps_linear`] takes Burn tensors of any device and hands them to [`MpsOps`], the extension of
-//! Burn's backends: on a GPU the WGSL kernels of `shaders/` run (`gpu`), on the CPU the
-//! parallel implementation of `cpu`. Burn's Fusion queues the operation like its own, and on
+//! Burn's backends: `layer` makes a plan ([`crate::mps::plan`]) and executes it, on a GPU by the WGSL kernels of
+//! `shaders/` ([`gpu`]; on a software adapter [`software`]), on the CPU by the parallel implementation of `cpu`,
+//! and on each of them by way of the rebuilt `W` (`rebuilt`). Burn's Fusion queues the operation like its own, and on
 //! an autodiff device `autodiff` registers the hand-written backward pass.
 //!
-//! The trait is generic over backends and knows nothing of errors, so shapes and element types
+//! The trait is generic over backends and cannot return errors, so shapes and element types
 //! are checked in the public functions, before anything is queued.
 
 mod autodiff;
 mod cpu;
 pub mod gpu;
+mod layer;
 mod rebuilt;
 pub mod software;
 pub mod training;
@@ -29,7 +31,11 @@ use crate::{Error, Result};
 /// The two-core layer on a backend.
 ///
 /// Shapes, in the letters of the equation: `x[b,J,L]`, `a[M,K,J]`, `c[L,K,N]`, `bias[M,N]`,
-/// `grad_y[b,M,N]`; all f32. They must fit each other: nothing is checked here.
+/// `grad_y[b,M,N]`; all f32.
+///
+/// # Panics
+///
+/// When shapes do not fit each other, as Burn's backends do. [`mps_linear`] returns an error instead.
 #[backend_extension(Cube, Flex, Fusion, Autodiff)]
 pub trait MpsOps: Backend {
     /// `Y[m,n] = Σ A[m,k,j] C[l,k,n] X[j,l] + B[m,n]`, shape `[b, M, N]`.
@@ -93,11 +99,6 @@ fn grad_specs(
     (a.clone(), c.clone(), bias)
 }
 
-/// The extents that the shapes of operands imply, for the implementations of [`MpsOps`].
-fn spec_of(x: &Shape, a: &Shape, c: &Shape) -> (MpsSpec, usize) {
-    (MpsSpec { m: a[0], n: c[2], j: x[1], l: x[2], k: a[1] }, x[0])
-}
-
 /// The strategy that every pass takes, by its index in [`Strategy::ALL`]; beyond them, the plan's.
 static FORCED: AtomicUsize = AtomicUsize::new(usize::MAX);
 
@@ -136,26 +137,23 @@ pub fn hand_over_to_software(device: &Device) -> Result<()> {
     }
 }
 
-/// How the forward pass, or the gradients by cores and bias, of a layer are computed on a device.
-pub fn plan_of(gradients: bool, spec: &MpsSpec, batch: usize, device: &Device) -> Plan {
-    let target = target_of(device);
-    match gradients {
-        true => grads_plan(spec, batch, target),
-        false => forward_plan(spec, batch, target),
-    }
+/// How the forward pass of a layer is computed on a device: the plan that is executed, in words.
+pub fn forward_plan(spec: &MpsSpec, batch: usize, device: &Device) -> String {
+    Plan::forward(spec, batch, target_of(device), forced_strategy()).to_string()
 }
 
-fn forward_plan(spec: &MpsSpec, batch: usize, target: Target) -> Plan {
-    forced(Plan::forward(spec, batch, target))
+/// The same of the gradients by cores and bias.
+pub fn grads_plan(spec: &MpsSpec, batch: usize, device: &Device) -> String {
+    Plan::grads(spec, batch, target_of(device), forced_strategy()).to_string()
 }
 
-fn grads_plan(spec: &MpsSpec, batch: usize, target: Target) -> Plan {
-    forced(Plan::grads(spec, batch, target))
+/// The same of `grad_x`.
+pub fn grad_x_plan(spec: &MpsSpec, batch: usize, device: &Device) -> String {
+    Plan::grad_x(spec, batch, target_of(device), forced_strategy()).to_string()
 }
 
-fn forced(plan: Plan) -> Plan {
-    let forced = Strategy::ALL.get(FORCED.load(Ordering::Relaxed));
-    Plan { strategy: forced.copied().unwrap_or(plan.strategy), ..plan }
+fn forced_strategy() -> Option<Strategy> {
+    Strategy::ALL.get(FORCED.load(Ordering::Relaxed)).copied()
 }
 
 /// The two-core layer: `Y[b,m,n] = Σ_{j,k,l} A[m,k,j] C[l,k,n] X[b,j,l] + B[m,n]`.
@@ -179,16 +177,16 @@ pub fn mps_linear(
     bias: Option<Tensor<2>>,
 ) -> Result<Tensor<3>> {
     let (spec, batch) = MpsSpec::from_shapes(x.dims(), a.dims(), c.dims())?;
-    check_f32("x", x.dtype())?;
-    check_f32("a", a.dtype())?;
-    check_f32("c", c.dtype())?;
+    for (operand, tensor) in [("x", &x), ("a", &a), ("c", &c)] {
+        check_dtype(operand, DType::F32, tensor.dtype())?;
+    }
     check_countable(&spec, batch)?;
     let [x, a, c] = [x, a, c].map(Tensor::into_dispatch);
     let y = match bias {
         None => Dispatch::mps_contract(x, a, c),
         Some(bias) => {
             spec.check_bias(bias.dims())?;
-            check_f32("bias", bias.dtype())?;
+            check_dtype("bias", DType::F32, bias.dtype())?;
             Dispatch::mps_linear(x, a, c, bias.into_dispatch())
         }
     };
@@ -209,17 +207,10 @@ pub fn mps_linear_grads(
 ) -> Result<(Tensor<3>, Tensor<3>, Tensor<2>)> {
     let (spec, batch) = MpsSpec::from_shapes(x.dims(), a.dims(), c.dims())?;
     for (operand, tensor) in [("x", &x), ("a", &a), ("c", &c), ("grad_y", &grad_y)] {
-        check_f32(operand, tensor.dtype())?;
+        check_dtype(operand, DType::F32, tensor.dtype())?;
     }
     check_countable(&spec, batch)?;
-    let expected = [batch, spec.m, spec.n];
-    if grad_y.dims() != expected {
-        return Err(Error::Shape {
-            operand: "grad_y",
-            expected: format!("{expected:?}"),
-            found: format!("{:?}", grad_y.dims()),
-        });
-    }
+    spec.check_grad_y(batch, grad_y.dims())?;
     let [x, a, c, grad_y] = [x, a, c, grad_y].map(Tensor::into_dispatch);
     let (grad_a, grad_c, grad_bias) = Dispatch::mps_grads(x, a, c, grad_y);
     Ok((
@@ -229,11 +220,23 @@ pub fn mps_linear_grads(
     ))
 }
 
-fn check_f32(operand: &'static str, dtype: DType) -> Result<()> {
-    match dtype {
-        DType::F32 => Ok(()),
-        other => Err(Error::ElementType { operand, found: other.name().into() }),
+fn check_dtype(operand: &'static str, expected: DType, found: DType) -> Result<()> {
+    if found == expected {
+        return Ok(());
     }
+    Err(Error::ElementType { operand, expected: expected.name(), found: found.name() })
+}
+
+fn check_shape<const D: usize>(
+    operand: &'static str,
+    found: [usize; D],
+    expected: [usize; D],
+) -> Result<()> {
+    if found == expected {
+        return Ok(());
+    }
+    let [expected, found] = [expected, found].map(|shape| format!("{shape:?}"));
+    Err(Error::Shape { operand, expected, found })
 }
 
 /// The kernels count elements and invocations in u32; no count exceeds one of these two tensors

@@ -13,6 +13,9 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Int, Shape, Tensor};
 
+use super::{check_dtype, check_shape};
+use crate::Result;
+
 /// Pixels in one word of a resident image.
 pub const PIXELS_A_WORD: usize = 4;
 
@@ -70,9 +73,9 @@ impl AdamStep {
     }
 }
 
-/// The operations on a backend; nothing is checked.
+/// The operations on a backend. Nothing is checked here: the functions below do it.
 #[backend_extension(Cube, Flex, Fusion)]
-pub trait TrainingOps: Backend {
+pub(crate) trait TrainingOps: Backend {
     /// Images `[b, pixels]` in `[0, 1]` of `images[count, words]` by their indices `order[b]`.
     #[fusion(dtype = DType::F32, shape = Shape::new([order[0], *pixels]))]
     fn gather_images(
@@ -89,12 +92,12 @@ pub trait TrainingOps: Backend {
         bias: FloatTensor<Self>,
     ) -> FloatTensor<Self>;
 
-    /// The product of two matrices, each transposed first where `turned` says so.
-    #[fusion(dtype = left, shape = product_shape(left, right, turned))]
+    /// The product of two matrices, each transposed first where `transposed` says so.
+    #[fusion(dtype = left, shape = product_shape(left, right, transposed))]
     fn matmul(
         left: FloatTensor<Self>,
         right: FloatTensor<Self>,
-        turned: [bool; 2],
+        transposed: [bool; 2],
     ) -> FloatTensor<Self>;
 
     /// The sums `[o]` of the columns of `matrix[b,o]`.
@@ -146,86 +149,196 @@ pub trait TrainingOps: Backend {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
-fn product_shape(left: &Shape, right: &Shape, [turn_left, turn_right]: &[bool; 2]) -> Shape {
-    Shape::new([left[usize::from(*turn_left)], right[usize::from(!turn_right)]])
+fn product_shape(
+    left: &Shape,
+    right: &Shape,
+    [transpose_left, transpose_right]: &[bool; 2],
+) -> Shape {
+    Shape::new([left[usize::from(*transpose_left)], right[usize::from(!transpose_right)]])
 }
 
 fn two(like: &TensorSpec) -> TensorSpec {
     TensorSpec { shape: Shape::new([2]), ..like.clone() }
 }
 
-/// See [`TrainingOps::gather_images`].
-pub fn gather_images(images: Tensor<2, Int>, order: Tensor<1, Int>, pixels: usize) -> Tensor<2> {
+/// Images `[b, pixels]` in `[0, 1]` of the resident `images[count, words]`, [`PIXELS_A_WORD`] grey values per
+/// word, by their indices `order[b]`. An index past the last image is an error of the caller: a GPU takes the
+/// last image, the CPU panics.
+///
+/// # Errors
+///
+/// As all functions of this module: [`crate::Error::Shape`] or [`crate::Error::ElementType`] naming the operand
+/// that does not fit, before anything is launched.
+pub fn gather_images(
+    images: Tensor<2, Int>,
+    order: Tensor<1, Int>,
+    pixels: usize,
+) -> Result<Tensor<2>> {
+    let [count, _] = images.dims();
+    check_shape("images", images.dims(), [count.max(1), pixels.div_ceil(PIXELS_A_WORD)])?;
+    check_ints([("images", images.dtype()), ("order", order.dtype())])?;
+    check_shape("order", order.dims(), order.dims().map(|batch| batch.max(1)))?;
     let [images, order] = [images.into_dispatch(), order.into_dispatch()];
-    Tensor::from_dispatch(Dispatch::gather_images(images, order, pixels))
+    Ok(Tensor::from_dispatch(Dispatch::gather_images(images, order, pixels)))
 }
 
-/// See [`TrainingOps::affine`].
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Tensor<2> {
+/// `Y = X W + B`: `x[b,i]`, `weight[i,o]`, `bias[o]`.
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Result<Tensor<2>> {
+    let ([_, inputs], [_, outputs]) = (x.dims(), weight.dims());
+    check_floats([("x", x.dtype()), ("weight", weight.dtype()), ("bias", bias.dtype())])?;
+    check_matrix("x", &x)?;
+    check_shape("weight", weight.dims(), [inputs, outputs.max(1)])?;
+    check_shape("bias", bias.dims(), [outputs])?;
     let bias = bias.into_dispatch();
-    Tensor::from_dispatch(Dispatch::affine(x.into_dispatch(), weight.into_dispatch(), bias))
+    let y = Dispatch::affine(x.into_dispatch(), weight.into_dispatch(), bias);
+    Ok(Tensor::from_dispatch(y))
 }
 
 /// `grad_x = grad_y Wᵀ` of [`linear`].
-pub fn linear_grad_x(weight: Tensor<2>, grad_y: Tensor<2>) -> Tensor<2> {
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn linear_grad_x(weight: Tensor<2>, grad_y: Tensor<2>) -> Result<Tensor<2>> {
+    check_floats([("weight", weight.dtype()), ("grad_y", grad_y.dtype())])?;
+    check_matrix("weight", &weight)?;
+    check_shape("grad_y", grad_y.dims(), [grad_y.dims()[0].max(1), weight.dims()[1]])?;
     let (grad_y, weight) = (grad_y.into_dispatch(), weight.into_dispatch());
-    Tensor::from_dispatch(Dispatch::matmul(grad_y, weight, [false, true]))
+    Ok(Tensor::from_dispatch(Dispatch::matmul(grad_y, weight, [false, true])))
 }
 
 /// `grad_weight = Xᵀ grad_y` of [`linear`]. `grad_bias` is the [`column_sums`] of `grad_y`.
-pub fn linear_grad_weight(x: Tensor<2>, grad_y: Tensor<2>) -> Tensor<2> {
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn linear_grad_weight(x: Tensor<2>, grad_y: Tensor<2>) -> Result<Tensor<2>> {
+    check_samples(&x, &grad_y)?;
     let (x, grad_y) = (x.into_dispatch(), grad_y.into_dispatch());
-    Tensor::from_dispatch(Dispatch::matmul(x, grad_y, [true, false]))
+    Ok(Tensor::from_dispatch(Dispatch::matmul(x, grad_y, [true, false])))
 }
 
-/// See [`TrainingOps::column_sums`].
-pub fn column_sums(matrix: Tensor<2>) -> Tensor<1> {
-    Tensor::from_dispatch(Dispatch::column_sums(matrix.into_dispatch()))
+/// The sums `[o]` of the columns of `matrix[b,o]`.
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn column_sums(matrix: Tensor<2>) -> Result<Tensor<1>> {
+    check_floats([("matrix", matrix.dtype())])?;
+    check_matrix("matrix", &matrix)?;
+    Ok(Tensor::from_dispatch(Dispatch::column_sums(matrix.into_dispatch())))
 }
 
-/// See [`TrainingOps::relu_dropout`].
-pub fn relu_dropout(x: Tensor<2>, dropout: Dropout) -> Tensor<2> {
-    Tensor::from_dispatch(Dispatch::relu_dropout(x.into_dispatch(), dropout))
+/// ReLU, then dropout, of `x[b,o]`.
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn relu_dropout(x: Tensor<2>, dropout: Dropout) -> Result<Tensor<2>> {
+    check_floats([("x", x.dtype())])?;
+    check_matrix("x", &x)?;
+    Ok(Tensor::from_dispatch(Dispatch::relu_dropout(x.into_dispatch(), dropout)))
 }
 
-/// See [`TrainingOps::relu_dropout_grad`].
-pub fn relu_dropout_grad(y: Tensor<2>, grad_y: Tensor<2>, rate: f32) -> Tensor<2> {
+/// The gradient of [`relu_dropout`] from its output `y[b,o]`: what is above 0 there was kept.
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn relu_dropout_grad(y: Tensor<2>, grad_y: Tensor<2>, rate: f32) -> Result<Tensor<2>> {
+    check_floats([("y", y.dtype()), ("grad_y", grad_y.dtype())])?;
+    check_matrix("y", &y)?;
+    check_shape("grad_y", grad_y.dims(), y.dims())?;
     let grad_y = grad_y.into_dispatch();
-    Tensor::from_dispatch(Dispatch::relu_dropout_grad(y.into_dispatch(), grad_y, rate))
+    Ok(Tensor::from_dispatch(Dispatch::relu_dropout_grad(y.into_dispatch(), grad_y, rate)))
 }
 
-/// See [`TrainingOps::softmax_cross_entropy`].
+/// The gradient `[b, classes]` of the batch's mean loss by `logits[b, classes]`, and `[sum of losses,
+/// images classified right]`; `labels[count]` are looked up by `order[b]`. Of an index or a label past the last
+/// the same holds as of [`gather_images`]' indices.
+///
+/// # Errors
+///
+/// As [`gather_images`].
 pub fn softmax_cross_entropy(
     logits: Tensor<2>,
     labels: Tensor<1, Int>,
     order: Tensor<1, Int>,
-) -> (Tensor<2>, Tensor<1>) {
+) -> Result<(Tensor<2>, Tensor<1>)> {
+    check_floats([("logits", logits.dtype())])?;
+    check_ints([("labels", labels.dtype()), ("order", order.dtype())])?;
+    check_matrix("logits", &logits)?;
+    check_shape("labels", labels.dims(), labels.dims().map(|count| count.max(1)))?;
+    check_shape("order", order.dims(), [logits.dims()[0]])?;
     let [labels, order] = [labels.into_dispatch(), order.into_dispatch()];
     let (grad, sums) = Dispatch::softmax_cross_entropy(logits.into_dispatch(), labels, order);
-    (Tensor::from_dispatch(grad), Tensor::from_dispatch(sums))
+    Ok((Tensor::from_dispatch(grad), Tensor::from_dispatch(sums)))
 }
 
-/// See [`TrainingOps::adam`].
-pub fn adam(
-    [value, mean, square]: [Tensor<1>; 3],
-    grad: Tensor<1>,
-    step: AdamStep,
-) -> [Tensor<1>; 3] {
-    let [value, mean, square, grad] = [value, mean, square, grad].map(Tensor::into_dispatch);
-    let (value, mean, square) = Dispatch::adam(value, mean, square, grad, step);
-    [value, mean, square].map(Tensor::from_dispatch)
+/// New `value`, `mean` and `square` of a weight from its gradient, all flat; in place where nothing else holds
+/// them.
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn adam(state: [Tensor<1>; 3], grad: Tensor<1>, step: AdamStep) -> Result<[Tensor<1>; 3]> {
+    check_floats([("grad", grad.dtype())])?;
+    let [count] = grad.dims();
+    check_state(&state, count.max(1))?;
+    let [value, mean, square] = state.map(Tensor::into_dispatch);
+    let (value, mean, square) = Dispatch::adam(value, mean, square, grad.into_dispatch(), step);
+    Ok([value, mean, square].map(Tensor::from_dispatch))
 }
 
 /// Adam's step of the weight of [`linear`], flat and with its moments, from `x` and `grad_y`: the same bits as
 /// [`adam`] with [`linear_grad_weight`], which on the CPU is never kept.
+///
+/// # Errors
+///
+/// As [`gather_images`].
 pub fn linear_adam(
-    [value, mean, square]: [Tensor<1>; 3],
+    state: [Tensor<1>; 3],
     x: Tensor<2>,
     grad_y: Tensor<2>,
     step: AdamStep,
-) -> [Tensor<1>; 3] {
-    let [value, mean, square] = [value, mean, square].map(Tensor::into_dispatch);
+) -> Result<[Tensor<1>; 3]> {
+    check_samples(&x, &grad_y)?;
+    check_state(&state, x.dims()[1] * grad_y.dims()[1])?;
+    let [value, mean, square] = state.map(Tensor::into_dispatch);
     let [x, grad_y] = [x, grad_y].map(Tensor::into_dispatch);
     let (value, mean, square) = Dispatch::adam_of_product(value, mean, square, x, grad_y, step);
-    [value, mean, square].map(Tensor::from_dispatch)
+    Ok([value, mean, square].map(Tensor::from_dispatch))
+}
+
+fn check_floats<const N: usize>(operands: [(&'static str, DType); N]) -> Result<()> {
+    operands.into_iter().try_for_each(|(operand, dtype)| check_dtype(operand, DType::F32, dtype))
+}
+
+fn check_ints<const N: usize>(operands: [(&'static str, DType); N]) -> Result<()> {
+    operands.into_iter().try_for_each(|(operand, dtype)| check_dtype(operand, DType::I32, dtype))
+}
+
+/// A matrix must have elements.
+fn check_matrix(operand: &'static str, matrix: &Tensor<2>) -> Result<()> {
+    check_shape(operand, matrix.dims(), matrix.dims().map(|extent| extent.max(1)))
+}
+
+/// `x[b,i]` and `grad_y[b,o]`.
+fn check_samples(x: &Tensor<2>, grad_y: &Tensor<2>) -> Result<()> {
+    check_floats([("x", x.dtype()), ("grad_y", grad_y.dtype())])?;
+    check_matrix("x", x)?;
+    check_shape("grad_y", grad_y.dims(), [x.dims()[0], grad_y.dims()[1].max(1)])
+}
+
+/// A weight of `count` numbers and its moments.
+fn check_state(state: &[Tensor<1>; 3], count: usize) -> Result<()> {
+    for (operand, tensor) in ["value", "mean", "square"].into_iter().zip(state) {
+        check_floats([(operand, tensor.dtype())])?;
+        check_shape(operand, tensor.dims(), [count])?;
+    }
+    Ok(())
 }

@@ -85,8 +85,8 @@ pub fn evaluate(network: &Network, set: &Resident) -> Result<Evaluation> {
     let indices: Vec<u32> = (0..set.count as u32).collect();
     for indices in indices.chunks(EVALUATION_BATCH) {
         let order = resident::order(indices, &device);
-        let logits = network.logits(set.gather(order.clone()))?;
-        let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order);
+        let logits = network.logits(set.gather(order.clone())?)?;
+        let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order)?;
         tally.add(sums, indices.len());
         hand_over_to_software(&device)?;
     }

@@ -67,7 +67,7 @@ impl Variable {
 }
 
 /// A step of Adam of one weight, value and moments.
-type Update = Box<dyn FnOnce([Tensor<1>; 3]) -> [Tensor<1>; 3]>;
+type Update = Box<dyn FnOnce([Tensor<1>; 3]) -> Result<[Tensor<1>; 3]>>;
 
 /// From a gradient.
 fn update(grad: Tensor<1>, step: AdamStep) -> Update {
@@ -76,10 +76,10 @@ fn update(grad: Tensor<1>, step: AdamStep) -> Update {
 
 /// Of a dense layer's weight and bias, from its input and the gradient by its output: the weight's
 /// gradient is made when it is used, so that it need not be kept.
-fn update_linear(x: Tensor<2>, grad_y: Tensor<2>, step: AdamStep) -> [Update; 2] {
-    let grad_bias = training::column_sums(grad_y.clone());
+fn update_linear(x: Tensor<2>, grad_y: Tensor<2>, step: AdamStep) -> Result<[Update; 2]> {
+    let grad_bias = training::column_sums(grad_y.clone())?;
     let weight = Box::new(move |state| training::linear_adam(state, x, grad_y, step));
-    [weight, update(grad_bias, step)]
+    Ok([weight, update(grad_bias, step)])
 }
 
 /// A network to be evaluated.
@@ -115,15 +115,15 @@ impl Network {
                 mps_linear(images, a, c, Some(bias))?.reshape([batch, spec.outputs()])
             }
             FirstLayer::Dense => {
-                training::linear(images, matrix(0, [spec.inputs(), spec.outputs()]), view(1))
+                training::linear(images, matrix(0, [spec.inputs(), spec.outputs()]), view(1))?
             }
         };
-        let hidden = training::relu_dropout(hidden, none);
+        let hidden = training::relu_dropout(hidden, none)?;
         let weight = matrix(second, [spec.outputs(), HIDDEN]);
-        let hidden = training::linear(hidden, weight, view(second + 1));
-        let hidden = training::relu_dropout(hidden, none);
+        let hidden = training::linear(hidden, weight, view(second + 1))?;
+        let hidden = training::relu_dropout(hidden, none)?;
         let weight = matrix(second + 2, [HIDDEN, self.config.classes]);
-        Ok(training::linear(hidden, weight, view(second + 3)))
+        training::linear(hidden, weight, view(second + 3))
     }
 }
 
@@ -249,36 +249,36 @@ impl Learner {
         let mut marks = Marks::begin(self.profile.as_mut())?;
 
         // Forward.
-        let x = data.gather(order.clone());
+        let x = data.gather(order.clone())?;
         marks.end("batch")?;
         let y_1 = match first {
             [a, c, bias] => {
                 let x = x.clone().reshape([batch, j, l]);
                 mps_linear(x, a.view(), c.view(), Some(bias.view()))?.reshape([batch, m * n])
             }
-            [weight, bias, ..] => training::linear(x.clone(), weight.view(), bias.view()),
+            [weight, bias, ..] => training::linear(x.clone(), weight.view(), bias.view())?,
             _ => unreachable!("a first layer"),
         };
         marks.end("first layer")?;
-        let h_1 = training::relu_dropout(y_1, drop_1);
+        let h_1 = training::relu_dropout(y_1, drop_1)?;
         marks.end("ReLU and dropout")?;
-        let y_2 = training::linear(h_1.clone(), weight_2.view(), bias_2.view());
+        let y_2 = training::linear(h_1.clone(), weight_2.view(), bias_2.view())?;
         marks.end("second layer")?;
-        let h_2 = training::relu_dropout(y_2, drop_2);
+        let h_2 = training::relu_dropout(y_2, drop_2)?;
         marks.end("ReLU and dropout")?;
-        let logits = training::linear(h_2.clone(), weight_3.view(), bias_3.view());
+        let logits = training::linear(h_2.clone(), weight_3.view(), bias_3.view())?;
         marks.end("output layer")?;
-        let (grad_3, sums) = training::softmax_cross_entropy(logits, data.labels(), order);
+        let (grad_3, sums) = training::softmax_cross_entropy(logits, data.labels(), order)?;
         marks.end("loss")?;
 
         // Backward.
-        let grad_2 = training::linear_grad_x(weight_3.view(), grad_3.clone());
+        let grad_2 = training::linear_grad_x(weight_3.view(), grad_3.clone())?;
         marks.end("output layer, gradients")?;
-        let grad_2 = training::relu_dropout_grad(h_2.clone(), grad_2, rate);
+        let grad_2 = training::relu_dropout_grad(h_2.clone(), grad_2, rate)?;
         marks.end("ReLU and dropout, gradients")?;
-        let grad_1 = training::linear_grad_x(weight_2.view(), grad_2.clone());
+        let grad_1 = training::linear_grad_x(weight_2.view(), grad_2.clone())?;
         marks.end("second layer, gradients")?;
-        let grad_1 = training::relu_dropout_grad(h_1.clone(), grad_1, rate);
+        let grad_1 = training::relu_dropout_grad(h_1.clone(), grad_1, rate)?;
         marks.end("ReLU and dropout, gradients")?;
         let step = AdamStep::new(self.lr, [BETA_1, BETA_2], EPSILON, self.steps + 1);
         let mut updates = Vec::with_capacity(self.variables.len());
@@ -290,17 +290,17 @@ impl Learner {
                 let grads = [grad_a.flatten(0, 2), grad_c.flatten(0, 2), grad_bias.flatten(0, 1)];
                 updates.extend(grads.map(|grad| update(grad, step)));
             }
-            _ => updates.extend(update_linear(x, grad_1, step)),
+            _ => updates.extend(update_linear(x, grad_1, step)?),
         }
         marks.end("first layer, gradients")?;
-        updates.extend(update_linear(h_1, grad_2, step));
-        updates.extend(update_linear(h_2, grad_3, step));
+        updates.extend(update_linear(h_1, grad_2, step)?);
+        updates.extend(update_linear(h_2, grad_3, step)?);
 
         self.steps += 1;
         let variables = std::mem::take(&mut self.variables);
         for (variable, update) in variables.into_iter().zip(updates) {
             let Variable { name, shape, value, mean, square } = variable;
-            let [value, mean, square] = update([value, mean, square]);
+            let [value, mean, square] = update([value, mean, square])?;
             self.variables.push(Variable { name, shape, value, mean, square });
         }
         marks.end("dense weights' gradients, Adam")?;

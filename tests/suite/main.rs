@@ -16,7 +16,7 @@ mod faults;
 mod layer;
 mod matmul;
 mod model;
-mod training_ops;
 mod resume;
 mod shaders;
 mod soak;
+mod training_ops;

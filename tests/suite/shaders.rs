@@ -7,14 +7,24 @@ use std::path::Path;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
+use tnet_gpu::op::gpu::params::{Member, View};
 use tnet_gpu::op::gpu::shader::{
-    Kernel, LANE_SAMPLES, MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, RESIZE_PIECE,
-    START_BIAS, START_Y, START_ZERO, Shader, TILE_W, TILED_P, TILED_Q, TILED_V, TILED_W,
+    Facts, GRAD_TILED_S, GRAD_TILED_W, Kernel, LANE_SAMPLES, MATMUL_COLUMNS, MATMUL_I, MATMUL_J,
+    MATMUL_ROWS, Prelude, RESIZE_PIECE, START_BIAS, START_OUTPUT, START_ZERO, Shader, TILE_W,
+    TILED_V, TILED_W,
 };
 
-fn parse(shader: Shader) -> Module {
-    let module = naga::front::wgsl::parse_str(shader.text());
-    module.unwrap_or_else(|error| panic!("{}: {}", shader.file(), error.message()))
+/// Each kernel with its facts, parsed with the preludes that every device takes.
+fn each_kernel(check: impl Fn(&'static Facts, Module)) {
+    for &shader in Shader::ALL {
+        let facts = shader.facts();
+        check(facts, parse(Kernel { shader, wide: false, long: false }));
+    }
+}
+
+fn parse(kernel: Kernel) -> Module {
+    let module = naga::front::wgsl::parse_str(&kernel.text());
+    module.unwrap_or_else(|error| panic!("{kernel:?}: {}", error.message()))
 }
 
 #[test]
@@ -23,106 +33,97 @@ fn every_file_is_a_kernel_and_every_kernel_a_file() {
     let named = |prefix: &str| {
         let files = fs::read_dir(folder.join(prefix)).unwrap().map(Result::unwrap);
         let files = files.filter(|file| file.path().is_file());
-        files.map(|file| format!("{prefix}{}", file.file_name().to_str().unwrap())).collect::<Vec<_>>()
+        files
+            .map(|file| format!("{prefix}{}", file.file_name().to_str().unwrap()))
+            .collect::<Vec<_>>()
     };
     let files: BTreeSet<String> = ["", "software/"].into_iter().flat_map(named).collect();
-    let kernels = Shader::ALL.iter().map(|shader| shader.file());
-    // What the tiled ones share.
-    assert_eq!(files, kernels.chain(["software/blocks.wgsl"]).map(str::to_owned).collect());
+    assert_eq!(files, Shader::ALL.iter().map(|shader| shader.facts().file.to_owned()).collect());
 }
 
-/// With no capability beyond WebGPU's own, subgroup operations among them.
+/// In each of its variants, with no capability beyond WebGPU's own, subgroup operations among them; integers of
+/// 64 bits are used where the device has them.
 #[test]
 fn every_kernel_is_valid_wgsl() {
-    for shader in Shader::ALL {
-        let mut validator = Validator::new(ValidationFlags::all(), Capabilities::empty());
-        if let Err(error) = validator.validate(&parse(shader)) {
-            panic!("{}: {error:?}", shader.file());
-        }
-    }
-}
-
-#[test]
-fn every_kernel_is_valid_with_its_other_constants() {
-    for shader in Shader::ALL {
-        let one = Kernel::from(shader);
-        assert_eq!(one.text(), shader.text());
-        let wide = Kernel { wide: true, ..one };
-        assert_eq!(shader.text().contains("array<Element>"), wide.text() != shader.text());
-        let long = Kernel { long: true, ..one };
-        assert_eq!(shader.text().contains("array<Quad>"), long.text() != shader.text());
-        // Launched where the device has them.
-        let capabilities = [Capabilities::empty(), Capabilities::SHADER_INT64];
-        for (kernel, capabilities) in [wide, long].into_iter().zip(capabilities) {
-            let module = naga::front::wgsl::parse_str(&kernel.text());
-            let module = module.unwrap_or_else(|error| panic!("{kernel:?}: {}", error.message()));
+    for &shader in Shader::ALL {
+        let plain = Kernel { shader, wide: false, long: false };
+        for (wide, long) in [(false, false), (true, false), (false, true)] {
+            let kernel = Kernel { shader, wide, long };
+            let capabilities =
+                if long { Capabilities::SHADER_INT64 } else { Capabilities::empty() };
             let mut validator = Validator::new(ValidationFlags::all(), capabilities);
-            if let Err(error) = validator.validate(&module) {
+            if let Err(error) = validator.validate(&parse(kernel)) {
                 panic!("{kernel:?}: {error:?}");
             }
+            let preludes = shader.facts().preludes;
+            let varies = (wide && preludes.contains(&Prelude::Element))
+                || (long && preludes.contains(&Prelude::Quad));
+            assert_eq!(kernel.text() != plain.text(), varies, "{kernel:?}");
         }
     }
 }
 
 #[test]
 fn workgroups_have_the_size_that_is_launched() {
-    for shader in Shader::ALL {
-        let module = parse(shader);
-        let [entry] = &module.entry_points[..] else { panic!("{}: one entry", shader.file()) };
-        assert_eq!(entry.name, "main", "{}", shader.file());
-        assert_eq!(entry.workgroup_size, [shader.workgroup_size(), 1, 1], "{}", shader.file());
-        assert!(shader.workgroup_size() <= 256, "WebGPU's limit on invocations a workgroup");
-    }
+    each_kernel(|facts, module| {
+        let [entry] = &module.entry_points[..] else { panic!("{}: one entry", facts.file) };
+        assert_eq!(entry.name, "main", "{}", facts.file);
+        assert_eq!(entry.workgroup_size, [facts.workgroup_size, 1, 1], "{}", facts.file);
+        assert!(facts.workgroup_size <= 256, "WebGPU's limit on invocations per workgroup");
+    });
 }
 
 #[test]
 fn bindings_are_in_the_order_of_the_launch() {
-    for shader in Shader::ALL {
-        let module = parse(shader);
+    each_kernel(|facts, module| {
         let mut bindings = Vec::new();
         for (_, variable) in module.global_variables.iter() {
             if variable.space == AddressSpace::WorkGroup {
                 let size = module.types[variable.ty].inner.size(module.to_ctx());
-                assert!(size <= 16 << 10, "{}: WebGPU has 16 KiB a workgroup", shader.file());
+                assert!(size <= 16 << 10, "{}: WebGPU has 16 KiB per workgroup", facts.file);
                 continue;
             }
             let binding = variable.binding.as_ref();
-            let binding = binding.unwrap_or_else(|| panic!("{}: not a buffer", shader.file()));
-            assert_eq!(binding.group, 0, "{}", shader.file());
+            let binding = binding.unwrap_or_else(|| panic!("{}: not a buffer", facts.file));
+            assert_eq!(binding.group, 0, "{}", facts.file);
             // Pooled tensors may share one buffer, which must then have one kind of access.
             let access = StorageAccess::LOAD | StorageAccess::STORE;
-            assert_eq!(variable.space, AddressSpace::Storage { access }, "{}", shader.file());
+            assert_eq!(variable.space, AddressSpace::Storage { access }, "{}", facts.file);
             bindings.push((binding.binding, variable.name.clone().unwrap()));
         }
         bindings.sort();
-        let expected = (0..).zip(shader.bindings().iter().map(|name| (*name).to_owned()));
-        assert_eq!(bindings, expected.collect::<Vec<_>>(), "{}", shader.file());
-        assert!(bindings.len() <= 7, "{}: WebGPU has 8, Burn keeps one", shader.file());
-    }
+        let expected = (0..).zip(facts.bindings.iter().map(|name| (*name).to_owned()));
+        assert_eq!(bindings, expected.collect::<Vec<_>>(), "{}", facts.file);
+        assert!(bindings.len() <= 7, "{}: WebGPU has 8, Burn keeps one", facts.file);
+    });
+}
+
+/// Checks a WGSL struct against the members of its twin in Rust.
+fn check_struct(module: &Module, file: &str, name: &str, expected: &[Member]) {
+    let found = module.types.iter().find(|(_, kind)| kind.name.as_deref() == Some(name));
+    let (_, kind) = found.unwrap_or_else(|| panic!("{file} has no {name}"));
+    let TypeInner::Struct { members, .. } = &kind.inner else { panic!("{file}: {name}: a struct") };
+    let members = members.iter().map(|member| {
+        let kind = match &module.types[member.ty].inner {
+            TypeInner::Scalar(scalar) if *scalar == Scalar::U32 => "u32",
+            TypeInner::Scalar(scalar) if *scalar == Scalar::F32 => "f32",
+            _ => module.types[member.ty].name.as_deref().unwrap(),
+        };
+        (member.name.as_deref().unwrap(), kind, member.offset as usize)
+    });
+    let expected: Vec<_> =
+        expected.iter().map(|member| (member.name, member.kind, member.offset)).collect();
+    assert_eq!(members.collect::<Vec<_>>(), expected, "{file}: {name}");
 }
 
 #[test]
-fn parameters_are_in_the_order_of_the_launch() {
-    for shader in Shader::ALL {
-        let module = parse(shader);
-        let mut found = false;
-        for (_, kind) in module.types.iter() {
-            if kind.name.as_deref() != Some("Params") {
-                continue;
-            }
-            let TypeInner::Struct { members, .. } = &kind.inner else { panic!("a struct") };
-            let names: Vec<_> =
-                members.iter().map(|member| member.name.as_deref().unwrap()).collect();
-            assert_eq!(names, shader.params(), "{}", shader.file());
-            for (index, member) in members.iter().enumerate() {
-                let inner = &module.types[member.ty].inner;
-                assert_eq!(*inner, TypeInner::Scalar(Scalar::U32), "{}", shader.file());
-                assert_eq!(member.offset as usize, 4 * index, "{}", shader.file());
-            }
-            found = true;
+fn parameters_are_those_of_the_rust_side() {
+    each_kernel(|facts, module| {
+        check_struct(&module, facts.file, "Params", facts.params);
+        if facts.preludes.contains(&Prelude::View) {
+            check_struct(&module, facts.file, "View", View::MEMBERS);
         }
-        assert!(found, "{} has no Params", shader.file());
-    }
+    });
 }
 
 #[test]
@@ -131,40 +132,40 @@ fn constants_are_those_of_the_rust_side() {
         ("TILE_W", TILE_W),
         ("RESIZE_PIECE", RESIZE_PIECE),
         ("LANE_SAMPLES", LANE_SAMPLES),
-        ("TILED_P", TILED_P),
-        ("TILED_Q", TILED_Q),
+        ("GRAD_TILED_W", GRAD_TILED_W),
+        ("GRAD_TILED_S", GRAD_TILED_S),
         ("TILED_V", TILED_V),
         ("TILED_W", TILED_W),
         ("MATMUL_I", MATMUL_I),
         ("MATMUL_J", MATMUL_J),
         ("MATMUL_ROWS", MATMUL_ROWS),
         ("MATMUL_COLUMNS", MATMUL_COLUMNS),
-        ("START_ZERO", START_ZERO as u32),
-        ("START_BIAS", START_BIAS as u32),
-        ("START_Y", START_Y as u32),
+        ("START_ZERO", START_ZERO),
+        ("START_BIAS", START_BIAS),
+        ("START_OUTPUT", START_OUTPUT),
     ];
-    let mut seen = BTreeSet::new();
-    for shader in Shader::ALL {
-        let module = parse(shader);
+    let seen = std::cell::RefCell::new(BTreeSet::new());
+    each_kernel(|facts, module| {
         for (_, constant) in module.constants.iter() {
             let name = constant.name.clone().unwrap();
-            // What a kernel has of its own.
+            // Of the prelude, which has no twin in Rust.
             if ["OFFSETS", "WIDTH"].contains(&name.as_str()) {
                 continue;
             }
             let naga::Expression::Literal(Literal::U32(value)) =
                 module.global_expressions[constant.init]
             else {
-                panic!("{}: {name} is no u32", shader.file())
+                panic!("{}: {name} is no u32", facts.file)
             };
             if name == "WORKGROUP_SIZE" {
-                assert_eq!(value, shader.workgroup_size(), "{}", shader.file());
+                assert_eq!(value, facts.workgroup_size, "{}", facts.file);
                 continue;
             }
             let expected = known.iter().find(|(known, _)| *known == name);
-            assert_eq!(expected.map(|(_, value)| *value), Some(value), "{}: {name}", shader.file());
-            seen.insert(name);
+            assert_eq!(expected.map(|(_, value)| *value), Some(value), "{}: {name}", facts.file);
+            seen.borrow_mut().insert(name);
         }
-    }
-    assert_eq!(seen, known.iter().map(|(name, _)| (*name).to_owned()).collect());
+    });
+    let known = known.iter().map(|(name, _)| (*name).to_owned());
+    assert_eq!(seen.into_inner(), known.collect());
 }

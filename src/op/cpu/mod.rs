@@ -1,11 +1,8 @@
-//! The layer on the CPU: on all cores, by one of three strategies.
+//! The layer on the CPU, on all cores: [`tiles`] keeps sums in registers ([`simd`]), on the threads of [`pool`].
 //!
-//! [`tiles`] keeps sums in registers, [`blocks`] is made of a library's matrix products over blocks
-//! of samples, and [`super::rebuilt`] multiplies with the rebuilt `W`. Whatever the number of
-//! threads, the batch is cut into the same pieces and sums over pieces are taken in their order, so
-//! the same inputs give the same bits.
+//! Whatever the number of threads, the batch is cut into the same pieces and sums over pieces are taken in their
+//! order, so the same inputs give the same bits.
 
-mod blocks;
 mod pool;
 mod simd;
 mod tiles;
@@ -17,11 +14,8 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Element, TensorData};
 
-use super::{MpsOps, forward_plan, grads_plan, rebuilt, spec_of};
-use crate::mps::MpsSpec;
-use crate::mps::plan::{Plan, Strategy, Target, View};
-use blocks::Blocks;
-use simd::add;
+use super::layer::LayerOps;
+use crate::mps::plan::{Contraction, Gradients, Plan, Target};
 use tiles::Tiles;
 
 /// Samples of the smallest piece of work: few enough for a batch of 128 to occupy eight cores.
@@ -51,7 +45,7 @@ fn pack(core: &[f32], extents: [usize; 3], strides: [usize; 3]) -> Vec<f32> {
 }
 
 /// Samples that go into one partial sum: whole blocks, at most [`MAX_PARTIALS`] partial sums.
-fn samples_a_partial(batch: usize) -> usize {
+fn samples_per_partial(batch: usize) -> usize {
     BLOCK * batch.div_ceil(BLOCK * MAX_PARTIALS)
 }
 
@@ -65,98 +59,44 @@ fn tensor(values: Vec<f32>, shape: impl Into<burn::tensor::Shape>) -> FlexTensor
     FlexTensor::from_data(TensorData::new(values, shape.into()))
 }
 
-/// The contraction of `x` with both cores, plus the bias where there is one.
-fn contract(
-    plan: Plan,
-    view: View,
-    x: &[f32],
-    [a, c]: [&[f32]; 2],
-    bias: Option<&[f32]>,
-) -> Vec<f32> {
-    match plan.strategy {
-        Strategy::Tiled => Tiles::new(view, plan.order, a, c).forward(x, bias),
-        _ => Blocks::new(view, plan.order, a, c).forward(x, bias),
-    }
-}
-
-fn forward(x: FlexTensor, a: FlexTensor, c: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
-    let (spec, batch) = spec_of(x.layout().shape(), a.layout().shape(), c.layout().shape());
-    let plan = forward_plan(&spec, batch, Target::Cpu);
-    if plan.strategy == Strategy::Rebuilt {
-        return rebuilt::forward::<Flex>(x, a, c, bias, &spec, batch);
-    }
-    let [x, a, c] = [x, a, c].map(|tensor| tensor.to_contiguous());
-    let bias = bias.map(|tensor| tensor.to_contiguous());
-    let view = View::forward(&spec, plan.order);
-    let y = contract(plan, view, values(&x), [values(&a), values(&c)], bias.as_ref().map(values));
-    tensor(y, [batch, spec.m, spec.n])
-}
-
-impl MpsOps for Flex {
-    fn mps_linear(x: FlexTensor, a: FlexTensor, c: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        forward(x, a, c, Some(bias))
+impl LayerOps for Flex {
+    fn target(_tensor: &FlexTensor) -> Target {
+        Target::Cpu
     }
 
-    fn mps_contract(x: FlexTensor, a: FlexTensor, c: FlexTensor) -> FlexTensor {
-        forward(x, a, c, None)
+    fn resize<const D: usize>(tensor: FlexTensor, _shape: [usize; D]) -> FlexTensor {
+        // Nothing is padded here.
+        tensor
     }
 
-    fn mps_grads(
+    fn contract(
+        plan: &Plan<Contraction>,
         x: FlexTensor,
-        a: FlexTensor,
-        c: FlexTensor,
+        [a, c]: [FlexTensor; 2],
+        bias: Option<FlexTensor>,
+        shape: [usize; 3],
+    ) -> FlexTensor {
+        let [x, a, c] = [x, a, c].map(|tensor| tensor.to_contiguous());
+        let bias = bias.map(|tensor| tensor.to_contiguous());
+        let tiles = Tiles::new(plan.pass.view, plan.order, values(&a), values(&c));
+        tensor(tiles.forward(values(&x), bias.as_ref().map(values)), shape)
+    }
+
+    fn grads(
+        plan: &Plan<Gradients>,
+        x: FlexTensor,
+        [a, c]: [FlexTensor; 2],
         grad_y: FlexTensor,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let (spec, batch) = spec_of(x.layout().shape(), a.layout().shape(), c.layout().shape());
-        let plan = grads_plan(&spec, batch, Target::Cpu);
-        if plan.strategy == Strategy::Rebuilt {
-            return rebuilt::grads::<Flex>(x, a, c, grad_y, &spec, batch);
-        }
         let [x, a, c, grad_y] = [x, a, c, grad_y].map(|tensor| tensor.to_contiguous());
-        let view = View::forward(&spec, plan.order);
-        let (a, c) = (values(&a), values(&c));
-        let (x, grad_y) = (values(&x), values(&grad_y));
-        let grads = match plan.strategy {
-            Strategy::Tiled => Tiles::new(view, plan.order, a, c).grads(x, grad_y),
-            _ => Blocks::new(view, plan.order, a, c).grads(x, grad_y),
-        };
+        let tiles = Tiles::new(plan.pass.view, plan.order, values(&a), values(&c));
+        let grads = tiles.grads(values(&x), values(&grad_y));
         (
-            tensor(grads.a, spec.a_shape()),
-            tensor(grads.c, spec.c_shape()),
-            tensor(grads.bias, spec.bias_shape()),
+            tensor(grads.a, plan.layer.a_shape()),
+            tensor(grads.c, plan.layer.c_shape()),
+            tensor(grads.bias, plan.layer.bias_shape()),
         )
     }
-
-    fn mps_grad_bias(grad_y: FlexTensor) -> FlexTensor {
-        let grad_y = grad_y.to_contiguous();
-        let [batch, m, n] = grad_y.layout().shape().dims();
-        let groups = values(&grad_y).chunks(samples_a_partial(batch) * m * n);
-        let partials = pool::map(groups, |samples| sum_of_samples(samples, m * n));
-        let mut grad_bias = vec![0.0; m * n];
-        partials.iter().for_each(|partial| add(&mut grad_bias, partial));
-        tensor(grad_bias, [m, n])
-    }
-
-    fn mps_grad_x(a: FlexTensor, c: FlexTensor, grad_y: FlexTensor) -> FlexTensor {
-        let [batch, m, n] = grad_y.layout().shape().dims();
-        let [_, k, j] = a.layout().shape().dims();
-        let l = c.layout().shape()[0];
-        let spec = MpsSpec { m, n, j, l, k };
-        let plan = forward_plan(&spec.transposed(), batch, Target::Cpu);
-        if plan.strategy == Strategy::Rebuilt {
-            return rebuilt::grad_x::<Flex>(a, c, grad_y, &spec, batch);
-        }
-        let [a, c, grad_y] = [a, c, grad_y].map(|tensor| tensor.to_contiguous());
-        let view = View::transposed(&spec, plan.order);
-        let grad_x = contract(plan, view, values(&grad_y), [values(&a), values(&c)], None);
-        tensor(grad_x, [batch, j, l])
-    }
-}
-
-fn sum_of_samples(samples: &[f32], outputs: usize) -> Vec<f32> {
-    let mut sum = vec![0.0; outputs];
-    samples.chunks_exact(outputs).for_each(|sample| add(&mut sum, sample));
-    sum
 }
 
 /// `count` elements that `fill` writes, without being zeroed before.
@@ -170,4 +110,92 @@ unsafe fn filled(count: usize, fill: impl FnOnce(&mut [MaybeUninit<f32>])) -> Ve
     // SAFETY: the caller vouches for it.
     unsafe { elements.set_len(count) };
     elements
+}
+
+#[cfg(test)]
+mod tests {
+    use burn::tensor::{Device, Tensor};
+
+    use super::*;
+    use crate::data::{ImageSet, Resident, resident};
+    use crate::model::{ClassifierConfig, FirstLayer};
+    use crate::mps::MpsInit;
+    use crate::train::{Learner, TrainConfig};
+
+    /// Weights and moments after two steps of a network, whose batch does not come out even in pieces.
+    fn trained(model: FirstLayer, bond: usize) -> Vec<u32> {
+        let (height, width, batch) = (28, 28, 130);
+        let set = ImageSet {
+            count: batch,
+            height,
+            width,
+            pixels: (0..batch * height * width).map(|at| (at * 37 % 256) as u8).collect(),
+            labels: (0..batch).map(|image| (image % 10) as u8).collect(),
+        };
+        let classifier = ClassifierConfig {
+            model,
+            in_factors: [height, width],
+            out_factors: [32, 16],
+            bond,
+            init: MpsInit::He,
+            classes: 10,
+        };
+        let config = TrainConfig {
+            epochs: 1,
+            batch_size: batch,
+            lr: 1e-3,
+            seed: 1,
+            validation: 0,
+            classifier,
+        };
+        let device = Device::flex();
+        let order: Vec<u32> = (0..batch as u32).collect();
+        let (set, order) = (Resident::new(&set, &device), resident::order(&order, &device));
+        let mut learner = Learner::new(&config, &device).unwrap();
+        for step in 0..2 {
+            learner.step(&set, order.clone(), [2 * step, 2 * step + 1]).unwrap();
+        }
+        let weights = learner.state().unwrap().weights.into_iter();
+        let numbers =
+            weights.flat_map(|weight| [weight.values, weight.mean, weight.square].concat());
+        numbers.map(f32::to_bits).collect()
+    }
+
+    /// `grad_x`, which a first layer does not need.
+    fn grad_x(bond: usize) -> Vec<u32> {
+        let device = Device::flex().autodiff();
+        let numbers = |count: usize| (0..count).map(|at| (at * 37 % 101) as f32 / 101.0 - 0.5);
+        let tensor = |shape: [usize; 3]| {
+            let numbers: Vec<f32> = numbers(shape.iter().product()).collect();
+            Tensor::<1>::from_data(&numbers[..], &device).reshape(shape)
+        };
+        let x = tensor([130, 28, 28]).require_grad();
+        let (a, c) = (tensor([32, bond, 28]), tensor([28, bond, 16]));
+        let y = crate::op::mps_linear(x.clone(), a, c, None).unwrap();
+        let grads = y.square().sum().backward();
+        let grad_x = x.grad(&grads).unwrap().try_to_vec_as::<f32>().unwrap();
+        grad_x.into_iter().map(f32::to_bits).collect()
+    }
+
+    /// The pieces, and the order in which their sums are added, do not depend on the number of threads. At bond
+    /// 16 `W` is rebuilt for the gradients.
+    #[test]
+    fn the_bits_do_not_depend_on_the_number_of_threads() {
+        let run = || {
+            [
+                trained(FirstLayer::Mps, 1),
+                trained(FirstLayer::Mps, 16),
+                trained(FirstLayer::Dense, 1),
+                grad_x(4),
+                grad_x(64),
+            ]
+        };
+        let (expected, forks) = pool::with_threads(1, run);
+        assert_eq!(forks, 0);
+        for threads in [2, 3, 8] {
+            let (bits, forks) = pool::with_threads(threads, run);
+            assert!(forks > 20, "the kernels do not run on this pool: {forks} forks");
+            assert!(bits == expected, "other bits on {threads} threads");
+        }
+    }
 }

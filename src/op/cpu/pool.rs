@@ -11,7 +11,7 @@
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
-use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError, TryLockError};
 use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 
@@ -40,10 +40,36 @@ struct Helper {
     asleep: &'static AtomicBool,
 }
 
-struct Pool {
+/// Threads that work together.
+pub struct Pool {
     shared: &'static Shared,
     /// Held by the thread that forks.
     helpers: Mutex<Vec<Helper>>,
+}
+
+impl Pool {
+    /// A pool of `threads`, the calling one among them. It is never torn down.
+    pub fn new(threads: usize) -> Self {
+        let shared: &'static Shared = Box::leak(Box::default());
+        let helper = |_| {
+            let asleep: &'static AtomicBool = Box::leak(Box::default());
+            let helper = thread::Builder::new().name("tnet-cpu".into());
+            // A system without threads to give computes on those that it gave.
+            let handle = helper.spawn(move || shared.help(asleep)).ok()?;
+            Some(Helper { thread: handle.thread().clone(), asleep })
+        };
+        Self { shared, helpers: Mutex::new((1..threads).map_while(helper).collect()) }
+    }
+
+    /// The helpers, unless they are at work.
+    fn free(&self) -> Option<MutexGuard<'_, Vec<Helper>>> {
+        match self.helpers.try_lock() {
+            Ok(helpers) => Some(helpers),
+            // A task of an earlier fork panicked. By then all had ended, so nothing is left half-done.
+            Err(TryLockError::Poisoned(poisoned)) => Some(poisoned.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        }
+    }
 }
 
 #[derive(Default)]
@@ -60,19 +86,32 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-static POOL: LazyLock<Pool> = LazyLock::new(|| {
-    let shared: &'static Shared = Box::leak(Box::default());
-    let helper = |_| {
-        let asleep: &'static AtomicBool = Box::leak(Box::default());
-        let helper = thread::Builder::new().name("tnet-cpu".into());
-        // A system without threads to give computes on those that it gave.
-        let handle = helper.spawn(move || shared.help(asleep)).ok()?;
-        Some(Helper { thread: handle.thread().clone(), asleep })
-    };
-    // As many as Burn's operations run on.
-    let helpers = (1..rayon::current_num_threads()).map_while(helper).collect();
-    Pool { shared, helpers: Mutex::new(helpers) }
-});
+/// Of as many threads as Burn's operations run on.
+static POOL: LazyLock<Pool> = LazyLock::new(|| Pool::new(rayon::current_num_threads()));
+
+/// The pool that this thread forks into.
+fn current() -> &'static Pool {
+    #[cfg(test)]
+    if let Some(pool) = CHOSEN.get() {
+        return pool;
+    }
+    &POOL
+}
+
+#[cfg(test)]
+thread_local! {
+    static CHOSEN: std::cell::Cell<Option<&'static Pool>> = const { std::cell::Cell::new(None) };
+}
+
+/// Runs `work` with a pool of so many threads in place of the usual one; how often it forked, too.
+#[cfg(test)]
+pub fn with_threads<T>(threads: usize, work: impl FnOnce() -> T) -> (T, usize) {
+    let pool: &'static Pool = Box::leak(Box::new(Pool::new(threads)));
+    let before = CHOSEN.replace(Some(pool));
+    let result = work();
+    CHOSEN.set(before);
+    (result, pool.shared.forks.load(SeqCst))
+}
 
 impl Shared {
     /// The life of a helper.
@@ -158,8 +197,9 @@ pub fn for_each_with<I: Iterator + Send, S>(
     work: impl Fn(&mut S, I::Item) + Sync,
 ) {
     let pieces = items.size_hint().1.unwrap_or(usize::MAX);
+    let pool = current();
     if pieces > 1
-        && let Ok(helpers) = POOL.helpers.try_lock()
+        && let Some(helpers) = pool.free()
         && !helpers.is_empty()
     {
         let items = Mutex::new(items);
@@ -175,7 +215,7 @@ pub fn for_each_with<I: Iterator + Send, S>(
             }
         };
         let helpers = &helpers[..helpers.len().min(pieces - 1)];
-        return POOL.shared.run(&task, helpers);
+        return pool.shared.run(&task, helpers);
     }
     let mut own = scratch();
     items.for_each(|item| work(&mut own, item));
@@ -246,5 +286,25 @@ mod tests {
             assert_eq!(message.downcast_ref::<String>().unwrap(), &format!("piece {bad}"));
         }
         assert_eq!(map(0..3, |piece| piece), [0, 1, 2]);
+    }
+
+    /// After a panic the pool has as many threads as before: each of three pieces waits until all have
+    /// begun, which on fewer threads none ever does.
+    #[test]
+    fn a_panic_costs_no_thread() {
+        with_threads(3, || {
+            catch_unwind(|| for_each(0..3, |piece| assert!(piece != 1, "piece {piece}")))
+                .unwrap_err();
+            let begun = AtomicUsize::new(0);
+            let begin = Instant::now();
+            for_each(0..3, |_| {
+                begun.fetch_add(1, SeqCst);
+                while begun.load(SeqCst) < 3 {
+                    // Only to end with a message instead of never.
+                    assert!(begin.elapsed() < Duration::from_secs(600), "a thread is missing");
+                    thread::yield_now();
+                }
+            });
+        });
     }
 }

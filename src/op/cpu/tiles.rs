@@ -4,7 +4,7 @@
 //! In the letters of [`crate::mps::plan`], with `v` and `w` padded to whole rows of [`LANES`]:
 //!
 //! ```text
-//! forward, a sample:      U[s k, v] = Σ_r X[s,r] F[r, k v]        Y[w, v]   = Σ_sk G[s k, w] U[s k, v]
+//! forward, one sample:    U[s k, v] = Σ_r X[s,r] F[r, k v]        Y[w, v]   = Σ_sk G[s k, w] U[s k, v]
 //! backward, some samples: U as above, over (b v)                  grad_G[s k, w] += Σ_bv U[s k, b v] D[b v, w]
 //!                         V[b s k, v] = Σ_w G[s k, w] D[w, v]     grad_F[r, k v] += Σ_bs X[b s, r] V[b s, k v]
 //! ```
@@ -17,7 +17,7 @@ use std::mem::MaybeUninit;
 use pulp::Arch;
 
 use super::simd::{LANES, Product, Turn, add};
-use super::{Grads, filled, pack, pool, samples_a_partial};
+use super::{Grads, filled, pack, pool, samples_per_partial};
 use crate::mps::Order;
 use crate::mps::plan::View;
 
@@ -26,9 +26,9 @@ use crate::mps::plan::View;
 const MOST_BETWEEN: usize = 1 << 15;
 
 /// Samples that one task of the forward pass computes.
-const SAMPLES_A_TASK: usize = 8;
+const SAMPLES_PER_TASK: usize = 8;
 
-/// Most samples a block.
+/// Most samples per block.
 const MOST_SAMPLES: usize = 16;
 
 /// One contraction with its cores packed and padded.
@@ -135,7 +135,7 @@ impl Tiles {
         let all = |y: &mut [MaybeUninit<f32>]| {
             // Some samples a task: one takes about a microsecond, as long as handing it over.
             let tasks =
-                x.chunks(SAMPLES_A_TASK * inputs).zip(y.chunks_mut(SAMPLES_A_TASK * outputs));
+                x.chunks(SAMPLES_PER_TASK * inputs).zip(y.chunks_mut(SAMPLES_PER_TASK * outputs));
             pool::for_each_with(tasks, scratch, |(u, rows), (x, y)| {
                 for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact_mut(outputs)) {
                     self.forward_of(x, y.write_copy_of_slice(bias), u, rows.as_mut());
@@ -174,7 +174,7 @@ impl Tiles {
     /// The gradients by both cores and the bias, summed over the batch.
     pub fn grads(&self, x: &[f32], grad_y: &[f32]) -> Grads {
         let View { s, r, v, w, k, .. } = self.view;
-        let group = samples_a_partial(x.len() / self.inputs());
+        let group = samples_per_partial(x.len() / self.inputs());
         let block = (MOST_BETWEEN / (s * k * self.padded_v)).clamp(1, MOST_SAMPLES);
         let groups = x.chunks(group * self.inputs()).zip(grad_y.chunks(group * self.outputs()));
         let scratch = || Scratch::new(self, block.min(group));

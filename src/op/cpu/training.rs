@@ -11,9 +11,9 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::op::training::{AdamStep, Dropout, PIXELS_A_WORD, TrainingOps};
 use crate::op::cpu::simd::Turn;
 use crate::op::cpu::{filled, pool, tensor, values};
+use crate::op::training::{AdamStep, Dropout, PIXELS_A_WORD, TrainingOps};
 
 /// Elements a task: about 10 µs, of which handing it over is less than one. A quarter of them took as long.
 const PIECE: usize = 32 << 10;
@@ -50,7 +50,7 @@ impl<'a> Matrix<'a> {
         Self { elements, rows, columns, strides: [columns, 1] }
     }
 
-    fn turned(self) -> Self {
+    fn transpose(self) -> Self {
         let Self { elements, rows, columns, strides: [row, column] } = self;
         Self { elements, rows: columns, columns: rows, strides: [column, row] }
     }
@@ -285,7 +285,7 @@ fn product(left: Matrix, right: Matrix, bias: Option<&[f32]>, rows_a_task: usize
     }
     // Few rows: panels of columns, laid side by side then.
     let panels = pool::map((0..columns).step_by(COLUMNS), |begin| {
-        let right = right.turned().rows_from(begin, COLUMNS).turned();
+        let right = right.transpose().rows_from(begin, COLUMNS).transpose();
         let bias = bias.map(|bias| &bias[begin..][..right.columns]);
         // SAFETY: as above.
         unsafe { filled(rows * right.columns, |out| multiply(left, right, bias, out)) }
@@ -303,7 +303,7 @@ fn product(left: Matrix, right: Matrix, bias: Option<&[f32]>, rows_a_task: usize
 /// The same where `right` is a turned matrix. `gemm` packs one slowly on the right side: a product of 128 x
 /// 512 x 512 took 0.85 ms that way and takes 0.32 without, on two cores. So the product of some rows is
 /// computed turned, `right` on the left side, and is turned then.
-fn product_turned(left: Matrix, right: Matrix) -> Vec<f32> {
+fn product_transposed(left: Matrix, right: Matrix) -> Vec<f32> {
     let arch = Arch::new();
     let (rows, columns) = (left.rows, right.columns);
     let rows_a_task =
@@ -313,16 +313,18 @@ fn product_turned(left: Matrix, right: Matrix) -> Vec<f32> {
             for (block, out) in out.chunks_mut(BLOCK * columns).enumerate() {
                 let left = left.rows_from(task * rows_a_task + block * BLOCK, BLOCK);
                 // SAFETY: the whole product is written.
-                let turned = unsafe {
-                    filled(out.len(), |out| multiply(right.turned(), left.turned(), None, out))
+                let transposed = unsafe {
+                    filled(out.len(), |out| {
+                        multiply(right.transpose(), left.transpose(), None, out)
+                    })
                 };
-                let turned = Turn {
-                    elements: &turned,
+                let transposed = Turn {
+                    elements: &transposed,
                     rows: columns,
                     columns: left.rows,
                     stride: left.rows,
                 };
-                turned.into_uninit(out, columns, arch);
+                transposed.into_uninit(out, columns, arch);
             }
         });
     };
@@ -358,15 +360,15 @@ impl TrainingOps for Flex {
         tensor(y, [batch, outputs])
     }
 
-    fn matmul(left: FlexTensor, right: FlexTensor, turned: [bool; 2]) -> FlexTensor {
+    fn matmul(left: FlexTensor, right: FlexTensor, transposed: [bool; 2]) -> FlexTensor {
         let [left, right] = [left, right].map(|tensor| tensor.to_contiguous());
         let [left, right] =
             [&left, &right].map(|tensor| Matrix::new(values(tensor), extents(tensor)));
-        let left = if turned[0] { left.turned() } else { left };
-        let right = if turned[1] { right.turned() } else { right };
+        let left = if transposed[0] { left.transpose() } else { left };
+        let right = if transposed[1] { right.transpose() } else { right };
         let (rows, columns) = (left.rows, right.columns);
-        let out = match turned {
-            [_, true] => product_turned(left, right),
+        let out = match transposed {
+            [_, true] => product_transposed(left, right),
             [true, false] => product(left, right, None, ROWS_OF_GRADIENT),
             [false, false] => product(left, right, None, ROWS_OF_OUTPUT),
         };
@@ -452,7 +454,7 @@ impl TrainingOps for Flex {
             [value, mean, square].map(|tensor| tensor.to_contiguous());
         let [x, grad_y] = [x, grad_y].map(|tensor| tensor.to_contiguous());
         let [x, grad_y] = [&x, &grad_y].map(|tensor| Matrix::new(values(tensor), extents(tensor)));
-        let (left, columns) = (x.turned(), grad_y.columns);
+        let (left, columns) = (x.transpose(), grad_y.columns);
         let small = left.rows * columns * left.columns < WORTH_A_TASK;
         let rows = if small { left.rows } else { ROWS_OF_GRADIENT };
         let arch = Arch::new();

@@ -1,7 +1,7 @@
 //! Launches of the WGSL kernels in `shaders/`, and the few that all operations share.
 //!
 //! A kernel is its source and nothing else: extents, strides and batch arrive in a small buffer of
-//! parameters, so each file is compiled once a device.
+//! parameters, so each file is compiled once per device.
 
 use burn::tensor::{DType, Shape};
 use burn_cubecl::CubeDevice;
@@ -14,72 +14,80 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::template::SourceKernel;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::shader::{Kernel, Shader};
+use super::params::{Params, SumRowsParams, count};
+use super::shader::Kernel;
 use crate::mps::plan::Target;
 
 /// WebGPU's limit on workgroups along one dimension; larger launches are laid out over two.
 const MAX_WORKGROUPS: u32 = 65_535;
 
-/// Rows that one invocation of `sum_rows.wgsl` adds up: few on a GPU, which has lanes to spare, and on a
-/// software adapter, where a launch takes 90 µs, so many that a batch is summed in one.
+/// Rows that one invocation of `sum_rows.wgsl` adds up: few on a GPU, which has lanes to spare.
 const ROWS: usize = 64;
+
+/// The same on a software adapter, where a launch takes 90 µs: so many that a batch is summed in one.
 const SOFTWARE_ROWS: usize = 1024;
 
-/// Most loop iterations an invocation may be asked for. llvmpipe ends every loop of an invocation
-/// once they have run 65,535 times altogether (found with bonds of 299 and 448, whose outputs
-/// lacked most of their terms); a GPU's watchdog, too, prefers several short launches.
-pub const MAX_ITERATIONS: usize = 60_000;
-
-/// What computes on a device: a GPU, or a program on the CPU.
+/// What computes on a device: see [`Target`].
 pub fn target(device: &CubeDevice) -> Target {
-    // Burn's wgpu backend leaves these out on a software adapter. Where a GPU has none (OpenGL), it
-    // is taken for software too, whose kernels are right everywhere.
     match device.client().properties().features.plane.contains(Plane::Ops) {
         true => Target::Gpu,
         false => Target::Software,
     }
 }
 
-/// Launches `shader` over at least `invocations`; `inputs` are read, `output` is written whole.
-pub fn launch(
-    kernel: impl Into<Kernel>,
+/// Launches the kernel that takes `params` over at least `invocations`; `inputs` are read, `output` is written
+/// whole.
+pub fn launch<P: Params>(
     invocations: usize,
     inputs: &[&CubeTensor],
     output: &CubeTensor,
-    params: &[usize],
+    params: &P,
 ) {
     let read = inputs.iter().map(|&input| (input, BufferIOAttr::ReadOnly));
     let buffers: Vec<_> = read.chain([(output, BufferIOAttr::WriteOnly)]).collect();
-    // `mps_linear` has checked that every count fits; see `check_countable`.
-    let params: Vec<u32> = params.iter().map(|&value| value as u32).collect();
-    launch_on(kernel, invocations, &buffers, &params);
+    launch_on(invocations, &buffers, params);
 }
 
 /// The same with buffers in the order of their bindings, whatever is done with them.
-pub fn launch_on(
-    kernel: impl Into<Kernel>,
+pub fn launch_on<P: Params>(
     invocations: usize,
     buffers: &[(&CubeTensor, BufferIOAttr)],
-    params: &[u32],
+    params: &P,
+) {
+    launch_elements(false, invocations, buffers, params);
+}
+
+/// The same of a kernel over elements, which are four numbers each where `wide` is set.
+pub fn launch_elements<P: Params>(
+    wide: bool,
+    invocations: usize,
+    buffers: &[(&CubeTensor, BufferIOAttr)],
+    params: &P,
 ) {
     let client = &buffers[0].0.client;
     let long = client.properties().supports_type(ElemType::UInt(UIntKind::U64));
-    let kernel = Kernel { long, ..kernel.into() };
-    let shader = kernel.shader;
-    debug_assert_eq!(params.len(), shader.params().len());
-    debug_assert_eq!(buffers.len() + 1, shader.bindings().len());
-    let workgroups = (invocations as u64).div_ceil(u64::from(shader.workgroup_size())) as u32;
+    let facts = P::SHADER.facts();
+    assert!(buffers.len() + 1 == facts.bindings.len(), "{}: {} buffers", facts.file, buffers.len());
+    tracing::trace!(target: "tnet_gpu::op", kernel = %facts.file, invocations, "launch");
+    let workgroups = (invocations as u64).div_ceil(u64::from(facts.workgroup_size)) as u32;
     let rows = workgroups.div_ceil(MAX_WORKGROUPS);
-    let count = CubeCount::Static(workgroups.div_ceil(rows), rows, 1);
+    let workgroups = CubeCount::Static(workgroups.div_ceil(rows), rows, 1);
 
     let mut arguments = KernelArguments::new();
     for (tensor, access) in buffers {
         arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), *access);
     }
-    let params = client.create_from_slice(bytemuck::cast_slice(params));
+    let params = client.create_from_slice(bytemuck::bytes_of(params));
     arguments = arguments.with_buffer_io(params.binding(), BufferIOAttr::ReadOnly);
-    let kernel = SourceKernel::new(kernel, CubeDim::new_1d(shader.workgroup_size()));
-    client.launch(Box::new(kernel), count, arguments);
+    let kernel = Kernel { shader: P::SHADER, wide, long };
+    let kernel = SourceKernel::new(kernel, CubeDim::new_1d(facts.workgroup_size));
+    client.launch(Box::new(kernel), workgroups, arguments);
+}
+
+/// Whether a kernel over `numbers` computes four per invocation, and how many elements it has then.
+pub fn elements(numbers: usize) -> (bool, usize) {
+    let wide = numbers.is_multiple_of(4);
+    (wide, if wide { numbers / 4 } else { numbers })
 }
 
 /// An uninitialised f32 tensor beside `like`.
@@ -100,8 +108,7 @@ pub fn sum_rows(
 ) -> CubeTensor {
     let (input, rows) = sum_to_one_stage(input, [rows, columns]);
     let output = empty(&input, shape);
-    let (kernel, columns) = Shader::SumRows.wide(columns);
-    launch(kernel, columns, &[&input], &output, &[rows, columns, 1, rows]);
+    sum_in_groups(&input, &output, [rows, columns], rows);
     output
 }
 
@@ -114,13 +121,29 @@ pub fn sum_to_one_stage(
         Target::Software => SOFTWARE_ROWS,
         _ => ROWS,
     };
-    let (kernel, elements) = Shader::SumRows.wide(columns);
     while rows > at_once {
         let groups = rows.div_ceil(at_once);
         let output = empty(&input, [groups, columns]);
-        let params = [rows, elements, groups, at_once];
-        launch(kernel, groups * elements, &[&input], &output, &params);
+        sum_in_groups(&input, &output, [rows, columns], at_once);
         (input, rows) = (output, groups);
     }
     (input, rows)
+}
+
+fn sum_in_groups(
+    input: &CubeTensor,
+    output: &CubeTensor,
+    [rows, columns]: [usize; 2],
+    group_size: usize,
+) {
+    let (wide, columns) = elements(columns);
+    let groups = rows.div_ceil(group_size);
+    let params = SumRowsParams {
+        rows: count(rows),
+        columns: count(columns),
+        groups: count(groups),
+        group_size: count(group_size),
+    };
+    let buffers = [(input, BufferIOAttr::ReadOnly), (output, BufferIOAttr::WriteOnly)];
+    launch_elements(wide, groups * columns, &buffers, &params);
 }

@@ -9,15 +9,19 @@ use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, ReadWrite, Wri
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::op::training::{AdamStep, Dropout, TrainingOps};
+use super::launch::{elements, empty, launch_elements, launch_on, sum_rows, target};
+use super::params::{
+    AdamParams, GatherImagesParams, ReluDropoutGradParams, ReluDropoutParams,
+    SoftmaxCrossEntropyParams, count,
+};
+use super::shader::Shader;
 use crate::mps::plan::Target;
-use super::launch::{empty, launch_on, sum_rows, target};
 use crate::op::software::matmul::{Operand, matmul};
-use super::shader::{Kernel, Shader};
+use crate::op::training::{AdamStep, Dropout, TrainingOps};
 
-/// Images of one launch of `softmax_cross_entropy.wgsl`: 64 an invocation, whose loops over at most
+/// Images of one launch of `softmax_cross_entropy.wgsl`: 64 per invocation, whose loops over at most
 /// 256 classes stay below the 65,535 iterations after which llvmpipe ends them.
-const ROWS_A_LAUNCH: usize = 16 << 10;
+const ROWS_PER_LAUNCH: usize = 16 << 10;
 
 fn extents(matrix: &CubeTensor) -> [usize; 2] {
     matrix.meta.shape().dims()
@@ -32,14 +36,17 @@ fn own(tensor: CubeTensor) -> CubeTensor {
 impl TrainingOps for CubeBackend {
     fn gather_images(images: CubeTensor, order: CubeTensor, pixels: usize) -> CubeTensor {
         let [images, order] = [images, order].map(into_contiguous);
-        let ([_, words], [batch]) = (extents(&images), order.meta.shape().dims());
+        let ([images_count, words], [batch]) = (extents(&images), order.meta.shape().dims());
         let gathered = empty(&images, [batch, pixels]);
         let buffers = [(&images, ReadOnly), (&order, ReadOnly), (&gathered, WriteOnly)];
-        let params = [batch, words, pixels].map(|count| count as u32);
-        let wide = pixels.is_multiple_of(4);
-        let kernel = Kernel { wide, ..Shader::GatherImages.into() };
-        let invocations = batch * if wide { pixels / 4 } else { pixels };
-        launch_on(kernel, invocations, &buffers, &params);
+        let params = GatherImagesParams {
+            batch: count(batch),
+            words: count(words),
+            pixels: count(pixels),
+            count: count(images_count),
+        };
+        let (wide, row) = elements(pixels);
+        launch_elements(wide, batch * row, &buffers, &params);
         gathered
     }
 
@@ -54,23 +61,26 @@ impl TrainingOps for CubeBackend {
         matmul(x, weight, Some(&bias), [rows, inner, columns])
     }
 
-    fn matmul(left: CubeTensor, right: CubeTensor, turned: [bool; 2]) -> CubeTensor {
+    fn matmul(left: CubeTensor, right: CubeTensor, transposed: [bool; 2]) -> CubeTensor {
         if target(&left.device) == Target::Gpu {
-            let turn = |matrix, turned| match turned {
+            let transpose = |matrix, transposed| match transposed {
                 true => Self::float_swap_dims(matrix, 0, 1),
                 false => matrix,
             };
-            return Self::float_matmul(turn(left, turned[0]), turn(right, turned[1]));
+            return Self::float_matmul(
+                transpose(left, transposed[0]),
+                transpose(right, transposed[1]),
+            );
         }
         let [left, right] = [left, right].map(into_contiguous);
-        let turn = |[rows, columns]: [usize; 2], turned| match turned {
+        let transpose = |[rows, columns]: [usize; 2], transposed| match transposed {
             true => [columns, rows],
             false => [rows, columns],
         };
         let ([rows, inner], [_, columns]) =
-            (turn(extents(&left), turned[0]), turn(extents(&right), turned[1]));
+            (transpose(extents(&left), transposed[0]), transpose(extents(&right), transposed[1]));
         let operand = |tensor, transposed| Operand { tensor, transposed };
-        let (left, right) = (operand(&left, turned[0]), operand(&right, turned[1]));
+        let (left, right) = (operand(&left, transposed[0]), operand(&right, transposed[1]));
         matmul(left, right, None, [rows, inner, columns])
     }
 
@@ -82,20 +92,26 @@ impl TrainingOps for CubeBackend {
 
     fn relu_dropout(x: CubeTensor, dropout: Dropout) -> CubeTensor {
         let x = own(x);
-        let (kernel, count) = Shader::ReluDropout.wide(x.meta.shape().num_elements());
-        let [low, high] = dropout.words();
-        let scale = Dropout::scale(dropout.rate).to_bits();
-        let params = [count as u32, low, high, dropout.threshold(), scale];
-        launch_on(kernel, count, &[(&x, ReadWrite)], &params);
+        let (wide, invocations) = elements(x.meta.shape().num_elements());
+        let [seed_low, seed_high] = dropout.words();
+        let params = ReluDropoutParams {
+            count: count(invocations),
+            seed_low,
+            seed_high,
+            threshold: dropout.threshold(),
+            scale: Dropout::scale(dropout.rate),
+        };
+        launch_elements(wide, invocations, &[(&x, ReadWrite)], &params);
         x
     }
 
     fn relu_dropout_grad(y: CubeTensor, grad_y: CubeTensor, rate: f32) -> CubeTensor {
         let (y, grad_y) = (into_contiguous(y), own(grad_y));
-        let (kernel, count) = Shader::ReluDropoutGrad.wide(grad_y.meta.shape().num_elements());
-        let params = [count as u32, Dropout::scale(rate).to_bits()];
+        let (wide, invocations) = elements(grad_y.meta.shape().num_elements());
+        let params =
+            ReluDropoutGradParams { count: count(invocations), scale: Dropout::scale(rate) };
         let buffers = [(&y, ReadOnly), (&grad_y, ReadWrite)];
-        launch_on(kernel, count, &buffers, &params);
+        launch_elements(wide, invocations, &buffers, &params);
         grad_y
     }
 
@@ -107,16 +123,23 @@ impl TrainingOps for CubeBackend {
         let logits = own(logits);
         let [labels, order] = [labels, order].map(into_contiguous);
         let [batch, classes] = extents(&logits);
+        let images = labels.meta.shape().num_elements();
         let sums = empty(&logits, [2]);
-        let invocations = Shader::SoftmaxCrossEntropy.workgroup_size() as usize;
-        for begin in (0..batch).step_by(ROWS_A_LAUNCH) {
-            let end = batch.min(begin + ROWS_A_LAUNCH);
-            let params =
-                [batch, classes, begin, end, usize::from(begin > 0)].map(|count| count as u32);
+        let invocations = Shader::SoftmaxCrossEntropy.facts().workgroup_size as usize;
+        for begin in (0..batch).step_by(ROWS_PER_LAUNCH) {
+            let end = batch.min(begin + ROWS_PER_LAUNCH);
+            let params = SoftmaxCrossEntropyParams {
+                batch: count(batch),
+                classes: count(classes),
+                count: count(images),
+                begin: count(begin),
+                end: count(end),
+                add: u32::from(begin > 0),
+            };
             let buffers =
                 [(&labels, ReadOnly), (&order, ReadOnly), (&logits, ReadWrite), (&sums, ReadWrite)];
             // One workgroup: the losses are summed in it, in a fixed order.
-            launch_on(Shader::SoftmaxCrossEntropy, invocations, &buffers, &params);
+            launch_on(invocations, &buffers, &params);
         }
         (logits, sums)
     }
@@ -130,13 +153,12 @@ impl TrainingOps for CubeBackend {
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let [value, mean, square] = [value, mean, square].map(own);
         let grad = into_contiguous(grad);
-        let (kernel, count) = Shader::Adam.wide(value.meta.shape().num_elements());
+        let (wide, invocations) = elements(value.meta.shape().num_elements());
         let AdamStep { beta_1, beta_2, size, epsilon } = step;
-        let [beta_1, beta_2, size, epsilon] = [beta_1, beta_2, size, epsilon].map(f32::to_bits);
         let buffers =
             [(&grad, ReadOnly), (&value, ReadWrite), (&mean, ReadWrite), (&square, ReadWrite)];
-        let params = [count as u32, beta_1, beta_2, size, epsilon];
-        launch_on(kernel, count, &buffers, &params);
+        let params = AdamParams { count: count(invocations), beta_1, beta_2, size, epsilon };
+        launch_elements(wide, invocations, &buffers, &params);
         (value, mean, square)
     }
 

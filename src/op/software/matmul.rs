@@ -7,9 +7,11 @@
 
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::op::gpu::launch::{MAX_ITERATIONS, empty, launch};
+use crate::mps::plan::{MAX_ITERATIONS, SOFTWARE_LANES};
+use crate::op::gpu::launch::{empty, launch};
+use crate::op::gpu::params::{MatmulParams, MatmulTiledParams, count};
 use crate::op::gpu::shader::{
-    MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_Y, START_ZERO, Shader,
+    MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_OUTPUT, START_ZERO,
 };
 
 /// A factor of a product: a contiguous tensor, whatever its shape, and whether the matrix lies in it
@@ -28,65 +30,87 @@ impl<'a> Operand<'a> {
         Self { tensor, transposed: false }
     }
 
-    /// A matrix whose columns lie one after the other.
-    pub fn columns(tensor: &'a CubeTensor) -> Self {
-        Self { tensor, transposed: true }
+    /// The same numbers as the transposed matrix.
+    fn transpose(self) -> Self {
+        Self { transposed: !self.transposed, ..self }
     }
 }
 
 /// `C[i,j] = Σ_k A[i,k] B[k,j]`, plus `bias[j]`, into a new contiguous tensor `[rows, columns]`.
 ///
-/// f32 operands of `sizes` rows, inner and columns, each at least 1: nothing is checked here. The same
-/// operands give the same bits.
+/// f32 operands of `sizes` rows, inner and columns, each at least 1. The same operands give the same bits.
+///
+/// # Panics
+///
+/// When an operand does not have as many elements as `sizes` say.
 pub fn matmul(a: Operand, b: Operand, bias: Option<&CubeTensor>, sizes: [usize; 3]) -> CubeTensor {
     let [rows, inner, columns] = sizes;
+    let holds = |tensor: &CubeTensor, count| tensor.meta.shape().num_elements() == count;
+    assert!(
+        holds(a.tensor, rows * inner)
+            && holds(b.tensor, inner * columns)
+            && bias.is_none_or(|bias| holds(bias, columns)),
+        "operands of a product of {rows} x {inner} times {inner} x {columns}"
+    );
     let c = empty(a.tensor, [rows, columns]);
     // The binding needs a buffer even where it is not read.
-    let inputs = |first: Operand<'_>, second: Operand<'_>| {
-        [first.tensor.clone(), second.tensor.clone(), bias.unwrap_or(a.tensor).clone()]
-    };
+    let bias_or_any = bias.unwrap_or(a.tensor);
+    let mut start = if bias.is_some() { START_BIAS } else { START_ZERO };
     let tiled = can_tile(a, b, sizes);
     let (lanes, uniform) = match tiled {
-        true => (MATMUL_I * Shader::MatmulTiled.workgroup_size(), MATMUL_J),
-        false => (MATMUL_ROWS * Shader::Matmul.workgroup_size(), MATMUL_COLUMNS),
+        true => (MATMUL_I * SOFTWARE_LANES, MATMUL_J),
+        false => (MATMUL_ROWS * SOFTWARE_LANES, MATMUL_COLUMNS),
     };
     // Workgroups with the lanes along `p`. Where fewer are needed with the lanes along the columns, the
     // transposed product is taken: Cᵀ = Bᵀ Aᵀ.
     let workgroups = |p: usize, q: usize| p.div_ceil(lanes as usize) * q.div_ceil(uniform as usize);
-    let turned = workgroups(columns, rows) < workgroups(rows, columns);
-    let [a, b] = match turned {
-        true => [b, a].map(|operand| Operand { transposed: !operand.transposed, ..operand }),
-        false => [a, b],
+    let transposed = workgroups(columns, rows) < workgroups(rows, columns);
+    let ([a, b], [p, q]) = match transposed {
+        true => ([b, a].map(Operand::transpose), [columns, rows]),
+        false => ([a, b], [rows, columns]),
     };
-    let [p, q] = if turned { [columns, rows] } else { [rows, columns] };
-    let inputs = inputs(a, b);
-    let inputs = inputs.each_ref();
-    let start = if bias.is_some() { START_BIAS } else { START_ZERO };
+    let inputs = [a.tensor, b.tensor, bias_or_any];
+    let invocations = workgroups(p, q) * SOFTWARE_LANES as usize;
 
     if tiled {
-        let turned = [a.transposed, b.transposed, turned].map(usize::from);
-        let params = [&[p, inner, q], &turned[..], &[start]].concat();
-        let lanes = workgroups(p, q) * Shader::MatmulTiled.workgroup_size() as usize;
-        launch(Shader::MatmulTiled, lanes, &inputs, &c, &params);
+        let params = MatmulTiledParams {
+            rows: count(p),
+            inner: count(inner),
+            columns: count(q),
+            a_transposed: u32::from(a.transposed),
+            b_transposed: u32::from(b.transposed),
+            c_transposed: u32::from(transposed),
+            start,
+        };
+        launch(invocations, &inputs, &c, &params);
         return c;
     }
     let strides = |transposed, [rows, columns]: [usize; 2]| match transposed {
-        true => [1, rows],
-        false => [columns, 1],
+        true => [1, count(rows)],
+        false => [count(columns), 1],
     };
-    let layout = [
-        strides(a.transposed, [p, inner]),
-        strides(b.transposed, [inner, q]),
-        strides(turned, [p, q]),
-        if turned { [1, 0] } else { [0, 1] },
-    ];
-    let lanes = workgroups(p, q) * Shader::Matmul.workgroup_size() as usize;
-    let mut start = start;
+    let [a_i, a_k] = strides(a.transposed, [p, inner]);
+    let [b_k, b_j] = strides(b.transposed, [inner, q]);
+    let [c_i, c_j] = strides(transposed, [p, q]);
+    let [bias_i, bias_j] = if transposed { [1, 0] } else { [0, 1] };
     for begin in (0..inner).step_by(MAX_ITERATIONS) {
-        let end = inner.min(begin + MAX_ITERATIONS);
-        let params = [&[p, q], layout.as_flattened(), &[start, begin, end]].concat();
-        launch(Shader::Matmul, lanes, &inputs, &c, &params);
-        start = START_Y;
+        let params = MatmulParams {
+            rows: count(p),
+            columns: count(q),
+            a_i,
+            a_k,
+            b_k,
+            b_j,
+            c_i,
+            c_j,
+            bias_i,
+            bias_j,
+            start,
+            k_begin: count(begin),
+            k_end: count(inner.min(begin + MAX_ITERATIONS)),
+        };
+        launch(invocations, &inputs, &c, &params);
+        start = START_OUTPUT;
     }
     c
 }

@@ -3,3 +3,4 @@
 
 pub mod matmul;
 pub(super) mod padding;
+pub(super) mod tiled;

@@ -1,21 +1,8 @@
-// Blocks of 4 x 4 and what the tiled kernels do with them: put before the text of each of them.
+// Blocks of 4 x 4, and what the tiled kernels do with them.
 //
 // A block is a matrix that was loaded as four vec4 along the contiguous mode of its operand. llvmpipe
 // computes with one register for each of the 16 numbers, which holds those of eight invocations, so
 // transposing one costs nothing, and choosing between two a sixtieth of loading them.
-
-// Four numbers as they lie in a buffer; vec2<u64> where the device has integers of 64 bits. llvmpipe loads and
-// stores a vec4 number by number, with a bounds check for each, and two at once take four fifths of a kernel's
-// time.
-alias Quad = vec4<f32>;
-
-fn four(quad: Quad) -> vec4<f32> {
-    return quad;
-}
-
-fn quad(four: vec4<f32>) -> Quad {
-    return four;
-}
 
 // sum + a b
 fn multiply_add(sum: mat4x4<f32>, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {
@@ -33,8 +20,13 @@ fn combine(sum: vec4<f32>, a: mat4x4<f32>, b: vec4<f32>) -> vec4<f32> {
 }
 
 // The block as the kernel needs it, where the contiguous mode may be either.
-fn turn(block: mat4x4<f32>, turned: bool) -> mat4x4<f32> {
-    return choose(turned, block, transpose(block));
+fn oriented(block: mat4x4<f32>, transposed: bool) -> mat4x4<f32> {
+    return choose(transposed, block, transpose(block));
+}
+
+// The block of four quads, transposed where `transposed` says so.
+fn to_block(a: Quad, b: Quad, c: Quad, d: Quad, transposed: bool) -> mat4x4<f32> {
+    return oriented(mat4x4<f32>(four(a), four(b), four(c), four(d)), transposed);
 }
 
 fn choose(other: bool, a: mat4x4<f32>, b: mat4x4<f32>) -> mat4x4<f32> {

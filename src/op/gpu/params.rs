@@ -1,0 +1,125 @@
+//! The parameters of the kernels: for each WGSL struct `Params` its twin in Rust, member by member. A test
+//! checks names, types and offsets of one against those of the other.
+
+use bytemuck::{Pod, Zeroable};
+
+use super::shader::Shader;
+use crate::mps::plan;
+
+/// A member of a parameter struct.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Member {
+    /// Its name, the same in Rust and WGSL.
+    pub name: &'static str,
+    /// Its type: `u32`, `f32` or `View`.
+    pub kind: &'static str,
+    /// Its offset in bytes.
+    pub offset: usize,
+}
+
+/// The parameters of one kernel.
+pub trait Params: Pod {
+    /// The kernel that takes them.
+    const SHADER: Shader;
+}
+
+macro_rules! members {
+    ($(#[$doc:meta])* $name:ident { $($member:ident: $kind:ident),+ $(,)? }) => {
+        $(#[$doc])*
+        #[repr(C)]
+        #[derive(Debug, Clone, Copy, Pod, Zeroable)]
+        #[expect(missing_docs, reason = "the members are those of the WGSL struct, described there")]
+        pub struct $name {
+            $(pub $member: $kind,)+
+        }
+
+        impl $name {
+            /// The members in their order.
+            pub const MEMBERS: &'static [Member] = &[$(Member {
+                name: stringify!($member),
+                kind: stringify!($kind),
+                offset: std::mem::offset_of!($name, $member),
+            },)+];
+        }
+    };
+}
+
+macro_rules! params {
+    ($($shader:ident: $name:ident { $($member:ident: $kind:ident),+ $(,)? })+) => {
+        $(
+            members! {
+                #[doc = concat!("Of [`Shader::", stringify!($shader), "`].")]
+                $name { $($member: $kind),+ }
+            }
+
+            impl Params for $name {
+                const SHADER: Shader = Shader::$shader;
+            }
+        )+
+    };
+}
+
+members! {
+    /// Extents and strides of one contraction, in `shaders/prelude/view.wgsl`.
+    View {
+        s: u32, r: u32, v: u32, w: u32, k: u32,
+        x_s: u32, x_r: u32,
+        f_r: u32, f_k: u32, f_v: u32,
+        g_w: u32, g_k: u32, g_s: u32,
+        y_w: u32, y_v: u32,
+    }
+}
+
+impl From<&plan::View> for View {
+    fn from(view: &plan::View) -> Self {
+        let plan::View { s, r, v, w, k, x, f, g, y } = *view;
+        let [s, r, v, w, k] = [s, r, v, w, k].map(count);
+        let ([x_s, x_r], [y_w, y_v]) = (x.map(count), y.map(count));
+        let ([f_r, f_k, f_v], [g_w, g_k, g_s]) = (f.map(count), g.map(count));
+        Self { s, r, v, w, k, x_s, x_r, f_r, f_k, f_v, g_w, g_k, g_s, y_w, y_v }
+    }
+}
+
+/// A count as the kernels have it. That it fits was checked before: see `check_countable` in [`crate::op`].
+pub fn count(count: usize) -> u32 {
+    count as u32
+}
+
+params! {
+    Contract: ContractParams {
+        batch: u32, view: View, start: u32,
+        s_begin: u32, s_end: u32, k_begin: u32, k_end: u32, r_begin: u32, r_end: u32,
+    }
+    GradCore: GradCoreParams {
+        batch: u32, view: View, groups: u32, group_size: u32, add: u32,
+        b_begin: u32, b_end: u32, v_begin: u32, v_end: u32, r_begin: u32, r_end: u32,
+    }
+    SumRows: SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32 }
+    GatherImages: GatherImagesParams { batch: u32, words: u32, pixels: u32, count: u32 }
+    ReluDropout: ReluDropoutParams {
+        count: u32, seed_low: u32, seed_high: u32, threshold: u32, scale: f32,
+    }
+    ReluDropoutGrad: ReluDropoutGradParams { count: u32, scale: f32 }
+    SoftmaxCrossEntropy: SoftmaxCrossEntropyParams {
+        batch: u32, classes: u32, count: u32, begin: u32, end: u32, add: u32,
+    }
+    Adam: AdamParams { count: u32, beta_1: f32, beta_2: f32, size: f32, epsilon: f32 }
+    CeilingFma: CeilingFmaParams { invocations: u32, iterations: u32 }
+    CeilingCopy: CeilingCopyParams { count: u32 }
+    ContractTiled: ContractTiledParams { batch: u32, view: View, start: u32 }
+    GradTiled: GradTiledParams {
+        batch: u32, view: View, groups: u32, b_begin: u32, b_end: u32, add: u32,
+    }
+    SumGrads: SumGradsParams {
+        rows_a: u32, columns_a: u32, rows_c: u32, columns_c: u32, rows_y: u32, columns_y: u32,
+    }
+    Resize: ResizeParams { in_0: u32, in_1: u32, in_2: u32, out_0: u32, out_1: u32, out_2: u32 }
+    Matmul: MatmulParams {
+        rows: u32, columns: u32, a_i: u32, a_k: u32, b_k: u32, b_j: u32, c_i: u32, c_j: u32,
+        bias_i: u32, bias_j: u32, start: u32, k_begin: u32, k_end: u32,
+    }
+    MatmulTiled: MatmulTiledParams {
+        rows: u32, inner: u32, columns: u32,
+        a_transposed: u32, b_transposed: u32, c_transposed: u32, start: u32,
+    }
+}
