@@ -1,5 +1,5 @@
-//! The matrix products for software adapters: against a loop in f64, in every layout, bit for bit the
-//! same twice.
+//! The matrix products for software adapters: against a loop in f64, in every layout, the same bits
+//! every time.
 
 use burn::backend::DispatchDevice;
 use burn::backend::ops::FloatTensorOps;

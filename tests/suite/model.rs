@@ -5,13 +5,13 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::activation::{relu, tanh};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use tnet_gpu::model::{ClassifierConfig, First, FirstLayer, Parameters};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::mps::reference::{self, Operands, relative_error};
 use tnet_gpu::nn::{MpsLinear, MpsLinearConfig};
 
-use crate::common::{largest_difference, numbers};
+use crate::common::{classifier, integers, largest_difference, numbers, tensor, values};
 
 on_each_device!(
     gradients_go_through_a_model_of_ones_own,
@@ -21,27 +21,12 @@ on_each_device!(
 );
 
 fn article(model: FirstLayer, bond: usize) -> ClassifierConfig {
-    ClassifierConfig {
-        model,
-        in_factors: [28, 28],
-        out_factors: [32, 16],
-        bond,
-        init: MpsInit::He,
-        classes: 10,
-    }
+    classifier(model, [28, 28], [32, 16], bond, 10)
 }
 
 /// A network for 8 x 8 images.
 fn small(model: FirstLayer) -> ClassifierConfig {
-    ClassifierConfig { in_factors: [8, 8], out_factors: [8, 4], ..article(model, 4) }
-}
-
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_to_vec_as::<f32>().unwrap()
+    classifier(model, [8, 8], [8, 4], 4, 10)
 }
 
 #[test]
@@ -96,7 +81,7 @@ fn gradients_go_through_a_model_of_ones_own(device: &Device) {
     let x = numbers(batch * 20, 1);
     let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
     let hidden = relu(own.first.forward(tensor(&x, [batch, 20], &device)));
-    let targets = Tensor::<1, Int>::from_data(TensorData::new(labels.clone(), [batch]), &device);
+    let targets = integers(&labels, &device);
     let loss =
         CrossEntropyLossConfig::new().init(&device).forward(own.second.forward(hidden), targets);
     let grads = loss.backward();
@@ -155,7 +140,7 @@ fn one_batch_is_learned_by_heart(device: &Device) {
         let mut optimizer = AdamConfig::new().init();
         let images = tensor(&numbers(32 * 64, 1), [32, 64], &device);
         let labels: Vec<i32> = (0..32).map(|image| image * 7 % 10).collect();
-        let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [32]), &device);
+        let labels = integers(&labels, &device);
         let loss = CrossEntropyLossConfig::new().init(&device);
         for _ in 0..150 {
             let loss = loss.forward(network.forward(images.clone()), labels.clone());
@@ -240,7 +225,7 @@ fn weights_are_drawn_by_their_rules() {
     check(MpsInit::Glorot, FirstLayer::Dense, &[&[glorot(784.0, 512.0)], &rest[..]].concat());
 }
 
-/// A change here changes every training: it would have to be announced.
+/// A change here changes every training run: it would have to be announced.
 #[test]
 fn the_first_weights_stay_what_they_were() {
     let drawn = article(FirstLayer::Mps, 1).draw(200).unwrap();

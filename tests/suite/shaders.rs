@@ -23,7 +23,9 @@ fn every_file_is_a_kernel_and_every_kernel_a_file() {
     let named = |prefix: &str| {
         let files = fs::read_dir(folder.join(prefix)).unwrap().map(Result::unwrap);
         let files = files.filter(|file| file.path().is_file());
-        files.map(|file| format!("{prefix}{}", file.file_name().to_str().unwrap())).collect::<Vec<_>>()
+        files
+            .map(|file| format!("{prefix}{}", file.file_name().to_str().unwrap()))
+            .collect::<Vec<_>>()
     };
     let files: BTreeSet<String> = ["", "software/"].into_iter().flat_map(named).collect();
     let kernels = Shader::ALL.iter().map(|shader| shader.file());

@@ -1,17 +1,13 @@
-//! The operations of a training step against Burn's own and against plain loops, and a whole step
-//! against Burn's autodiff.
+//! The operations of a training step against Burn's own and against plain loops.
 
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams};
-use burn::tensor::activation::relu;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use tnet_gpu::data::{ImageSet, Resident, resident};
-use tnet_gpu::model::{ClassifierConfig, First, FirstLayer};
-use tnet_gpu::mps::MpsInit;
+use burn::tensor::{Device, Tensor};
+use tnet_gpu::data::{Resident, resident};
 use tnet_gpu::op::training::{self, AdamStep, Dropout};
-use tnet_gpu::train::{Learner, TrainConfig};
 
-use crate::common::{largest_difference, numbers};
+use crate::common::data::{images, scaled};
+use crate::common::{integers, largest_difference, numbers, tensor, values};
 
 on_each_device!(
     images_are_gathered_and_scaled,
@@ -24,43 +20,16 @@ on_each_device!(
     adam_is_that_of_burn,
     adam_of_a_product_is_that_of_the_gradient,
     what_is_shared_is_not_written_to,
-    a_step_is_that_of_autodiff,
 );
 
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
-
-fn integers(values: &[i32], device: &Device) -> Tensor<1, Int> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), (device, DType::I32))
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_to_vec_as::<f32>().unwrap()
-}
-
-/// Of 5 pixels, which fill one word and a quarter.
-fn images(count: usize, pixels: usize) -> ImageSet {
-    ImageSet {
-        count,
-        height: 1,
-        width: pixels,
-        pixels: (0..count * pixels).map(|at| (at * 37 % 256) as u8).collect(),
-        labels: (0..count).map(|image| (image % 3) as u8).collect(),
-    }
-}
-
+/// Of 5 pixels, which fill one word and a quarter, and of whole words.
 fn images_are_gathered_and_scaled(device: &Device) {
     for pixels in [1, 4, 5, 64] {
         let set = images(7, pixels);
         let order = [3, 0, 3, 6];
         let resident = Resident::new(&set, device);
         let got = values(resident.gather(resident::order(&order, device)));
-        let expected: Vec<f32> = order
-            .iter()
-            .flat_map(|&image| &set.pixels[image as usize * pixels..][..pixels])
-            .map(|&grey| f32::from(grey) / 255.0)
-            .collect();
+        let expected = scaled(&set, &order);
         // A GPU may divide with an error of 2.5 units in the last place.
         assert!(largest_difference(&got, &expected) < 3e-7, "{pixels} pixels");
     }
@@ -227,8 +196,11 @@ fn many_images_are_summed(device: &Device) {
     let logits = Tensor::<2>::zeros([batch, 2], device);
     let labels: Vec<i32> = (0..batch).map(|b| b % 2).collect();
     let order: Vec<i32> = (0..batch).collect();
-    let (_, sums) =
-        training::softmax_cross_entropy(logits, integers(&labels, device), integers(&order, device));
+    let (_, sums) = training::softmax_cross_entropy(
+        logits,
+        integers(&labels, device),
+        integers(&order, device),
+    );
     let sums = values(sums);
     assert!((sums[0] / (batch as f32 * 2.0_f32.ln()) - 1.0).abs() < 1e-5, "{sums:?}");
     assert_eq!(sums[1], 10_001.0, "of equal logits the first counts");
@@ -297,98 +269,4 @@ fn what_is_shared_is_not_written_to(device: &Device) {
     let [new, ..] = training::adam([flat.clone(), flat.clone(), flat.clone()], flat, step);
     assert_ne!(values(new), before);
     assert_eq!(values(kept), before);
-}
-
-/// The moments after the first step hold the gradients themselves: `mean` a tenth of them, `square` a
-/// thousandth of their squares.
-fn a_step_is_that_of_autodiff(device: &Device) {
-    for model in [FirstLayer::Mps, FirstLayer::Dense] {
-        let config = TrainConfig {
-            epochs: 1,
-            batch_size: 33,
-            lr: 1e-3,
-            seed: 5,
-            validation: 0,
-            classifier: ClassifierConfig {
-                model,
-                in_factors: [4, 5],
-                out_factors: [3, 8],
-                bond: 2,
-                init: MpsInit::He,
-                classes: 3,
-            },
-        };
-        let set = images(40, 20);
-        let data = Resident::new(&set, device);
-        let mut learner = Learner::new(&config, device).unwrap();
-        let before = learner.state().unwrap();
-        let order: Vec<u32> = (0..33).map(|b| b * 7 % 40).collect();
-        let seeds = [77, 78];
-        let sums = learner.step(&data, resident::order(&order, device), seeds).unwrap();
-        let after = learner.state().unwrap();
-
-        let autodiff = Device::flex().autodiff();
-        let flat = before
-            .weights
-            .iter()
-            .map(|weight| tensor(&weight.values, [weight.values.len()], &autodiff));
-        let network = config.classifier.with_weights(flat.collect()).unwrap();
-        let x: Vec<f32> = order
-            .iter()
-            .flat_map(|&image| &set.pixels[image as usize * 20..][..20])
-            .map(|&grey| f32::from(grey) / 255.0)
-            .collect();
-        let labels: Vec<i32> =
-            order.iter().map(|&image| set.labels[image as usize].into()).collect();
-        let mask = |seed: u64, width: usize| {
-            let ones = Tensor::ones([33, width], &Device::flex());
-            let mask = values(training::relu_dropout(ones, Dropout { rate: 0.2, seed }));
-            tensor(&mask, [33, width], &autodiff)
-        };
-        let x = tensor(&x, [33, 20], &autodiff);
-        let hidden = match &network.first {
-            First::Mps(layer) => layer.forward(x),
-            First::Dense(layer) => layer.forward(x),
-        };
-        let hidden = relu(hidden) * mask(77, 24);
-        let hidden = relu(network.second.forward(hidden)) * mask(78, 512);
-        let logits = network.output.forward(hidden);
-        let loss = CrossEntropyLossConfig::new()
-            .init(&autodiff)
-            .forward(logits, integers(&labels, &autodiff));
-        let off = (values(sums)[0] / 33.0 / loss.clone().into_scalar::<f32>() - 1.0).abs();
-        assert!(off < 1e-5, "{model:?}: loss off by {off}");
-        let grads = loss.backward();
-        let of = |grad: Option<Vec<f32>>| grad.unwrap();
-        let expected = match &network.first {
-            First::Mps(layer) => vec![
-                of(layer.a.val().grad(&grads).map(values)),
-                of(layer.c.val().grad(&grads).map(values)),
-                of(layer.bias.as_ref().unwrap().val().grad(&grads).map(values)),
-            ],
-            First::Dense(layer) => vec![
-                of(layer.weight.val().grad(&grads).map(values)),
-                of(layer.bias.as_ref().unwrap().val().grad(&grads).map(values)),
-            ],
-        };
-        let rest = [&network.second, &network.output].into_iter().flat_map(|layer| {
-            let bias = layer.bias.as_ref().unwrap();
-            [layer.weight.val().grad(&grads).map(values), bias.val().grad(&grads).map(values)]
-        });
-        let expected = expected.into_iter().chain(rest.map(of));
-        for (weight, grad) in after.weights.iter().zip(expected) {
-            let name = weight.name;
-            // The gradient is right to some 1e-6 of its largest element; 0.1 and 0.001 are f32.
-            let mean: Vec<f32> = grad.iter().map(|grad| 0.1 * grad).collect();
-            let square: Vec<f32> = grad.iter().map(|grad| 0.001 * grad * grad).collect();
-            assert!(mean.iter().any(|&mean| mean != 0.0), "{model:?} {name}: no gradient");
-            let off = largest_difference(&weight.mean, &mean);
-            assert!(off < 1e-5, "{model:?} {name}: mean off by {off}");
-            // `1 - 0.999` in f32 is 5e-5 off a thousandth.
-            let off = largest_difference(&weight.square, &square);
-            assert!(off < 1e-4, "{model:?} {name}: square off by {off}");
-        }
-        assert_ne!(after.weights[0].values, before.weights[0].values);
-        assert_eq!(after.steps, 1);
-    }
 }
