@@ -1,5 +1,5 @@
 //! Data files that are damaged or do not fit: one line that names the file, exit code 1, no run
-//! folder. The reader of IDX files is tried with made-up bytes too.
+//! folder. The IDX reader also gets made-up bytes.
 
 use std::fs;
 use std::path::Path;
@@ -16,7 +16,7 @@ const LABELS: &str = "train-labels-idx1-ubyte";
 const TEST_IMAGES: &str = "t10k-images-idx3-ubyte";
 const TEST_LABELS: &str = "t10k-labels-idx1-ubyte";
 
-/// Trains on the good set after `damage`, and expects an error that names `file` and says `with`.
+/// Trains on the good set after `damage` and expects an error that names `file` and contains `with`.
 fn refused(damage: impl FnOnce(&mut Files, &Path), file: &str, with: &str) {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
@@ -38,7 +38,7 @@ fn refused(damage: impl FnOnce(&mut Files, &Path), file: &str, with: &str) {
     assert!(!run.exists(), "a run folder was made");
 }
 
-/// Replaces one file's content by what `damage` makes of it.
+/// The same with one file damaged.
 fn refused_file(file: &'static str, damage: impl FnOnce(&mut Vec<u8>), with: &str) {
     refused(|set, _| damage(set.get_mut(file).unwrap()), file, with);
 }
@@ -144,7 +144,7 @@ fn test_images_of_another_size() {
 
 #[test]
 fn a_missing_file() {
-    // The folder is what is named, and the file's name is in what was expected.
+    // The error names the folder, and the file as what was expected there.
     refused(|set, _| drop(set.remove(TEST_LABELS)), "", TEST_LABELS);
 }
 
@@ -157,7 +157,7 @@ fn a_folder_in_place_of_a_file() {
     refused(make_folder, LABELS, "cannot read");
 }
 
-/// What the fuzz target found is tried again.
+/// Replays the corpus of the fuzz target.
 #[test]
 fn the_seeds_of_the_fuzz_target_are_read_or_refused_with_one_line() {
     let path = Path::new("some/file");
@@ -173,7 +173,7 @@ fn the_seeds_of_the_fuzz_target_are_read_or_refused_with_one_line() {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// Any bytes are read or refused with one line; what is read has what its header says.
+    /// Any bytes are read or refused with one line; what is read has as many elements as its header says.
     #[test]
     fn any_bytes_are_an_idx_file_or_none(
         start in prop_oneof![Just(vec![0, 0, 8, 1]), Just(vec![0, 0, 8, 3]), Just(vec![0x1f, 0x8b, 8])],
@@ -191,7 +191,7 @@ proptest! {
         }
     }
 
-    /// What is written as IDX is read as it was.
+    /// What is written as IDX is read back unchanged.
     #[test]
     fn an_idx_file_comes_back(extents in proptest::array::uniform3(1..5_usize), seed in any::<u8>()) {
         let bytes: Vec<u8> =

@@ -1,4 +1,4 @@
-//! Checkpoint files that are cut, damaged or forged, and what becomes of a run that has one.
+//! Checkpoints that are cut, damaged or forged are refused, and a run resumes from the one before.
 
 use std::fs;
 use std::path::Path;
@@ -13,10 +13,10 @@ use tnet_gpu::train::checkpoint::Checkpoint;
 use crate::common::data;
 use crate::common::executable::{Training, code, command, error_line, stderr};
 
-/// A checkpoint of the smallest network that there is, made once.
+/// A checkpoint of the smallest possible network, made once.
 static SMALLEST: LazyLock<Vec<u8>> = LazyLock::new(|| Training::smallest().1);
 
-/// A checkpoint is refused with one line that names it.
+/// Checks that a checkpoint is refused with one line that names it, and returns the line.
 #[track_caller]
 fn refused(bytes: &[u8], what: &str) -> String {
     let Err(error) = Checkpoint::parse(Path::new("some/file"), bytes) else {
@@ -28,7 +28,7 @@ fn refused(bytes: &[u8], what: &str) -> String {
     line
 }
 
-/// Both ways in: bytes in memory, and a file of that length.
+/// Tried both ways: as bytes in memory, and as a file of that length.
 #[test]
 fn every_truncation_is_refused() {
     let whole = &SMALLEST[..];
@@ -51,7 +51,7 @@ fn a_flipped_bit_in_each_byte_is_refused() {
     let mut bytes = SMALLEST.clone();
     let header = 8 + u64::from_le_bytes(*bytes.first_chunk().unwrap()) as usize;
     for at in 0..bytes.len() {
-        // All eight where a bit may change what the others mean.
+        // All eight bits in the header, where one may change the meaning of the rest.
         let bits = if at < header { 0..8 } else { at % 8..at % 8 + 1 };
         for bit in bits {
             bytes[at] ^= 1 << bit;
@@ -62,7 +62,7 @@ fn a_flipped_bit_in_each_byte_is_refused() {
     Checkpoint::parse(Path::new("some/file"), &bytes).unwrap();
 }
 
-/// Gives a file the checksum that its content has.
+/// Writes the right checksum into a file.
 fn seal(bytes: &mut [u8]) {
     let before = br#"\"checksum\":\""#;
     let at = bytes.windows(before.len()).position(|part| part == before).unwrap() + before.len();
@@ -71,7 +71,7 @@ fn seal(bytes: &mut [u8]) {
     bytes[at..at + 64].copy_from_slice(digits.as_bytes());
 }
 
-/// The whole file with other text of the same length in its header.
+/// The file with other text of the same length in its header, and the right checksum.
 fn changed(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     assert_eq!(from.len(), to.len());
     let at = bytes.windows(from.len()).position(|part| part == from.as_bytes());
@@ -82,7 +82,7 @@ fn changed(bytes: &[u8], from: &str, to: &str) -> Vec<u8> {
     bytes
 }
 
-/// The checksum is no secret: what a file says is checked even where it is right.
+/// The checksum is no secret: the content is checked even where the checksum is right.
 #[test]
 fn files_with_a_right_checksum_are_checked_all_the_same() {
     let good = &*SMALLEST;
@@ -118,16 +118,16 @@ fn files_with_a_right_checksum_are_checked_all_the_same() {
         assert!(line.contains(with), "{with} in {line}");
     }
 
-    // What another program writes.
+    // A file of another program.
     let zeros = [0_u8; 16];
     let view = TensorView::new(Dtype::F32, vec![4], &zeros).unwrap();
     let other = safetensors::serialize([("weight", view)], None).unwrap();
     assert!(refused(&other, "other").contains("another program's file"));
-    // A header that promises what is not there.
+    // A header longer than the file.
     let mut promised = good.clone();
     promised[..8].copy_from_slice(&u64::MAX.to_le_bytes());
     refused(&promised, "promised");
-    // A tensor more than the network has.
+    // One tensor too many.
     let tensors = SafeTensors::deserialize(good).unwrap();
     let (_, header) = SafeTensors::read_metadata(good).unwrap();
     let view = TensorView::new(Dtype::F32, vec![4], &zeros).unwrap();
@@ -158,7 +158,7 @@ fn resume_takes_the_one_before_a_damaged_checkpoint() {
         let text = stderr(&output);
         assert!(text.contains("last.safetensors: "), "{text}");
         assert!(text.contains("previous.safetensors instead"), "{text}");
-        // Epoch 2 again, to the bit, and the whole one was not pushed out by the damaged one.
+        // Epoch 2 again, to the bit; the damaged file has not replaced the whole one.
         assert!(fs::read(&last).unwrap() == straight);
         assert_eq!(Checkpoint::read(Path::new(&previous)).unwrap().epoch, 1);
         assert!(fs::read(training.path("run/damaged.safetensors")).unwrap() == damage);
@@ -210,7 +210,7 @@ fn a_damaged_run_folder_is_refused_by_file_and_line() {
     assert!(error_line(&output).contains("nowhere"), "{}", stderr(&output));
 }
 
-/// What the fuzz target found is tried again.
+/// Replays the corpus of the fuzz target.
 #[test]
 fn the_seeds_of_the_fuzz_target_are_read_or_refused_with_one_line() {
     let mut read = 0;
@@ -220,14 +220,14 @@ fn the_seeds_of_the_fuzz_target_are_read_or_refused_with_one_line() {
             Err(error) => assert_eq!(error.to_string().lines().count(), 1, "{error}"),
         }
     }
-    // The two that the others were made of.
+    // The two valid seeds that the others were derived from.
     assert!(read >= 2);
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
-    /// A checkpoint with a part replaced is refused with one line, and without is read.
+    /// A checkpoint with a part replaced is refused with one line; an unchanged one is read.
     #[test]
     fn a_checkpoint_with_a_hole_is_refused(
         at in any::<proptest::sample::Index>(),

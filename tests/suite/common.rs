@@ -14,8 +14,8 @@ use tnet_gpu::device::{self, OpenDevice};
 use tnet_gpu::model::{ClassifierConfig, FirstLayer};
 use tnet_gpu::mps::MpsInit;
 
-/// Opens a device. Without a Vulkan adapter it says so and returns none, or, where
-/// `TNET_REQUIRE_ADAPTER` is 1, fails.
+/// Opens a device. Without a Vulkan adapter it prints that the test is skipped and returns `None`, or
+/// fails where `TNET_REQUIRE_ADAPTER` is 1.
 pub fn open(name: &str) -> Option<OpenDevice> {
     let opened = device::open(name.parse().unwrap());
     match opened {
@@ -28,13 +28,13 @@ pub fn open(name: &str) -> Option<OpenDevice> {
     }
 }
 
-/// Whether a variable says that a test which cannot run must fail instead of being skipped.
+/// Whether a variable demands that a test which cannot run fails instead of being skipped.
 pub fn required(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| value == "1")
 }
 
-/// Makes a test of each function, for the CPU and for the Vulkan adapter; it is called with the
-/// open device.
+/// Makes two tests of each function, which is called with the open device: the CPU in `mod cpu`, the
+/// Vulkan adapter in `mod vulkan`.
 macro_rules! on_each_device {
     ($($test:ident),+ $(,)?) => {
         on_each_device!(@module cpu "cpu" $($test)+);

@@ -1,5 +1,5 @@
-//! What goes wrong while a training run writes and computes, and what is left of it: full disks, folders
-//! and links, two processes, numbers that are not finite, lost and small devices. The table of
+//! Faults during a training run, and what is left of the run: full disks, folders that cannot be written,
+//! links, a second process, non-finite numbers, lost devices, buffers that are too small. The table in
 //! docs/reliability.md names these tests.
 
 use std::fs;
@@ -17,8 +17,8 @@ use crate::common::executable::{
 #[cfg(unix)]
 use crate::common::running::Running;
 
-/// Files cannot grow over some blocks of 512 or 1024 bytes: like a full disk, without one. The signal
-/// that would end the process is ignored, since a full disk sends none.
+/// Runs a command with a limit on file sizes, in blocks of 512 or 1024 bytes, in place of a full disk.
+/// The signal that would end the process is ignored, since a full disk sends none.
 #[cfg(unix)]
 fn with_small_files(blocks: u32, command: &Command) -> Output {
     let script = format!("trap '' XFSZ; ulimit -f {blocks}; exec \"$@\"");
@@ -48,14 +48,14 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_old_one() {
     assert_eq!(code(&output), 0, "{}", stderr(&output));
 }
 
-/// The same on a disk that is full, where the tests may mount one.
+/// The same on a full disk, where the tests may mount one.
 #[cfg(target_os = "linux")]
 #[test]
 fn a_full_disk_leaves_the_old_checkpoint() {
     let training = Training::new();
     let disk = training.path("disk");
     fs::create_dir(&disk).unwrap();
-    // Two checkpoints of 800 KB and a third that is being written do not fit, the first one does.
+    // Two checkpoints of 800 KB fit, a third that is being written does not.
     let mount = ["-t", "tmpfs", "-o", "size=2200k", "tmpfs", &disk];
     match Command::new("mount").args(mount).output() {
         Ok(output) if output.status.success() => {}
@@ -72,7 +72,8 @@ fn a_full_disk_leaves_the_old_checkpoint() {
     assert_eq!(code(&output), 1, "{}", stderr(&output));
     let line = error_line(&output);
     assert!(line.contains("cannot write") && line.contains("No space left"), "{line}");
-    // Epoch 1 is there: what was written first, then 1, then 2 with nothing removed before.
+    // Epoch 1 is there: the checkpoint before the first step and that of epoch 1 fit, and writing that of
+    // epoch 2 removed neither.
     let newest = newest.unwrap();
     assert!(newest.passed_over.is_none());
     assert_eq!(newest.checkpoint.epoch, 1);
@@ -106,7 +107,7 @@ fn a_link_out_of_a_run_folder_is_not_followed() {
         let path = training.path(&format!("run/{name}"));
         let moved = training.path(name);
         fs::rename(&path, &moved).unwrap();
-        // What is only read may be a link; what is written replaces it.
+        // A link to a file that is only read is fine; a file that is written replaces the link.
         let target = if name == "log.txt" { &outside } else { &moved };
         std::os::unix::fs::symlink(target, &path).unwrap();
         let before = fs::read(&moved).unwrap();
@@ -161,11 +162,11 @@ fn a_training_run_that_leaves_the_finite_numbers_stops_and_says_where() {
         ]);
         assert_eq!(code(&output), 1, "{}", stderr(&output));
         let line = error_line(&output);
-        // 4 steps per epoch: the first steps are in the report of the first 20.
+        // 4 steps per epoch, and loss and accuracy are read at the end of each.
         for part in ["step ", " of epoch 1: training stopped", "--lr", &run] {
             assert!(line.contains(part), "{part} in {line}");
         }
-        // What is kept is finite, or it would be refused.
+        // The checkpoint is finite, or it would be refused.
         let newest = run::newest(Path::new(&run)).unwrap();
         assert!(newest.passed_over.is_none());
     }
@@ -174,7 +175,7 @@ fn a_training_run_that_leaves_the_finite_numbers_stops_and_says_where() {
 mod vulkan {
     use super::*;
 
-    /// A layer between the Vulkan loader and the driver loses the device after some submissions.
+    /// A Vulkan layer between loader and driver loses the device after some submissions.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_lost_device_ends_the_training_run_with_one_line() {
@@ -234,7 +235,7 @@ mod vulkan {
         assert!(!Path::new(&training.path("run")).exists(), "a run folder was made");
     }
 
-    /// More images than a buffer holds: all of one grey, so that the file is small.
+    /// More images than fit a buffer, all of one grey so that the compressed file is small.
     #[test]
     fn a_data_set_over_the_limit_is_refused() {
         let Some(opened) = common::open("vulkan") else { return };

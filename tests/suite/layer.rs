@@ -1,5 +1,5 @@
-//! The layer as an operation: against the f64 reference, with and without fusion, with odd
-//! operands, the same bits every time.
+//! The layer as an operation: checked against the f64 reference, with and without fusion, with unusual
+//! operands; the same bits every time.
 
 use burn::backend::{Backend, DispatchDevice, Flex};
 use burn::tensor::{DType, Device, Tensor, TensorData};
@@ -25,7 +25,7 @@ on_each_device!(
     operands_that_do_not_fit_are_named,
 );
 
-/// A layer whose extents all differ, and its operands.
+/// Operands of a layer whose extents all differ.
 fn uneven() -> Operands {
     operands(MpsSpec { m: 7, n: 18, j: 5, l: 11, k: 3 }, 13)
 }
@@ -54,11 +54,11 @@ fn every_built_in_case_is_right(device: &Device) {
 }
 
 fn it_is_right_without_fusion(device: &Device) {
-    // Multiples of 4 that are none of 8, 16 or 32: tiles that end with a part.
+    // Multiples of 4 but not of 8, 16 or 32: the last tile is partial.
     let parts = MpsSpec { m: 36, n: 12, j: 20, l: 44, k: 3 };
     let article = MpsSpec { m: 32, n: 16, j: 28, l: 28, k: 16 };
     for operands in [uneven(), operands(parts, 19), operands(article, 66)] {
-        // Burn's Fusion sits above these; they are called directly.
+        // Called directly on the backends below Burn's Fusion.
         let outcome = match device.as_dispatch() {
             DispatchDevice::Cube(device) => unfused::<CubeBackend>(&operands, device),
             DispatchDevice::Flex(device) => unfused::<Flex>(&operands, device),
@@ -92,8 +92,7 @@ fn unfused<B: Backend + MpsOps>(operands: &Operands, device: &B::Device) -> [Vec
     })
 }
 
-/// Element-wise operations before and after, which Fusion would like to merge with their
-/// neighbours.
+/// Element-wise operations before and after it, which Fusion merges with their neighbours.
 fn it_is_right_between_fused_operations(device: &Device) {
     let mut operands = uneven();
     let (x, a, c, bias) = upload(&operands, device);
@@ -130,7 +129,7 @@ fn views_of_tensors_are_taken_for_what_they_are(device: &Device) {
     let expected = reference::compute(&operands).y;
     let (x, a, c, bias) = upload(&operands, device);
 
-    // Stored in another order, then permuted back: the strides are no longer row-major.
+    // Stored in another order, then permuted back: the strides are not row-major.
     let permuted = |tensor: Tensor<3>| {
         let stored = values(tensor.clone().permute([2, 0, 1]));
         let [d0, d1, d2] = tensor.dims();
@@ -229,7 +228,7 @@ fn a_layer_used_twice_adds_up_its_gradients(device: &Device) {
         values(a.grad(&sum.sum().backward()).unwrap())
     };
     let doubled: Vec<f32> = gradient(1).iter().map(|gradient| 2.0 * gradient).collect();
-    // Twice a number and the sum of two equal numbers are the same bits.
+    // Twice a number and the sum of two equal numbers have the same bits.
     assert_eq!(largest_difference(&gradient(2), &doubled), 0.0);
 }
 

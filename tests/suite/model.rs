@@ -1,4 +1,4 @@
-//! The classifier and its training step: parameters, gradients through whole networks, learning.
+//! The classifier: parameters, initial weights, gradients through whole networks, learning.
 
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
@@ -63,14 +63,14 @@ fn the_rebuilt_matrix_has_the_variance_of_the_dense_one() {
     }
 }
 
-/// A model of a user's own: the layer, ReLU, a dense layer.
+/// A model that a user might write: the layer, ReLU, a dense layer.
 #[derive(Module, Debug)]
 struct Own {
     first: MpsLinear,
     second: Linear,
 }
 
-/// Cross entropy's gradients by every weight, against the same computed in f64 by hand.
+/// The gradients of cross entropy by every weight, checked against f64 loops.
 fn gradients_go_through_a_model_of_ones_own(device: &Device) {
     let (batch, classes) = (9, 4);
     let device = device.clone().autodiff();
@@ -121,7 +121,7 @@ fn gradients_go_through_a_model_of_ones_own(device: &Device) {
     let expected = reference::compute(&operands);
     let first_bias = own.first.bias.as_ref().unwrap().val();
     // The sums have some ten terms, exponentials err by a few 1e-7 on a GPU, and the gradients are
-    // differences of numbers of the same size.
+    // differences of similar numbers.
     for (name, got, expected) in [
         ("A", values(own.first.a.val().grad(&grads).unwrap()), &expected.grad_a),
         ("C", values(own.first.c.val().grad(&grads).unwrap()), &expected.grad_c),
@@ -176,8 +176,8 @@ fn the_dense_layers_agree_with_the_cpu(device: &Device) {
     let difference = largest_difference(&logits(device), &logits(&cpu));
     assert!(difference < 5e-5, "logits: {difference:e}");
 
-    // Gradients of the three layers as they stand in the network, dropout left out. With `tanh` in place
-    // of ReLU: a sum that is 0 but for rounding would pass a gradient on one device alone.
+    // Gradients of the network's three layers without dropout, and with `tanh` in place of ReLU: where a
+    // sum is 0 but for rounding, ReLU would pass the gradient on one device and not on the other.
     let gradients = |device: &Device| {
         let device = device.clone().autodiff();
         let network = network(&device);
@@ -194,9 +194,9 @@ fn the_dense_layers_agree_with_the_cpu(device: &Device) {
     }
 }
 
-/// Of every weight by the standard deviation of its rule: He's √(2/inputs) for a dense layer, (2/784 K)^¼
-/// for a core; Glorot's √(2/(inputs + outputs)). The largest weight has so many numbers that 2 % are
-/// five deviations, the smallest, a core of 448 numbers, has 17 %.
+/// The standard deviation of every weight is that of its rule: He's √(2/inputs) for a dense layer,
+/// (2/784 K)^¼ for a core; Glorot's √(2/(inputs + outputs)). The bounds are five standard errors: 17 %
+/// for the smallest weight, a core of 448 numbers.
 #[test]
 fn weights_are_drawn_by_their_rules() {
     let deviation = |values: &[f32]| {

@@ -38,15 +38,15 @@ mod on {
     on_each_device!(stopped_and_resumed_is_straight_to_the_bit);
 }
 
-/// Kills of a training run that saves every step, whenever the tests are run.
+/// Kills of a training run that saves every step, in every run of the tests.
 #[cfg(unix)]
 const KILLS: usize = 10;
 
-/// As many as are promised.
+/// Kills that docs/reliability.md promises.
 #[cfg(unix)]
 const ALL_KILLS: usize = 200;
 
-/// Four epochs of ten steps, the last of each a small one.
+/// Four epochs of ten steps; the last step of each takes a smaller batch.
 fn config(model: FirstLayer) -> TrainConfig {
     TrainConfig {
         epochs: 4,
@@ -76,7 +76,7 @@ impl Observer for StopAfter {
     fn step(&mut self, _report: &StepReport) {}
     fn epoch(&mut self, _metrics: &EpochMetrics) {}
     fn saved(&mut self, steps: u64) {
-        // The step after this one is the last.
+        // The next step is the last.
         if steps + 1 == self.steps {
             self.signal.store(2, Ordering::Relaxed);
         }
@@ -95,7 +95,7 @@ fn go(config: &TrainConfig, data: &Splits, device: &Device, path: &Path, stop: u
         (RunFolder::create(Some(path), "", false).unwrap(), None)
     };
     run.write_config(config).unwrap();
-    // To be stopped anywhere, it is watched at every step.
+    // To be stopped at any step, it saves at every step.
     let conduct =
         Conduct { stop: StopFlag::from(signal.clone()), save_every: usize::from(stop > 0), from };
     let mut observer = StopAfter { steps: stop, signal };
@@ -140,7 +140,7 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
             assert_equal_runs(&format!("{model:?}, stopped after {stops:?}"), &run, &straight);
         }
     }
-    // Two more with the same seed: the same checksum, three times.
+    // Two more runs with the same seed give the same files.
     let config = config(FirstLayer::Mps);
     for again in ["second", "third"] {
         go(&config, &data, device, &at(again), 0);
@@ -192,16 +192,16 @@ fn kill_and_resume(kills: usize) {
     running.wait_for("checkpoint", || long.run.join("last.safetensors").exists());
     let mut before = 0;
     for kill in 0..kills {
-        // Each second one is killed while it starts, perhaps before it has read the checkpoint; the
-        // others after some steps. The pause only varies what it is doing then: a few milliseconds are
-        // a step and the writing of its checkpoint.
+        // Every other process is killed while it starts, perhaps before it has read the checkpoint, the
+        // rest after some steps. The pause only varies what the process is doing then; nothing is
+        // expected of its length.
         let more = if kill % 2 == 0 { 0 } else { 1 + u64::from(random.next_u32() % 30) };
         let longest = if more == 0 { 150_000 } else { 5_000 };
         running.wait_for("further step", || more == 0 || long.steps() >= before + more);
         std::thread::sleep(Duration::from_micros(u64::from(random.next_u32() % longest)));
         running.kill();
         let steps = long.steps();
-        // One is lost where it was killed between two renames.
+        // One step is lost where it was killed between two renames.
         assert!(steps + 1 >= before + more, "kill {kill}: {before} + {more} steps became {steps}");
         before = steps;
         running = Running::quiet(long.resume());
@@ -209,7 +209,7 @@ fn kill_and_resume(kills: usize) {
     running.kill();
     eprintln!("{kills} kills in {before} steps");
 
-    // The last resume ends well, and what all of these processes trained is what one would have.
+    // One more resume ends well, and all of these processes together trained what one would have.
     let epochs = (long.steps() / STEPS + 2).to_string();
     let output = long.training.resume(&["--epochs", &epochs]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -271,7 +271,7 @@ fn finished() -> Training {
 #[test]
 fn a_finished_run_takes_more_epochs() {
     let training = finished();
-    // As many as there are: the summary, and nothing changes.
+    // With the same number of epochs it prints the summary and changes nothing.
     let before = fs::read(training.path("run/last.safetensors")).unwrap();
     let output = training.resume(&[]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
@@ -285,7 +285,7 @@ fn a_finished_run_takes_more_epochs() {
     let options = ["--out-factors", "4,4", "--validation", "10", "--epochs", "4"];
     let output = training.run(&[&options[..], &["--out", &straight]].concat());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    // `best` says of how many epochs it is: of two here, where it was found before there were four.
+    // `best.safetensors` differs: it names the number of epochs, two when it was written here.
     let [got, expected] = [&run, &straight].map(|run| Path::new(run).join("last.safetensors"));
     assert!(fs::read(got).unwrap() == fs::read(expected).unwrap());
     assert_eq!(metrics_without_time(Path::new(&run)), metrics_without_time(Path::new(&straight)));
@@ -375,7 +375,7 @@ mod vulkan {
         let output = training.resume(&["--epochs", "3", "--device", "vulkan"]);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         assert!(stderr(&output).contains("not to the bit"), "{}", stderr(&output));
-        // Its device is the new one from now on.
+        // The new device is the run's from now on.
         let output = training.resume(&["--epochs", "4"]);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         assert!(stderr(&output).contains("device: vulkan"), "{}", stderr(&output));

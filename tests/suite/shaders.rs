@@ -1,5 +1,5 @@
-//! The WGSL files against the Rust side that launches them: workgroup sizes, bindings, parameters,
-//! constants, and WebGPU's default limits.
+//! The WGSL files agree with the Rust side that launches them (workgroup sizes, bindings, parameters,
+//! constants) and keep to WebGPU's default limits.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -29,7 +29,7 @@ fn every_file_is_a_kernel_and_every_kernel_a_file() {
     };
     let files: BTreeSet<String> = ["", "software/"].into_iter().flat_map(named).collect();
     let kernels = Shader::ALL.iter().map(|shader| shader.file());
-    // What the tiled ones share.
+    // Shared by the tiled ones.
     assert_eq!(files, kernels.chain(["software/blocks.wgsl"]).map(str::to_owned).collect());
 }
 
@@ -53,7 +53,7 @@ fn every_kernel_is_valid_with_its_other_constants() {
         assert_eq!(shader.text().contains("array<Element>"), wide.text() != shader.text());
         let long = Kernel { long: true, ..one };
         assert_eq!(shader.text().contains("array<Quad>"), long.text() != shader.text());
-        // Launched where the device has them.
+        // Each is launched only where the device has the capability.
         let capabilities = [Capabilities::empty(), Capabilities::SHADER_INT64];
         for (kernel, capabilities) in [wide, long].into_iter().zip(capabilities) {
             let module = naga::front::wgsl::parse_str(&kernel.text());
@@ -73,7 +73,7 @@ fn workgroups_have_the_size_that_is_launched() {
         let [entry] = &module.entry_points[..] else { panic!("{}: one entry", shader.file()) };
         assert_eq!(entry.name, "main", "{}", shader.file());
         assert_eq!(entry.workgroup_size, [shader.workgroup_size(), 1, 1], "{}", shader.file());
-        assert!(shader.workgroup_size() <= 256, "WebGPU's limit on invocations a workgroup");
+        assert!(shader.workgroup_size() <= 256, "WebGPU's limit on invocations per workgroup");
     }
 }
 
@@ -85,7 +85,7 @@ fn bindings_are_in_the_order_of_the_launch() {
         for (_, variable) in module.global_variables.iter() {
             if variable.space == AddressSpace::WorkGroup {
                 let size = module.types[variable.ty].inner.size(module.to_ctx());
-                assert!(size <= 16 << 10, "{}: WebGPU has 16 KiB a workgroup", shader.file());
+                assert!(size <= 16 << 10, "{}: WebGPU has 16 KiB per workgroup", shader.file());
                 continue;
             }
             let binding = variable.binding.as_ref();
@@ -150,7 +150,7 @@ fn constants_are_those_of_the_rust_side() {
         let module = parse(shader);
         for (_, constant) in module.constants.iter() {
             let name = constant.name.clone().unwrap();
-            // What a kernel has of its own.
+            // Constants of one kernel alone.
             if ["OFFSETS", "WIDTH"].contains(&name.as_str()) {
                 continue;
             }

@@ -49,7 +49,7 @@ fn soak(device: &str, steps: usize) {
     };
     assert!(status.success());
     eprintln!("{device}: {steps} steps, {begin:.1} MiB at the beginning, {end:.1} at the end");
-    // A page here or there, and what an allocator keeps.
+    // Some pages more or less, and what the allocator keeps.
     assert!(begin > 0.0 && end > 0.0 && end < begin * 1.05 + 4.0, "{begin} MiB became {end}");
 }
 

@@ -13,8 +13,8 @@ use crate::common::{classifier, integers, largest_difference, tensor, values};
 
 on_each_device!(a_step_is_that_of_autodiff);
 
-/// The moments after the first step hold the gradients themselves: `mean` a tenth of them, `square` a
-/// thousandth of their squares.
+/// The moments after the first step give the gradients: `mean` is a tenth of them, `square` a thousandth
+/// of their squares.
 fn a_step_is_that_of_autodiff(device: &Device) {
     for model in [FirstLayer::Mps, FirstLayer::Dense] {
         let config = TrainConfig {

@@ -130,8 +130,7 @@ mod vulkan {
             assert!(stderr(&output).contains(&format!("device: {device}")), "{}", stderr(&output));
             metrics(&training.read(&format!("{device}/metrics.csv"))).last().unwrap()[4]
         };
-        // The set's classes are easy to tell apart: both learn them all, from different random
-        // numbers.
+        // The set's classes are easy to tell apart: both devices learn them all.
         assert_eq!(accuracy("cpu"), 1.0);
         assert_eq!(accuracy("vulkan"), 1.0);
     }

@@ -1,4 +1,4 @@
-//! The operations of a training step against Burn's own and against plain loops.
+//! The operations of a training step, checked against Burn's own and against plain loops.
 
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams};
@@ -22,7 +22,7 @@ on_each_device!(
     what_is_shared_is_not_written_to,
 );
 
-/// Of 5 pixels, which fill one word and a quarter, and of whole words.
+/// Images of whole words of four pixels, and of 1 and 5 pixels.
 fn images_are_gathered_and_scaled(device: &Device) {
     for pixels in [1, 4, 5, 64] {
         let set = images(7, pixels);
@@ -35,8 +35,8 @@ fn images_are_gathered_and_scaled(device: &Device) {
     }
 }
 
-/// Sums of up to 401 products of numbers below 1 in f32 against f64: each addition errs by 6e-8 of the
-/// sum so far, so 1e-5 of the largest is far above, and a wrong index far below.
+/// Sums of up to 401 products of numbers below 1, in f32 and in f64. Each addition errs by 6e-8 of the
+/// sum so far: far less than the bound of 1e-5 of the largest sum. A wrong index is far above it.
 fn dense_layers_and_their_gradients(device: &Device) {
     for [batch, inputs, outputs] in
         // The last two are computed by several threads of the CPU: one by rows, one by columns.
@@ -97,8 +97,8 @@ fn dense_layers_and_their_gradients(device: &Device) {
     }
 }
 
-/// Of 100,000 draws at 0.2, 20,000 are expected to drop, with a standard deviation of 126; the bound is
-/// five of those.
+/// Of 100,000 elements at a rate of 0.2, 20,000 are expected to be dropped, with a standard deviation of
+/// 126; the bound is five of these.
 fn dropout_keeps_its_share(device: &Device) {
     let ones = Tensor::<2>::ones([1000, 100], device);
     let mut masks = Vec::new();
@@ -113,7 +113,7 @@ fn dropout_keeps_its_share(device: &Device) {
             let same = pairs.filter(|(a, b)| a == b).count();
             assert!(same.abs_diff(68_000) < 740, "{same} of 100,000 agree");
         }
-        // Nor does an element follow its neighbour.
+        // Neither does an element depend on its neighbour.
         let repeated = mask.windows(2).filter(|pair| pair[0] == pair[1]).count();
         assert!(repeated.abs_diff(68_000) < 740, "{repeated} of 100,000 repeat");
         masks.push(mask);
@@ -125,7 +125,7 @@ fn dropout_keeps_its_share(device: &Device) {
     assert!(y[3].is_nan(), "a NaN must not be hidden: {y:?}");
 }
 
-/// The second has no multiple of four elements, and takes another kernel.
+/// The second has a number of elements that is no multiple of four, and takes another kernel.
 const SHAPES: [[usize; 2]; 2] = [[700, 100], [31, 13]];
 
 fn every_device_drops_the_same(device: &Device) {
@@ -159,7 +159,7 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
     for (batch, classes) in [(1, 2), (5, 10), (128, 10), (300, 3), (257, 256)] {
         let logits: Vec<f32> = numbers(batch * classes, 8).iter().map(|x| 20.0 * x).collect();
         let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
-        // The order reverses the batch, so that labels are looked up and not taken in turn.
+        // The order reverses the batch, so that a label must be looked up through it.
         let order: Vec<i32> = (0..batch as i32).rev().collect();
         let (grad, sums) = training::softmax_cross_entropy(
             tensor(&logits, [batch, classes], device),
@@ -174,7 +174,7 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
         let loss = CrossEntropyLossConfig::new().init(&flex).forward(burn.clone(), targets);
         let expected = values(burn.grad(&loss.backward()).unwrap());
         let off = largest_difference(&values(grad), &expected);
-        // Exponentials of up to e⁴⁰ apart, each right to a few units in the last place.
+        // Exponentials that differ by up to e⁴⁰, each right to a few units in the last place.
         assert!(off < 5e-6, "{batch} x {classes}: gradient off by {off}");
         let mean = loss.into_scalar::<f32>();
         let right = logits
@@ -183,14 +183,14 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
             .filter(|(row, label)| row.iter().all(|logit| *logit <= row[**label as usize]))
             .count();
         let sums = values(sums);
-        // Of logits up to 20 a unit in the last place is 2e-6.
+        // A unit in the last place of logits up to 20 is 2e-6.
         let off = (sums[0] / batch as f32 - mean).abs() / (1.0 + mean);
         assert!(off < 5e-6, "{batch} x {classes}: loss off by {off}");
         assert_eq!(sums[1], right as f32);
     }
 }
 
-/// More than one launch takes.
+/// More images than one launch sums.
 fn many_images_are_summed(device: &Device) {
     let batch = 20_001;
     let logits = Tensor::<2>::zeros([batch, 2], device);
@@ -224,14 +224,14 @@ fn adam_is_that_of_burn(device: &Device) {
         ours = training::adam(ours, tensor(&grad, [count], device), step);
     }
     let [ours, ..] = ours.map(values);
-    // Burn takes `1 - 0.999ᵗ` in f32, where 6e-8 of 0.001 is 6e-5, and its root half of that: five steps
-    // of 1e-2 differ by up to 1.5e-6, beside weights of 0.08 at most.
+    // Burn computes `1 - 0.999ᵗ` in f32, which errs by 6e-8, 6e-5 of 0.001, and its root by half of that:
+    // five steps of 1e-2 differ by up to 1.5e-6, with weights of 0.08 at most.
     let off = largest_difference(&ours, &values(burn.weight.val()));
     assert!(off < 2e-5, "{off}");
     assert!(largest_difference(&ours, &start) > 1e-2);
 }
 
-/// To the bit; the second is in several pieces on the CPU.
+/// To the bit. The CPU computes the second product in several pieces.
 fn adam_of_a_product_is_that_of_the_gradient(device: &Device) {
     for [batch, inputs, outputs] in [[2, 3, 5], [33, 300, 129]] {
         let count = inputs * outputs;
@@ -244,7 +244,7 @@ fn adam_of_a_product_is_that_of_the_gradient(device: &Device) {
         let step = AdamStep::new(0.1, [0.9, 0.999], 1e-7, 3);
         let before = state.clone().map(values);
         let got = training::linear_adam(state.clone(), x.clone(), grad_y.clone(), step);
-        // What others hold stays as it was.
+        // Tensors that are used elsewhere too stay as they were.
         assert_eq!(state.clone().map(values), before);
         let grad = training::linear_grad_weight(x, grad_y).flatten(0, 1);
         let expected = training::adam(state, grad, step);

@@ -62,7 +62,7 @@ impl Training {
         Self { folder }
     }
 
-    /// A run of one epoch with the smallest network that there is, and its checkpoint.
+    /// A run of one epoch with the smallest possible network, and its checkpoint.
     pub fn smallest() -> (Self, Vec<u8>) {
         let training = Self::new();
         let output = training.run(&["--epochs", "1", "--out-factors", "1,1"]);
