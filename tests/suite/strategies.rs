@@ -110,10 +110,14 @@ mod vulkan {
         }
     }
 
-    /// Only where the plan has all three: on a software adapter.
+    /// Whether the adapter is software: only there does a plan choose among all three strategies.
     fn software() -> bool {
-        let adapter = common::open("vulkan").and_then(|opened| opened.adapter);
-        adapter.is_some_and(|adapter| adapter.kind == Kind::Software)
+        let Some(opened) = common::open("vulkan") else { return false };
+        let software = opened.adapter.is_some_and(|adapter| adapter.kind == Kind::Software);
+        if !software {
+            eprintln!("SKIPPED: {} is no software adapter", opened.description);
+        }
+        software
     }
 
     #[test]
