@@ -224,6 +224,7 @@ mod tests {
 
     use tempfile::{TempDir, tempdir};
 
+    use super::super::gzip;
     use super::*;
 
     /// The four files of a set with these labels, all images 2 x 1.
@@ -235,12 +236,6 @@ mod tests {
         let labels =
             |labels: &[u8]| [&[0, 0, 8, 1, 0, 0, 0, labels.len() as u8][..], labels].concat();
         [images(train.len()), labels(train), images(test.len()), labels(test)]
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
     }
 
     fn good() -> [Vec<u8>; 4] {

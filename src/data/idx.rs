@@ -172,11 +172,7 @@ fn damaged(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use std::io::Write;
-
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-
+    use super::super::gzip;
     use super::*;
 
     /// A file with this header and these elements.
@@ -185,12 +181,6 @@ mod tests {
         bytes.extend(extents.iter().flat_map(|extent| extent.to_be_bytes()));
         bytes.extend(elements);
         bytes
-    }
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
     }
 
     fn images(bytes: &[u8]) -> Result<Idx<3>> {

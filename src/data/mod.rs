@@ -108,6 +108,16 @@ pub struct DataSet {
     pub folder: PathBuf,
 }
 
+/// Compresses a file of a test.
+#[cfg(test)]
+fn gzip(bytes: &[u8]) -> Vec<u8> {
+    use std::io::Write;
+
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
+    encoder.write_all(bytes).unwrap();
+    encoder.finish().unwrap()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

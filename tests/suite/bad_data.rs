@@ -1,29 +1,22 @@
 //! Data files that are damaged or do not fit: one line that names the file, exit code 1, no run
-//! folder.
+//! folder. The IDX reader also gets made-up bytes.
 
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::Command;
 
-use flate2::Compression;
-use flate2::write::GzEncoder;
+use proptest::prelude::*;
 use tempfile::tempdir;
+use tnet_gpu::data::idx;
 
-use crate::common::{Files, files, idx, write_files};
+use crate::common::data::{self, Files, files, gzip, write_files};
+use crate::common::executable::{code, command, error_line, stderr};
 
 const IMAGES: &str = "train-images-idx3-ubyte";
 const LABELS: &str = "train-labels-idx1-ubyte";
 const TEST_IMAGES: &str = "t10k-images-idx3-ubyte";
 const TEST_LABELS: &str = "t10k-labels-idx1-ubyte";
 
-fn gzip(bytes: &[u8]) -> Vec<u8> {
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
-    encoder.write_all(bytes).unwrap();
-    encoder.finish().unwrap()
-}
-
-/// Trains on the good set after `damage`, and expects an error that names `file` and says `with`.
+/// Trains on the good set after `damage` and expects an error that names `file` and contains `with`.
 fn refused(damage: impl FnOnce(&mut Files, &Path), file: &str, with: &str) {
     let folder = tempdir().unwrap();
     let data = folder.path().join("data");
@@ -33,23 +26,19 @@ fn refused(damage: impl FnOnce(&mut Files, &Path), file: &str, with: &str) {
     damage(&mut set, &data);
     write_files(&data, &set);
 
-    let output = Command::new(env!("CARGO_BIN_EXE_tnet-gpu"))
-        .args(["train", "--device", "cpu", "--epochs", "1", "--data"])
-        .args([&data, Path::new("--out"), &run])
-        .output()
-        .unwrap();
-    let text = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(1), "{text}");
-    assert_eq!(text.lines().count(), 1, "{text}");
+    let mut command = command(&["train", "--device", "cpu", "--epochs", "1", "--data"]);
+    let output = command.args([&data, Path::new("--out"), &run]).output().unwrap();
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert_eq!(stderr(&output).lines().count(), 1, "{}", stderr(&output));
+    let line = error_line(&output);
     let named = if file.is_empty() { data } else { data.join(file) };
-    for part in ["tnet-gpu: ", &named.display().to_string(), with] {
-        assert!(text.contains(part), "{part} in {text}");
+    for part in [&named.display().to_string(), with] {
+        assert!(line.contains(part), "{part} in {line}");
     }
-    assert!(!text.contains("panicked"), "{text}");
     assert!(!run.exists(), "a run folder was made");
 }
 
-/// Replaces one file's content by what `damage` makes of it.
+/// The same with one file damaged.
 fn refused_file(file: &'static str, damage: impl FnOnce(&mut Vec<u8>), with: &str) {
     refused(|set, _| damage(set.get_mut(file).unwrap()), file, with);
 }
@@ -88,13 +77,13 @@ fn labels_in_place_of_images() {
 
 #[test]
 fn an_extent_of_zero() {
-    refused_file(IMAGES, |bytes| *bytes = idx(&[60, 0, 8], &[]), "60 x 0 x 8");
+    refused_file(IMAGES, |bytes| *bytes = data::idx(&[60, 0, 8], &[]), "60 x 0 x 8");
 }
 
 #[test]
 fn extents_beyond_every_memory() {
     let huge = u32::MAX as usize;
-    refused_file(IMAGES, |bytes| *bytes = idx(&[huge, huge, huge], &[0; 64]), "at most");
+    refused_file(IMAGES, |bytes| *bytes = data::idx(&[huge, huge, huge], &[0; 64]), "at most");
 }
 
 #[test]
@@ -108,7 +97,7 @@ fn a_byte_too_many() {
 }
 
 #[test]
-fn compressed_data_that_goes_on() {
+fn compressed_data_that_is_too_long() {
     refused_file(LABELS, |bytes| *bytes = gzip(&[bytes, &[0; 3][..]].concat()), "expected nothing");
 }
 
@@ -133,13 +122,13 @@ fn compressed_data_with_a_wrong_checksum() {
 
 #[test]
 fn a_small_file_that_holds_a_huge_one() {
-    let bomb = gzip(&idx(&[60], &vec![0; 1 << 27]));
+    let bomb = gzip(&data::idx(&[60], &vec![0; 1 << 27]));
     refused_file(LABELS, |bytes| *bytes = bomb, "expected nothing after the last element");
 }
 
 #[test]
 fn a_label_too_few() {
-    refused_file(LABELS, |bytes| *bytes = idx(&[59], &[1; 59]), "expected 60");
+    refused_file(LABELS, |bytes| *bytes = data::idx(&[59], &[1; 59]), "expected 60");
 }
 
 #[test]
@@ -149,13 +138,13 @@ fn a_test_label_beyond_the_classes() {
 
 #[test]
 fn test_images_of_another_size() {
-    let other = idx(&[12, 4, 16], &[0; 12 * 64]);
+    let other = data::idx(&[12, 4, 16], &[0; 12 * 64]);
     refused_file(TEST_IMAGES, |bytes| *bytes = other, "expected 8 x 8 pixels");
 }
 
 #[test]
 fn a_missing_file() {
-    // The folder is what is named, and the file's name is in what was expected.
+    // The error names the folder, and the file as what was expected there.
     refused(|set, _| drop(set.remove(TEST_LABELS)), "", TEST_LABELS);
 }
 
@@ -166,4 +155,48 @@ fn a_folder_in_place_of_a_file() {
         fs::create_dir(data.join(LABELS)).unwrap();
     };
     refused(make_folder, LABELS, "cannot read");
+}
+
+/// Replays the corpus of the fuzz target.
+#[test]
+fn the_seeds_of_the_fuzz_target_are_read_or_refused_with_one_line() {
+    let path = Path::new("some/file");
+    for bytes in data::fuzz_seeds("idx") {
+        let errors =
+            [idx::read::<1>(path, &bytes[..]).err(), idx::read::<3>(path, &bytes[..]).err()];
+        for error in errors.into_iter().flatten() {
+            assert_eq!(error.to_string().lines().count(), 1, "{error}");
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Any bytes are read or refused with one line; what is read has as many elements as its header says.
+    #[test]
+    fn any_bytes_are_an_idx_file_or_none(
+        start in prop_oneof![Just(vec![0, 0, 8, 1]), Just(vec![0, 0, 8, 3]), Just(vec![0x1f, 0x8b, 8])],
+        rest in proptest::collection::vec(prop_oneof![4 => 0..4_u8, 1 => any::<u8>()], 0..64),
+    ) {
+        let bytes = [start, rest].concat();
+        let path = Path::new("some/file");
+        match idx::read::<1>(path, &bytes[..]) {
+            Ok(idx) => prop_assert_eq!(idx.bytes.len(), idx.extents[0]),
+            Err(error) => prop_assert_eq!(error.to_string().lines().count(), 1),
+        }
+        match idx::read::<3>(path, &bytes[..]) {
+            Ok(idx) => prop_assert_eq!(idx.bytes.len(), idx.extents.iter().product::<usize>()),
+            Err(error) => prop_assert_eq!(error.to_string().lines().count(), 1),
+        }
+    }
+
+    /// What is written as IDX is read back unchanged.
+    #[test]
+    fn an_idx_file_comes_back(extents in proptest::array::uniform3(1..5_usize), seed in any::<u8>()) {
+        let bytes: Vec<u8> =
+            (0..extents.iter().product()).map(|at: usize| seed.wrapping_add(at as u8)).collect();
+        let read = idx::read::<3>(Path::new("some/file"), &data::idx(&extents, &bytes)[..]).unwrap();
+        prop_assert_eq!((read.extents, read.bytes), (extents, bytes));
+    }
 }

@@ -1,5 +1,5 @@
-//! The matrix products for software adapters: against a loop in f64, in every layout, bit for bit the
-//! same twice.
+//! The matrix products for software adapters: checked against a loop in f64 in every layout; the same
+//! bits every time.
 
 use burn::backend::DispatchDevice;
 use burn::backend::ops::FloatTensorOps;
@@ -11,7 +11,7 @@ use tnet_gpu::op::software::matmul::{Operand, matmul};
 
 use crate::common::{self, numbers};
 
-/// Calls a test with the device that GPU tests run on, where there is one.
+/// Calls a test with the Vulkan adapter, where there is one.
 fn on_the_adapter(test: impl Fn(&CubeDevice)) {
     let Some(opened) = common::open("vulkan") else { return };
     match opened.device.as_dispatch() {
@@ -24,7 +24,7 @@ fn upload(values: &[f32], device: &CubeDevice) -> CubeTensor {
     CubeBackend::float_from_data(TensorData::new(values.to_vec(), [values.len()]), device)
 }
 
-/// A product and what is added to it.
+/// A product, with or without a bias.
 struct Case {
     sizes: [usize; 3],
     /// Of A and B.
@@ -33,7 +33,7 @@ struct Case {
 }
 
 impl Case {
-    /// `A[i,k]`, `B[k,j]` and `bias[j]`, as they lie in memory.
+    /// `A[i,k]`, `B[k,j]` and `bias[j]` as they are stored.
     fn operands(&self) -> [Vec<f32>; 3] {
         let [rows, inner, columns] = self.sizes;
         [numbers(rows * inner, 1), numbers(inner * columns, 2), numbers(columns, 3)]
@@ -72,10 +72,11 @@ impl Case {
         (0..rows * columns).map(|index| element(index / columns, index % columns)).collect()
     }
 
-    /// Numbers in [-1, 1) make a sum of `n` terms about √n large, and each of its additions in f32 wrong
-    /// by at most 6e-8 of what is summed so far; the errors, too, mostly cancel. So the largest of them,
-    /// relative to the largest sum, stays below 1e-6 · √n. A term left out or taken twice is off by
-    /// about 1 / √n, a thousand times as much at the longest sums here.
+    /// A sum of `n` products of numbers in [-1, 1) is about √n, and each of its additions in f32 errs by
+    /// at most 6e-8 of the sum so far; these errors mostly cancel too. So the largest error, relative to
+    /// the largest sum, stays below 1e-6 · √n. A term that is missing or taken twice changes the sum by
+    /// about 1 / √n of itself, 10⁶ / n times the bound: a thousand times for the products of the network,
+    /// 4 times for the longest sum here.
     fn check(&self, device: &CubeDevice) {
         let (got, expected) = (self.compute(device), self.expected());
         let tolerance = 1e-6 * (self.sizes[1] as f64).sqrt();
@@ -123,7 +124,7 @@ fn every_size_is_right_in_every_layout() {
             [127, 16, 17],
             [129, 15, 11],
             [33, 31, 13],
-            // Multiples of 4, and one off them in each place: the tiled kernel with overlapping blocks.
+            // Multiples of 4, and one extent off by one: the tiled kernel with overlapping blocks.
             [4, 4, 4],
             [124, 12, 20],
             [132, 28, 12],
@@ -138,7 +139,7 @@ fn every_size_is_right_in_every_layout() {
     });
 }
 
-/// llvmpipe ends a loop after 65,535 iterations: a sum beyond takes several launches.
+/// llvmpipe ends a loop after 65,535 iterations: a longer sum takes several launches.
 #[test]
 fn long_sums_are_right() {
     on_the_adapter(|device| {

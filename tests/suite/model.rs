@@ -1,17 +1,17 @@
-//! The classifier and its training step: parameters, gradients through whole networks, learning.
+//! The classifier: parameters, initial weights, gradients through whole networks, learning.
 
 use burn::module::Module;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::activation::{relu, tanh};
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 use tnet_gpu::model::{ClassifierConfig, First, FirstLayer, Parameters};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::mps::reference::{self, Operands, relative_error};
 use tnet_gpu::nn::{MpsLinear, MpsLinearConfig};
 
-use crate::common::{largest_difference, numbers};
+use crate::common::{classifier, integers, largest_difference, numbers, tensor, values};
 
 on_each_device!(
     gradients_go_through_a_model_of_ones_own,
@@ -21,27 +21,12 @@ on_each_device!(
 );
 
 fn article(model: FirstLayer, bond: usize) -> ClassifierConfig {
-    ClassifierConfig {
-        model,
-        in_factors: [28, 28],
-        out_factors: [32, 16],
-        bond,
-        init: MpsInit::He,
-        classes: 10,
-    }
+    classifier(model, [28, 28], [32, 16], bond, 10)
 }
 
 /// A network for 8 x 8 images.
 fn small(model: FirstLayer) -> ClassifierConfig {
-    ClassifierConfig { in_factors: [8, 8], out_factors: [8, 4], ..article(model, 4) }
-}
-
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_to_vec_as::<f32>().unwrap()
+    classifier(model, [8, 8], [8, 4], 4, 10)
 }
 
 #[test]
@@ -78,14 +63,14 @@ fn the_rebuilt_matrix_has_the_variance_of_the_dense_one() {
     }
 }
 
-/// A model of a user's own: the layer, ReLU, a dense layer.
+/// A model that a user might write: the layer, ReLU, a dense layer.
 #[derive(Module, Debug)]
 struct Own {
     first: MpsLinear,
     second: Linear,
 }
 
-/// Cross entropy's gradients by every weight, against the same computed in f64 by hand.
+/// The gradients of cross entropy by every weight, checked against f64 loops.
 fn gradients_go_through_a_model_of_ones_own(device: &Device) {
     let (batch, classes) = (9, 4);
     let device = device.clone().autodiff();
@@ -96,7 +81,7 @@ fn gradients_go_through_a_model_of_ones_own(device: &Device) {
     let x = numbers(batch * 20, 1);
     let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
     let hidden = relu(own.first.forward(tensor(&x, [batch, 20], &device)));
-    let targets = Tensor::<1, Int>::from_data(TensorData::new(labels.clone(), [batch]), &device);
+    let targets = integers(&labels, &device);
     let loss =
         CrossEntropyLossConfig::new().init(&device).forward(own.second.forward(hidden), targets);
     let grads = loss.backward();
@@ -136,7 +121,7 @@ fn gradients_go_through_a_model_of_ones_own(device: &Device) {
     let expected = reference::compute(&operands);
     let first_bias = own.first.bias.as_ref().unwrap().val();
     // The sums have some ten terms, exponentials err by a few 1e-7 on a GPU, and the gradients are
-    // differences of numbers of the same size.
+    // differences of similar numbers.
     for (name, got, expected) in [
         ("A", values(own.first.a.val().grad(&grads).unwrap()), &expected.grad_a),
         ("C", values(own.first.c.val().grad(&grads).unwrap()), &expected.grad_c),
@@ -155,7 +140,7 @@ fn one_batch_is_learned_by_heart(device: &Device) {
         let mut optimizer = AdamConfig::new().init();
         let images = tensor(&numbers(32 * 64, 1), [32, 64], &device);
         let labels: Vec<i32> = (0..32).map(|image| image * 7 % 10).collect();
-        let labels = Tensor::<1, Int>::from_data(TensorData::new(labels, [32]), &device);
+        let labels = integers(&labels, &device);
         let loss = CrossEntropyLossConfig::new().init(&device);
         for _ in 0..150 {
             let loss = loss.forward(network.forward(images.clone()), labels.clone());
@@ -191,8 +176,8 @@ fn the_dense_layers_agree_with_the_cpu(device: &Device) {
     let difference = largest_difference(&logits(device), &logits(&cpu));
     assert!(difference < 5e-5, "logits: {difference:e}");
 
-    // Gradients of the three layers as they stand in the network, dropout left out. With `tanh` in place
-    // of ReLU: a sum that is 0 but for rounding would pass a gradient on one device alone.
+    // Gradients of the network's three layers without dropout, and with `tanh` in place of ReLU: where a
+    // sum is 0 but for rounding, ReLU would pass the gradient on one device and not on the other.
     let gradients = |device: &Device| {
         let device = device.clone().autodiff();
         let network = network(&device);
@@ -209,9 +194,9 @@ fn the_dense_layers_agree_with_the_cpu(device: &Device) {
     }
 }
 
-/// Of every weight by the standard deviation of its rule: He's √(2/inputs) for a dense layer, (2/784 K)^¼
-/// for a core; Glorot's √(2/(inputs + outputs)). The largest weight has so many numbers that 2 % are
-/// five deviations, the smallest, a core of 448 numbers, has 17 %.
+/// The standard deviation of every weight is that of its rule: He's √(2/inputs) for a dense layer,
+/// (2/784 K)^¼ for a core; Glorot's √(2/(inputs + outputs)). The bounds are five standard errors: 17 %
+/// for the smallest weight, a core of 448 numbers.
 #[test]
 fn weights_are_drawn_by_their_rules() {
     let deviation = |values: &[f32]| {
@@ -240,7 +225,7 @@ fn weights_are_drawn_by_their_rules() {
     check(MpsInit::Glorot, FirstLayer::Dense, &[&[glorot(784.0, 512.0)], &rest[..]].concat());
 }
 
-/// A change here changes every training: it would have to be announced.
+/// A change here changes every training run: it would have to be announced.
 #[test]
 fn the_first_weights_stay_what_they_were() {
     let drawn = article(FirstLayer::Mps, 1).draw(200).unwrap();

@@ -1,5 +1,5 @@
-//! The WGSL files against the Rust side that launches them: workgroup sizes, bindings, parameters,
-//! constants, and WebGPU's default limits.
+//! The WGSL files agree with the Rust side that launches them (workgroup sizes, bindings, parameters,
+//! constants) and keep to WebGPU's default limits.
 
 use std::collections::BTreeSet;
 use std::fs;

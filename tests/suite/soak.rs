@@ -1,4 +1,4 @@
-//! Long trainings: memory does not grow. Not run by default; see docs/reliability.md.
+//! Long training runs: memory does not grow. Not run by default; see docs/reliability.md.
 
 #![cfg(target_os = "linux")]
 
@@ -7,8 +7,8 @@ use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
-use crate::cli::Training;
 use crate::common;
+use crate::common::executable::Training;
 
 /// Resident memory of a process in MiB, while it lives.
 fn resident(process: u32) -> Option<f64> {
@@ -18,15 +18,15 @@ fn resident(process: u32) -> Option<f64> {
     Some(kilobytes / 1024.0)
 }
 
-/// Trains `steps` steps, 60 an epoch and a checkpoint after each 10, and holds the most memory that the
-/// last half of the epochs took against the most that the second to the tenth took.
+/// Trains `steps` steps, 60 per epoch with a checkpoint after every 10, and compares the most memory that
+/// the last half of the epochs took with the most that the second to the tenth took.
 fn soak(device: &str, steps: usize) {
     let training = Training::new();
     let epochs = steps.div_ceil(60);
-    let (run, data) = (training.path("run"), training.path("data"));
-    let mut child = crate::cli::command(&["train", "--device", device, "--data", &data])
-        .args(["--out", &run, "--batch-size", "1", "--save-every", "10"])
-        .args(["--epochs", &epochs.to_string()])
+    let run = training.path("run");
+    let mut child = training
+        .command(&["--device", device, "--batch-size", "1", "--epochs", &epochs.to_string()])
+        .args(["--save-every", "10"])
         .stdout(Stdio::null())
         .stderr(Stdio::null())
         .spawn()
@@ -49,7 +49,7 @@ fn soak(device: &str, steps: usize) {
     };
     assert!(status.success());
     eprintln!("{device}: {steps} steps, {begin:.1} MiB at the beginning, {end:.1} at the end");
-    // A page here or there, and what an allocator keeps.
+    // Some pages more or less, and what the allocator keeps.
     assert!(begin > 0.0 && end > 0.0 && end < begin * 1.05 + 4.0, "{begin} MiB became {end}");
 }
 

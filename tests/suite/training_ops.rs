@@ -1,17 +1,13 @@
-//! The operations of a training step against Burn's own and against plain loops, and a whole step
-//! against Burn's autodiff.
+//! The operations of a training step, checked against Burn's own and against plain loops.
 
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams};
-use burn::tensor::activation::relu;
-use burn::tensor::{DType, Device, Int, Tensor, TensorData};
-use tnet_gpu::data::{ImageSet, Resident, resident};
-use tnet_gpu::model::{ClassifierConfig, First, FirstLayer};
-use tnet_gpu::mps::MpsInit;
+use burn::tensor::{Device, Tensor};
+use tnet_gpu::data::{Resident, resident};
 use tnet_gpu::op::training::{self, AdamStep, Dropout};
-use tnet_gpu::train::{Learner, TrainConfig};
 
-use crate::common::{largest_difference, numbers};
+use crate::common::data::{images, scaled};
+use crate::common::{integers, largest_difference, numbers, tensor, values};
 
 on_each_device!(
     images_are_gathered_and_scaled,
@@ -24,50 +20,23 @@ on_each_device!(
     adam_is_that_of_burn,
     adam_of_a_product_is_that_of_the_gradient,
     what_is_shared_is_not_written_to,
-    a_step_is_that_of_autodiff,
 );
 
-fn tensor<const D: usize>(values: &[f32], shape: [usize; D], device: &Device) -> Tensor<D> {
-    Tensor::from_data(TensorData::new(values.to_vec(), shape), device)
-}
-
-fn integers(values: &[i32], device: &Device) -> Tensor<1, Int> {
-    Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), (device, DType::I32))
-}
-
-fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
-    tensor.try_to_vec_as::<f32>().unwrap()
-}
-
-/// Of 5 pixels, which fill one word and a quarter.
-fn images(count: usize, pixels: usize) -> ImageSet {
-    ImageSet {
-        count,
-        height: 1,
-        width: pixels,
-        pixels: (0..count * pixels).map(|at| (at * 37 % 256) as u8).collect(),
-        labels: (0..count).map(|image| (image % 3) as u8).collect(),
-    }
-}
-
+/// Images of whole words of four pixels, and of 1 and 5 pixels.
 fn images_are_gathered_and_scaled(device: &Device) {
     for pixels in [1, 4, 5, 64] {
         let set = images(7, pixels);
         let order = [3, 0, 3, 6];
         let resident = Resident::new(&set, device);
         let got = values(resident.gather(resident::order(&order, device)).unwrap());
-        let expected: Vec<f32> = order
-            .iter()
-            .flat_map(|&image| &set.pixels[image as usize * pixels..][..pixels])
-            .map(|&grey| f32::from(grey) / 255.0)
-            .collect();
+        let expected = scaled(&set, &order);
         // A GPU may divide with an error of 2.5 units in the last place.
         assert!(largest_difference(&got, &expected) < 3e-7, "{pixels} pixels");
     }
 }
 
-/// Sums of up to 401 products of numbers below 1 in f32 against f64: each addition errs by 6e-8 of the
-/// sum so far, so 1e-5 of the largest is far above, and a wrong index far below.
+/// Sums of up to 401 products of numbers below 1, in f32 and in f64. Each addition errs by 6e-8 of the
+/// sum so far: far less than the bound of 1e-5 of the largest sum. A wrong index is far above it.
 fn dense_layers_and_their_gradients(device: &Device) {
     for [batch, inputs, outputs] in
         // The last two are computed by several threads of the CPU: one by rows, one by columns.
@@ -128,8 +97,8 @@ fn dense_layers_and_their_gradients(device: &Device) {
     }
 }
 
-/// Of 100,000 draws at 0.2, 20,000 are expected to drop, with a standard deviation of 126; the bound is
-/// five of those.
+/// Of 100,000 elements at a rate of 0.2, 20,000 are expected to be dropped, with a standard deviation of
+/// 126; the bound is five of these.
 fn dropout_keeps_its_share(device: &Device) {
     let ones = Tensor::<2>::ones([1000, 100], device);
     let mut masks = Vec::new();
@@ -145,7 +114,7 @@ fn dropout_keeps_its_share(device: &Device) {
             let same = pairs.filter(|(a, b)| a == b).count();
             assert!(same.abs_diff(68_000) < 740, "{same} of 100,000 agree");
         }
-        // Nor does an element follow its neighbour.
+        // Neither does an element depend on its neighbour.
         let repeated = mask.windows(2).filter(|pair| pair[0] == pair[1]).count();
         assert!(repeated.abs_diff(68_000) < 740, "{repeated} of 100,000 repeat");
         masks.push(mask);
@@ -157,7 +126,7 @@ fn dropout_keeps_its_share(device: &Device) {
     assert!(y[3].is_nan(), "a NaN must not be hidden: {y:?}");
 }
 
-/// The second has no multiple of four elements, and takes another kernel.
+/// The second has a number of elements that is no multiple of four, and takes another kernel.
 const SHAPES: [[usize; 2]; 2] = [[700, 100], [31, 13]];
 
 fn every_device_drops_the_same(device: &Device) {
@@ -194,7 +163,7 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
     for (batch, classes) in [(1, 2), (5, 10), (128, 10), (300, 3), (257, 256)] {
         let logits: Vec<f32> = numbers(batch * classes, 8).iter().map(|x| 20.0 * x).collect();
         let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
-        // The order reverses the batch, so that labels are looked up and not taken in turn.
+        // The order reverses the batch, so that a label must be looked up through it.
         let order: Vec<i32> = (0..batch as i32).rev().collect();
         let (grad, sums) = training::softmax_cross_entropy(
             tensor(&logits, [batch, classes], device),
@@ -210,7 +179,7 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
         let loss = CrossEntropyLossConfig::new().init(&flex).forward(burn.clone(), targets);
         let expected = values(burn.grad(&loss.backward()).unwrap());
         let off = largest_difference(&values(grad), &expected);
-        // Exponentials of up to e⁴⁰ apart, each right to a few units in the last place.
+        // Exponentials that differ by up to e⁴⁰, each right to a few units in the last place.
         assert!(off < 5e-6, "{batch} x {classes}: gradient off by {off}");
         let mean = loss.into_scalar::<f32>();
         let right = logits
@@ -219,14 +188,14 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
             .filter(|(row, label)| row.iter().all(|logit| *logit <= row[**label as usize]))
             .count();
         let sums = values(sums);
-        // Of logits up to 20 a unit in the last place is 2e-6.
+        // A unit in the last place of logits up to 20 is 2e-6.
         let off = (sums[0] / batch as f32 - mean).abs() / (1.0 + mean);
         assert!(off < 5e-6, "{batch} x {classes}: loss off by {off}");
         assert_eq!(sums[1], right as f32);
     }
 }
 
-/// More than one launch takes.
+/// More images than one launch sums.
 fn many_images_are_summed(device: &Device) {
     let batch = 20_001;
     let logits = Tensor::<2>::zeros([batch, 2], device);
@@ -261,14 +230,14 @@ fn adam_is_that_of_burn(device: &Device) {
         ours = training::adam(ours, tensor(&grad, [count], device), step).unwrap();
     }
     let [ours, ..] = ours.map(values);
-    // Burn takes `1 - 0.999ᵗ` in f32, where 6e-8 of 0.001 is 6e-5, and its root half of that: five steps
-    // of 1e-2 differ by up to 1.5e-6, beside weights of 0.08 at most.
+    // Burn computes `1 - 0.999ᵗ` in f32, which errs by 6e-8, 6e-5 of 0.001, and its root by half of that:
+    // five steps of 1e-2 differ by up to 1.5e-6, with weights of 0.08 at most.
     let off = largest_difference(&ours, &values(burn.weight.val()));
     assert!(off < 2e-5, "{off}");
     assert!(largest_difference(&ours, &start) > 1e-2);
 }
 
-/// To the bit; the second is in several pieces on the CPU.
+/// To the bit. The CPU computes the second product in several pieces.
 fn adam_of_a_product_is_that_of_the_gradient(device: &Device) {
     for [batch, inputs, outputs] in [[2, 3, 5], [33, 300, 129]] {
         let count = inputs * outputs;
@@ -281,7 +250,7 @@ fn adam_of_a_product_is_that_of_the_gradient(device: &Device) {
         let step = AdamStep::new(0.1, [0.9, 0.999], 1e-7, 3);
         let before = state.clone().map(values);
         let got = training::linear_adam(state.clone(), x.clone(), grad_y.clone(), step).unwrap();
-        // What others hold stays as it was.
+        // Tensors that are used elsewhere too stay as they were.
         assert_eq!(state.clone().map(values), before);
         let grad = training::linear_grad_weight(x, grad_y).unwrap().flatten(0, 1);
         let expected = training::adam(state, grad, step).unwrap();
@@ -307,98 +276,4 @@ fn what_is_shared_is_not_written_to(device: &Device) {
     let [new, ..] = training::adam([flat.clone(), flat.clone(), flat.clone()], flat, step).unwrap();
     assert_ne!(values(new), before);
     assert_eq!(values(kept), before);
-}
-
-/// The moments after the first step hold the gradients themselves: `mean` a tenth of them, `square` a
-/// thousandth of their squares.
-fn a_step_is_that_of_autodiff(device: &Device) {
-    for model in [FirstLayer::Mps, FirstLayer::Dense] {
-        let config = TrainConfig {
-            epochs: 1,
-            batch_size: 33,
-            lr: 1e-3,
-            seed: 5,
-            validation: 0,
-            classifier: ClassifierConfig {
-                model,
-                in_factors: [4, 5],
-                out_factors: [3, 8],
-                bond: 2,
-                init: MpsInit::He,
-                classes: 3,
-            },
-        };
-        let set = images(40, 20);
-        let data = Resident::new(&set, device);
-        let mut learner = Learner::new(&config, device).unwrap();
-        let before = learner.state().unwrap();
-        let order: Vec<u32> = (0..33).map(|b| b * 7 % 40).collect();
-        let seeds = [77, 78];
-        let sums = learner.step(&data, resident::order(&order, device), seeds).unwrap();
-        let after = learner.state().unwrap();
-
-        let autodiff = Device::flex().autodiff();
-        let flat = before
-            .weights
-            .iter()
-            .map(|weight| tensor(&weight.values, [weight.values.len()], &autodiff));
-        let network = config.classifier.with_weights(flat.collect()).unwrap();
-        let x: Vec<f32> = order
-            .iter()
-            .flat_map(|&image| &set.pixels[image as usize * 20..][..20])
-            .map(|&grey| f32::from(grey) / 255.0)
-            .collect();
-        let labels: Vec<i32> =
-            order.iter().map(|&image| set.labels[image as usize].into()).collect();
-        let mask = |seed: u64, width: usize| {
-            let ones = Tensor::ones([33, width], &Device::flex());
-            let mask = values(training::relu_dropout(ones, Dropout { rate: 0.2, seed }).unwrap());
-            tensor(&mask, [33, width], &autodiff)
-        };
-        let x = tensor(&x, [33, 20], &autodiff);
-        let hidden = match &network.first {
-            First::Mps(layer) => layer.forward(x),
-            First::Dense(layer) => layer.forward(x),
-        };
-        let hidden = relu(hidden) * mask(77, 24);
-        let hidden = relu(network.second.forward(hidden)) * mask(78, 512);
-        let logits = network.output.forward(hidden);
-        let loss = CrossEntropyLossConfig::new()
-            .init(&autodiff)
-            .forward(logits, integers(&labels, &autodiff));
-        let off = (values(sums)[0] / 33.0 / loss.clone().into_scalar::<f32>() - 1.0).abs();
-        assert!(off < 1e-5, "{model:?}: loss off by {off}");
-        let grads = loss.backward();
-        let of = |grad: Option<Vec<f32>>| grad.unwrap();
-        let expected = match &network.first {
-            First::Mps(layer) => vec![
-                of(layer.a.val().grad(&grads).map(values)),
-                of(layer.c.val().grad(&grads).map(values)),
-                of(layer.bias.as_ref().unwrap().val().grad(&grads).map(values)),
-            ],
-            First::Dense(layer) => vec![
-                of(layer.weight.val().grad(&grads).map(values)),
-                of(layer.bias.as_ref().unwrap().val().grad(&grads).map(values)),
-            ],
-        };
-        let rest = [&network.second, &network.output].into_iter().flat_map(|layer| {
-            let bias = layer.bias.as_ref().unwrap();
-            [layer.weight.val().grad(&grads).map(values), bias.val().grad(&grads).map(values)]
-        });
-        let expected = expected.into_iter().chain(rest.map(of));
-        for (weight, grad) in after.weights.iter().zip(expected) {
-            let name = weight.name;
-            // The gradient is right to some 1e-6 of its largest element; 0.1 and 0.001 are f32.
-            let mean: Vec<f32> = grad.iter().map(|grad| 0.1 * grad).collect();
-            let square: Vec<f32> = grad.iter().map(|grad| 0.001 * grad * grad).collect();
-            assert!(mean.iter().any(|&mean| mean != 0.0), "{model:?} {name}: no gradient");
-            let off = largest_difference(&weight.mean, &mean);
-            assert!(off < 1e-5, "{model:?} {name}: mean off by {off}");
-            // `1 - 0.999` in f32 is 5e-5 off a thousandth.
-            let off = largest_difference(&weight.square, &square);
-            assert!(off < 1e-4, "{model:?} {name}: square off by {off}");
-        }
-        assert_ne!(after.weights[0].values, before.weights[0].values);
-        assert_eq!(after.steps, 1);
-    }
 }
