@@ -2,12 +2,7 @@
 //
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          Y[w,v] = Σ_{s,k} G[w,k,s] U[s,k,v] + B[w,v]
 //
-// F is the core that meets the input first, G the other one:
-//
-//             F   G   r   s   v   w
-//   C first   C   A   l   j   n   m
-//   A first   A   C   j   l   m   n
-//
+// in the letters of src/mps/plan.rs, where the core that meets the input first is F and the other one G.
 // grad_x is the same contraction with the output's gradient as X, the transposed cores as F and G,
 // and no bias. Extents and strides arrive in `params`, so one pipeline serves every layer, order
 // and batch.
@@ -16,8 +11,7 @@
 // invocation, and leaves a wrong sum). Y is linear in each range that is summed over, so where the
 // ranges of r, k and s are long the sum is taken in several launches, the later ones adding to Y.
 //
-// One invocation computes TILE_W outputs of one sample that share v: U[s,k,v] is a scalar that
-// never leaves a register, used TILE_W times as soon as it is summed. This is the plain kernel: it
+// One invocation computes TILE_W outputs of one sample that share v. This is the plain kernel: it
 // needs no workgroup memory and no barrier.
 //
 // Buffers:
@@ -29,7 +23,6 @@
 //   params  the struct below
 
 const WORKGROUP_SIZE: u32 = 64u;
-const TILE_W: u32 = 16u;
 
 struct Params {
     batch: u32,
@@ -49,11 +42,6 @@ struct Params {
 @group(0) @binding(3) var<storage, read_write> bias: array<f32>;
 @group(0) @binding(4) var<storage, read_write> y: array<f32>;
 @group(0) @binding(5) var<storage, read_write> params: Params;
-
-// Offset in G of row w; rows past the end are clamped, computed and not stored.
-fn row(w: u32) -> u32 {
-    return min(w, params.view.w - 1u) * params.view.g_w;
-}
 
 fn store(sample: u32, w: u32, v: u32, value: f32) {
     if (w >= params.view.w) {
@@ -90,10 +78,10 @@ fn main(invocation: Invocation) {
     }
 
     let w0 = tile * TILE_W;
-    let rows0 = vec4<u32>(row(w0), row(w0 + 1u), row(w0 + 2u), row(w0 + 3u));
-    let rows1 = vec4<u32>(row(w0 + 4u), row(w0 + 5u), row(w0 + 6u), row(w0 + 7u));
-    let rows2 = vec4<u32>(row(w0 + 8u), row(w0 + 9u), row(w0 + 10u), row(w0 + 11u));
-    let rows3 = vec4<u32>(row(w0 + 12u), row(w0 + 13u), row(w0 + 14u), row(w0 + 15u));
+    let rows0 = four_rows(w0, params.view.g_w);
+    let rows1 = four_rows(w0 + 4u, params.view.g_w);
+    let rows2 = four_rows(w0 + 8u, params.view.g_w);
+    let rows3 = four_rows(w0 + 12u, params.view.g_w);
     var sum0 = vec4<f32>();
     var sum1 = vec4<f32>();
     var sum2 = vec4<f32>();
@@ -101,14 +89,7 @@ fn main(invocation: Invocation) {
 
     for (var s = params.s_begin; s < params.s_end; s++) {
         for (var k = params.k_begin; k < params.k_end; k++) {
-            var at_x = sample * params.view.s * params.view.r + s * params.view.x_s + params.r_begin * params.view.x_r;
-            var at_f = params.r_begin * params.view.f_r + k * params.view.f_k + v * params.view.f_v;
-            var u = 0.0;
-            for (var r = params.r_begin; r < params.r_end; r++) {
-                u += x[at_x] * f[at_f];
-                at_x += params.view.x_r;
-                at_f += params.view.f_r;
-            }
+            let u = partial_u(sample, s, k, v);
             let at_g = k * params.view.g_k + s * params.view.g_s;
             let g0 = rows0 + at_g;
             let g1 = rows1 + at_g;

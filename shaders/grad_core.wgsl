@@ -2,14 +2,10 @@
 //
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          partial[w,k,s] = Σ_{b in group, v} D[w,v] U[s,k,v]
 //
-// D is the gradient of the loss by the output. grad_a takes G = A (so F = C), grad_c takes G = C
-// (so F = A), in the letters of contract.wgsl:
+// D is the gradient of the loss by the output. In the letters of src/mps/plan.rs grad_a is the gradient by G with
+// C first, and grad_c that with A first.
 //
-//             F   G   r   s   v   w
-//   grad_a    C   A   l   j   n   m
-//   grad_c    A   C   j   l   m   n
-//
-// U is recomputed: keeping it would cost s·k·v numbers a sample, more than the input itself.
+// U is recomputed: keeping it would cost s·k·v numbers per sample, more than the input itself.
 // The groups' partial sums are added up by sum_rows.wgsl, in a fixed order, so the same inputs give
 // the same bits; float atomics would not.
 //
@@ -25,7 +21,6 @@
 //   params   the struct below
 
 const WORKGROUP_SIZE: u32 = 64u;
-const TILE_W: u32 = 16u;
 
 struct Params {
     batch: u32,
@@ -46,11 +41,6 @@ struct Params {
 @group(0) @binding(2) var<storage, read_write> grad_y: array<f32>;
 @group(0) @binding(3) var<storage, read_write> partial: array<f32>;
 @group(0) @binding(4) var<storage, read_write> params: Params;
-
-// Offset in one sample of D of row w; rows past the end are clamped, computed and not stored.
-fn row(w: u32) -> u32 {
-    return min(w, params.view.w - 1u) * params.view.y_w;
-}
 
 fn store(at: u32, w: u32, value: f32) {
     if (w >= params.view.w) {
@@ -84,10 +74,10 @@ fn main(invocation: Invocation) {
     }
 
     let w0 = tile * TILE_W;
-    let rows0 = vec4<u32>(row(w0), row(w0 + 1u), row(w0 + 2u), row(w0 + 3u));
-    let rows1 = vec4<u32>(row(w0 + 4u), row(w0 + 5u), row(w0 + 6u), row(w0 + 7u));
-    let rows2 = vec4<u32>(row(w0 + 8u), row(w0 + 9u), row(w0 + 10u), row(w0 + 11u));
-    let rows3 = vec4<u32>(row(w0 + 12u), row(w0 + 13u), row(w0 + 14u), row(w0 + 15u));
+    let rows0 = four_rows(w0, params.view.y_w);
+    let rows1 = four_rows(w0 + 4u, params.view.y_w);
+    let rows2 = four_rows(w0 + 8u, params.view.y_w);
+    let rows3 = four_rows(w0 + 12u, params.view.y_w);
     var sum0 = vec4<f32>();
     var sum1 = vec4<f32>();
     var sum2 = vec4<f32>();
@@ -97,14 +87,7 @@ fn main(invocation: Invocation) {
     let end = min(first + params.b_end, params.batch);
     for (var sample = first + params.b_begin; sample < end; sample++) {
         for (var v = params.v_begin; v < params.v_end; v++) {
-            var at_x = sample * params.view.s * params.view.r + s * params.view.x_s + params.r_begin * params.view.x_r;
-            var at_f = params.r_begin * params.view.f_r + k * params.view.f_k + v * params.view.f_v;
-            var u = 0.0;
-            for (var r = params.r_begin; r < params.r_end; r++) {
-                u += x[at_x] * f[at_f];
-                at_x += params.view.x_r;
-                at_f += params.view.f_r;
-            }
+            let u = partial_u(sample, s, k, v);
             let at_d = sample * params.view.w * params.view.v + v * params.view.y_v;
             let d0 = rows0 + at_d;
             let d1 = rows1 + at_d;

@@ -315,7 +315,7 @@ fn product_transposed(left: Matrix, right: Matrix) -> Vec<f32> {
                 // SAFETY: the whole product is written.
                 let transposed = unsafe {
                     filled(out.len(), |out| {
-                        multiply(right.transpose(), left.transpose(), None, out)
+                        multiply(right.transpose(), left.transpose(), None, out);
                     })
                 };
                 let transposed = Turn {

@@ -52,6 +52,8 @@ pub enum Prelude {
     View,
     /// What a sum begins with.
     Start,
+    /// What the plain kernels of the layer share.
+    Plain,
     /// `Element`: a number, or four where the kernel is wide.
     Element,
     /// `Quad`: four numbers as the device loads them fastest.
@@ -72,6 +74,7 @@ impl Prelude {
             Self::Invocation => prelude!("prelude/invocation.wgsl"),
             Self::View => prelude!("prelude/view.wgsl"),
             Self::Start => prelude!("prelude/start.wgsl"),
+            Self::Plain => prelude!("prelude/plain.wgsl"),
             Self::Element if kernel.wide => prelude!("prelude/element_vec4.wgsl"),
             Self::Element => prelude!("prelude/element_f32.wgsl"),
             Self::Quad if kernel.long => prelude!("software/prelude/quad_u64.wgsl"),
@@ -132,9 +135,9 @@ macro_rules! shaders {
 
 shaders! {
     /// the layer, and `grad_x`.
-    Contract: "contract.wgsl", [View Start], 64, [x f g bias y], ContractParams;
+    Contract: "contract.wgsl", [View Start Plain], 64, [x f g bias y], ContractParams;
     /// partial sums of `grad_a` or `grad_c`.
-    GradCore: "grad_core.wgsl", [View], 64, [x f grad_y partial], GradCoreParams;
+    GradCore: "grad_core.wgsl", [View Plain], 64, [x f grad_y partial], GradCoreParams;
     /// sums over the batch.
     SumRows: "sum_rows.wgsl", [Element], 64, [input output], SumRowsParams;
     /// a batch of images from the resident data set.
