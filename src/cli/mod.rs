@@ -136,12 +136,13 @@ struct Panic {
     of_device: bool,
 }
 
-/// Whether a panic is how the device's failure reached us: Burn's GPU backend and wgpu panic where they
-/// cannot return an error, and a lost device is named in the message wherever it is raised.
+/// Whether a panic stems from a failure of the device: Burn's GPU backend and wgpu panic where they
+/// cannot return an error, and the message names a lost device wherever the panic is raised.
 fn is_of_device(file: &str, message: &str) -> bool {
     let source = ["cubecl", "wgpu"].iter().any(|name| file.contains(name));
-    let lost = message.to_lowercase();
-    source || (lost.contains("device") && lost.contains("lost"))
+    let message = message.to_lowercase();
+    let lost = ["lost", "poisoned"].iter().any(|word| message.contains(word));
+    source || (lost && message.contains("device"))
 }
 
 /// A value as one line of JSON.
@@ -190,7 +191,8 @@ mod tests {
         let registry = "/registry/src/index.crates.io/";
         for (file, message, expected) in [
             ("src/train/mod.rs", "index out of bounds", false),
-            ("src/op/gpu/mod.rs", "the device was Lost", true),
+            ("src/op/gpu/mod.rs", "parent device is lost", true),
+            ("src/data/resident.rs", "The device is poisoned", true),
             (&*format!("{registry}wgpu-30.0.0/src/api/device.rs"), "wgpu error", true),
             (&*format!("{registry}cubecl-wgpu-0.11.0/src/compute/server.rs"), "no buffer", true),
             (&*format!("{registry}burn-tensor-0.22.1/src/tensor/api/check.rs"), "shape", false),

@@ -55,7 +55,7 @@ impl Api {
 pub enum Kind {
     /// A separate card.
     Discrete,
-    /// A GPU on the CPU's chip.
+    /// A GPU that shares the CPU's memory.
     Integrated,
     /// A GPU passed to a virtual machine.
     Virtual,

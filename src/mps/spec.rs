@@ -78,17 +78,17 @@ impl MpsSpec {
         self.m * self.n
     }
 
-    /// Trainable numbers of the layer with its bias: `MKJ + LKN + MN`.
+    /// Number of parameters of the layer with its bias: `MKJ + LKN + MN`.
     pub fn parameters(&self) -> usize {
         self.m * self.k * self.j + self.l * self.k * self.n + self.outputs()
     }
 
-    /// Trainable numbers of the dense layer of the same size: `JL · MN + MN`.
+    /// Number of parameters of the dense layer of the same size: `JL · MN + MN`.
     pub fn dense_parameters(&self) -> usize {
         self.inputs() * self.outputs() + self.outputs()
     }
 
-    /// The bond at which every dense `W` can be written exactly: `min(MJ, LN)`.
+    /// The smallest bond at which every `W` can be represented exactly: `min(MJ, LN)`.
     pub fn full_bond(&self) -> usize {
         (self.m * self.j).min(self.l * self.n)
     }

@@ -395,8 +395,8 @@ mod tests {
         Checkpoint { config, data: String::new(), epoch: 1, step: 2, loss, right: 5, best, state }
     }
 
-    /// 0.1 + 0.2 needs 17 digits, 1e-310 is subnormal, and the others are read one bit off by a parser
-    /// that does not round correctly.
+    /// 0.1 + 0.2 needs 17 digits, 1e-310 is subnormal. Without `float_roundtrip`, `serde_json` may get
+    /// the last bit of such numbers wrong.
     #[test]
     fn numbers_survive_a_checkpoint_to_the_bit() {
         let numbers = [0.1 + 0.2, 1e-310, 0.012_345_678_901_234_567, 1.0 / 3.0, f64::MAX];

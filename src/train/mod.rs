@@ -297,7 +297,8 @@ impl Trainer<'_> {
             return refused("its checkpoint counts more or fewer steps than its epochs have");
         }
         if epoch + usize::from(step > 0) > self.config.epochs {
-            return refused("it is already trained for more epochs than that");
+            let epochs = self.config.epochs;
+            return refused(&format!("it is already trained for more than {epochs} epochs"));
         }
         self.history = self.run.history(epoch)?;
         (self.epoch, self.step, self.best) = (epoch, step, best);
