@@ -58,7 +58,7 @@ pub enum Error {
         found: String,
     },
 
-    /// A value that was passed in makes no sense, alone or beside the others.
+    /// A value that was passed in makes no sense, alone or together with others.
     #[error("{name}: {problem}")]
     Argument {
         /// The field or parameter: `bond`, `batch_size`.

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// Suffix of a file that is being written, after the number of the process that writes it.
 const TEMPORARY: &str = "tmp";
 
-/// A file being written under a temporary name beside its own.
+/// A file being written under a temporary name next to its own.
 ///
 /// If it is dropped without [`Pending::commit`], the temporary file is removed and the old content of
 /// the path stays.
