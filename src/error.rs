@@ -1,8 +1,8 @@
-//! Every way in which the program can fail, as one enum.
+//! Every way in which this crate can fail, as one enum.
 //!
-//! A message is one line: what was being done, to which file or operand, what was expected, what
-//! was found, and, where it is not obvious, what to do. [`Error::exit_code`] turns it into the
-//! status of the process.
+//! A message is one line: what was being done, to which file or operand, what was expected and what
+//! was found. It names fields and parameters; which option of the program sets them, and what to type
+//! instead, is added by the command line. [`Error::exit_code`] is the exit code of the process.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A failure, worded for the person in front of the terminal.
+/// A failure; its text is one line, written for the user.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -25,7 +25,7 @@ pub enum Error {
         source: io::Error,
     },
 
-    /// A file was read but does not hold what it should.
+    /// A file was read, but its content is not what it should be.
     #[error("{}: {what}: expected {expected}, found {found}", path.display())]
     Malformed {
         /// The file.
@@ -34,7 +34,7 @@ pub enum Error {
         what: String,
         /// What a correct file has there.
         expected: String,
-        /// What this one has.
+        /// What this file has.
         found: String,
     },
 
@@ -49,7 +49,7 @@ pub enum Error {
         found: String,
     },
 
-    /// An operand's elements are of a type the operation does not compute in.
+    /// An operand's elements are of a type that the operation does not support.
     #[error(
         "{operand}: expected elements of type {expected}, found {found}; convert the tensor first"
     )]
@@ -62,33 +62,30 @@ pub enum Error {
         found: &'static str,
     },
 
-    /// An option's value makes no sense, alone or beside the others.
-    #[error("{option}: {problem}")]
-    Usage {
-        /// The option as it is typed, `--bond`.
-        option: String,
+    /// A value that was passed in makes no sense, alone or together with others.
+    #[error("{name}: {problem}")]
+    Argument {
+        /// The field or parameter: `bond`, `batch_size`.
+        name: &'static str,
         /// What is wrong and what would be right.
         problem: String,
     },
 
-    /// No folder that was looked into holds the data set, and it could not be downloaded.
-    #[error(
-        "Fashion-MNIST was not found: looked in {}; {download}. Install Debian's package dataset-fashion-mnist, or name a folder that holds the four files with --data DIR",
-        list(looked)
-    )]
+    /// None of the folders searched holds the data set, and it could not be downloaded.
+    #[error("Fashion-MNIST was not found: looked in {}; {download}", list(looked))]
     DataNotFound {
-        /// The folders looked into, in order.
+        /// The folders searched, in order.
         looked: Vec<PathBuf>,
         /// Why the download did not help.
         download: String,
     },
 
-    /// The named device cannot be had.
-    #[error("--device {requested}: {problem}; this machine has: {available}")]
+    /// The named device is not available.
+    #[error("device {requested}: {problem}; this machine has: {available}")]
     Device {
         /// The device as it was named.
         requested: String,
-        /// Why it cannot be had.
+        /// Why it is not available.
         problem: String,
         /// What could be named instead.
         available: String,
@@ -96,14 +93,14 @@ pub enum Error {
 
     /// Something does not fit into a buffer of the device.
     #[error(
-        "{what}: {bytes} bytes do not fit into a buffer of {device}, which holds {limit}; the CPU has no such limit: --device cpu"
+        "{what}: {bytes} bytes do not fit into a buffer of {device}, which holds {limit}; the CPU device has no such limit"
     )]
     TooLarge {
         /// What it is.
         what: String,
         /// Its size.
         bytes: u64,
-        /// The largest buffer that the device's kernels can see, in bytes.
+        /// The largest buffer that a kernel on the device can bind, in bytes.
         limit: u64,
         /// The device's description.
         device: String,
@@ -118,7 +115,29 @@ pub enum Error {
         message: String,
     },
 
-    /// A run cannot go on.
+    /// Something failed that neither the caller nor the device is known to cause: a bug.
+    #[error("internal error while {action}: {message}")]
+    Internal {
+        /// What was being done.
+        action: &'static str,
+        /// What went wrong, on one line.
+        message: String,
+    },
+
+    /// A folder cannot become a run folder, because it holds other files.
+    #[error(
+        "cannot use {} as a run folder: it is not empty{}",
+        folder.display(),
+        if *holds_run { ": it holds a run" } else { "" }
+    )]
+    Occupied {
+        /// The folder.
+        folder: PathBuf,
+        /// Whether what it holds is a run.
+        holds_run: bool,
+    },
+
+    /// A run cannot be resumed.
     #[error("cannot resume {}: {problem}", run.display())]
     Resume {
         /// The run folder.
@@ -127,9 +146,9 @@ pub enum Error {
         problem: String,
     },
 
-    /// Training left the finite numbers.
+    /// A loss or a weight became NaN or infinite.
     #[error(
-        "{what} in step {step} of epoch {epoch}: training stopped; try a smaller --lr. The last checkpoint with finite numbers is kept in {}",
+        "{what} in step {step} of epoch {epoch}: training stopped; the last checkpoint with finite numbers is kept in {}",
         run.display()
     )]
     NotFinite {
@@ -143,7 +162,7 @@ pub enum Error {
         run: PathBuf,
     },
 
-    /// `verify` found numbers over the tolerance.
+    /// `verify` found errors above the tolerance.
     #[error("{failed} of {total} cases are over the tolerance of {tolerance:e}")]
     Verify {
         /// How many cases failed.
@@ -155,24 +174,24 @@ pub enum Error {
     },
 
     /// The user asked the program to stop.
-    #[error("interrupted by {}{}", signal_name(*signal), left_behind(run))]
+    #[error("interrupted by {}", signal_name(*signal))]
     Interrupted {
         /// The signal's number.
         signal: i32,
-        /// The run folder, where there is one.
+        /// The run folder, where there is one; the run can be resumed from it.
         run: Option<PathBuf>,
     },
 }
 
 impl Error {
-    /// Wraps an error of the operating system with what was being done to which file.
+    /// Adds to an error of the operating system what was being done to which file.
     pub fn io(action: &'static str, path: impl AsRef<Path>) -> impl FnOnce(io::Error) -> Self {
         let path = path.as_ref().to_path_buf();
         move |source| Self::Io { action, path, source }
     }
 
-    /// A file that does not hold what it should. What it holds instead may be anything, and is told on
-    /// one line all the same.
+    /// A file whose content is wrong. `found` may hold any bytes of that file: control characters are
+    /// replaced and long texts cut, so that the message stays one line.
     pub fn malformed(
         path: impl AsRef<Path>,
         what: impl Into<String>,
@@ -187,26 +206,34 @@ impl Error {
         }
     }
 
-    /// An option whose value makes no sense.
-    pub fn usage(option: impl Into<String>, problem: impl Into<String>) -> Self {
-        Self::Usage { option: option.into(), problem: problem.into() }
+    /// A value that makes no sense; `name` is the field or parameter that holds it.
+    pub fn argument(name: &'static str, problem: impl Into<String>) -> Self {
+        Self::Argument { name, problem: problem.into() }
     }
 
     /// A failure of the device, its message folded onto one line.
     pub fn compute(action: &'static str, message: impl ToString) -> Self {
-        let message = message.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
-        Self::Compute { action, message }
+        Self::Compute { action, message: one_line(message) }
     }
 
-    /// The status the process ends with: 1 failed, 2 usage, 128 + the signal's number when
+    /// A failure that is a bug, its message folded onto one line.
+    pub fn internal(action: &'static str, message: impl ToString) -> Self {
+        Self::Internal { action, message: one_line(message) }
+    }
+
+    /// The exit code of the process: 1 failed, 2 wrong usage, 128 + the signal's number when
     /// interrupted (130 for Ctrl-C).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Usage { .. } => 2,
+            Self::Argument { .. } => 2,
             Self::Interrupted { signal, .. } => 128_u8.wrapping_add(*signal as u8),
             _ => 1,
         }
     }
+}
+
+fn one_line(message: impl ToString) -> String {
+    message.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
 }
 
 fn list(paths: &[PathBuf]) -> String {
@@ -221,28 +248,7 @@ fn signal_name(signal: i32) -> String {
     }
 }
 
-fn left_behind(run: &Option<PathBuf>) -> String {
-    match run {
-        Some(run) => format!("; resume with: tnet-gpu train --resume {}", quoted(run)),
-        None => String::new(),
-    }
-}
-
-/// A path as a shell reads it.
-fn quoted(path: &Path) -> String {
-    let path = path.display().to_string();
-    let plain = |character: char| {
-        character.is_alphanumeric()
-            || "/._-+".contains(character)
-            || (cfg!(windows) && "\\:".contains(character))
-    };
-    if path.chars().all(plain) {
-        return path;
-    }
-    if cfg!(windows) { format!("\"{path}\"") } else { format!("'{}'", path.replace('\'', r"'\''")) }
-}
-
-/// The text without line breaks and other control characters, cut where it is very long.
+/// The text without line breaks and other control characters, cut if it is very long.
 fn printable(text: &str) -> String {
     const LONGEST: usize = 300;
     let mut printable: String = text
@@ -261,18 +267,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_file_holds_is_told_on_one_line() {
+    fn any_content_of_a_file_is_reported_on_one_line() {
         let found = format!("\u{1b}[31m\r\n{}", "x".repeat(1000));
         let message = Error::malformed("file", "tensor 'a\nb'", "none", found).to_string();
         assert!(!message.chars().any(char::is_control), "{message:?}");
         assert!(message.chars().count() < 400, "{message}");
     }
 
-    #[cfg(unix)]
     #[test]
-    fn a_path_is_quoted_where_a_shell_needs_it() {
-        assert_eq!(quoted(Path::new("runs/mps-bond1-1")), "runs/mps-bond1-1");
-        assert_eq!(quoted(Path::new("my runs/it's")), r"'my runs/it'\''s'");
-        assert_eq!(quoted(Path::new("a\\b")), r"'a\b'");
+    fn a_failure_of_the_device_and_a_bug_are_told_apart() {
+        let device = Error::compute("reading the loss", "lost\n  at once").to_string();
+        assert_eq!(device, "the device failed while reading the loss: lost at once");
+        let bug = Error::internal("writing JSON", "no\tend").to_string();
+        assert_eq!(bug, "internal error while writing JSON: no end");
     }
 }

@@ -1,4 +1,4 @@
-//! Writing files so that whoever reads one finds the old content or the new, never a part.
+//! Atomic writing: a reader of a file finds its old content or the new, never a part.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
 
-/// Ends the name of a file that is being written, after the number of the process that writes it.
+/// Suffix of a file that is being written, after the number of the process that writes it.
 const TEMPORARY: &str = "tmp";
 
-/// A file that is being written under a temporary name beside its own.
+/// A file being written under a temporary name next to its own.
 ///
-/// Dropped without [`Pending::commit`], it leaves nothing; what its path held before is untouched.
+/// If it is dropped without [`Pending::commit`], the temporary file is removed and the old content of
+/// the path stays.
 #[derive(Debug)]
 pub struct Pending {
     path: PathBuf,
@@ -20,7 +21,7 @@ pub struct Pending {
 }
 
 impl Pending {
-    /// Begins the file: whether it can be written is known from here on.
+    /// Creates the temporary file; fails early if the file cannot be written.
     ///
     /// # Errors
     ///
@@ -30,10 +31,10 @@ impl Pending {
             let taken = ErrorKind::IsADirectory.into();
             return Err(Error::io("write", path)(taken));
         }
-        // Of this process, so that two which write the same file do not write into each other's.
+        // The process number keeps two processes that write the same file apart.
         let temporary = path.with_added_extension(format!("{}.{TEMPORARY}", std::process::id()));
-        // A name that is taken is left over from a killed process of the same number. It is not
-        // written to: it may be a link.
+        // An existing file of that name was left by a killed process of the same number. It is
+        // removed, not written to: it may be a link.
         let create = || File::create_new(&temporary);
         let file = create().or_else(|error| match error.kind() {
             ErrorKind::AlreadyExists => fs::remove_file(&temporary).and_then(|()| create()),
@@ -43,7 +44,8 @@ impl Pending {
         Ok(Self { path: path.to_path_buf(), temporary, file })
     }
 
-    /// Where the file will be.
+    /// The path that the file will have.
+    #[cfg(feature = "cli")]
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -52,14 +54,14 @@ impl Pending {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`]; what the path held before is then still there.
+    /// [`Error::Io`]; the old content of the path is then still there.
     pub fn commit(self, bytes: &[u8]) -> Result<()> {
         self.replace(bytes, None)
     }
 
-    /// The same, keeping what the path held before as `previous`.
+    /// The same, keeping the old content of the path as `previous`.
     ///
-    /// Whenever it is interrupted, one of the two names leads to a whole file.
+    /// If it is interrupted at any point, one of the two names refers to a whole file.
     ///
     /// # Errors
     ///
@@ -85,21 +87,21 @@ impl Pending {
 
 impl Drop for Pending {
     fn drop(&mut self) {
-        // Half a file is of no use to anyone; after a commit there is none.
+        // An incomplete file is useless; after a commit there is none to remove.
         let _ = fs::remove_file(&self.temporary);
     }
 }
 
-/// Writes a file whole: see [`Pending`].
+/// Writes a file atomically: see [`Pending`].
 ///
 /// # Errors
 ///
-/// [`Error::Io`]; what `path` held before is then still there.
+/// [`Error::Io`]; the old content of `path` is then still there.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
     Pending::create(path)?.commit(bytes)
 }
 
-/// Removes what killed processes were writing when they ended: `NAME.NUMBER.tmp` for the names given.
+/// Removes the temporary files of killed processes: `NAME.NUMBER.tmp` for the names given.
 ///
 /// # Errors
 ///
@@ -120,7 +122,7 @@ pub fn remove_temporaries(folder: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// A rename is lost with the power unless its folder is synced too.
+/// Without syncing the folder too, a power failure could undo a rename.
 #[cfg(unix)]
 fn sync_folder(path: &Path) -> Result<()> {
     let folder = match path.parent() {
@@ -152,7 +154,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_committed_leaves_nothing() {
+    fn a_file_that_is_not_committed_leaves_nothing() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("report.json");
         fs::write(&path, "old").unwrap();
@@ -162,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_is_kept_as_the_previous() {
+    fn the_old_content_is_kept_as_the_previous() {
         let folder = tempfile::tempdir().unwrap();
         let [last, previous] = ["last", "previous"].map(|name| folder.path().join(name));
         for (content, kept) in [("1", None), ("2", Some("1")), ("3", Some("2"))] {

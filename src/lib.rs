@@ -1,29 +1,49 @@
-//! Image classifiers whose big dense layers are replaced by tensor networks, trained on any GPU
+//! Image classifiers whose large dense layers are replaced by tensor networks, trained on any GPU
 //! through wgpu compute shaders, or on the CPU.
 //!
 //! # The equation
 //!
-//! A dense layer from `J·L` inputs to `M·N` outputs multiplies with a matrix `W`. Folded into modes,
-//! `W` is replaced by two small tensors ("cores") that share a bond index `k` (a matrix product
-//! state, MPS):
+//! A dense layer from `J·L` inputs to `M·N` outputs multiplies by a matrix `W`. Here the input is
+//! folded into a matrix `X[j,l]`, the output into `Y[m,n]`, and `W` is replaced by two small tensors
+//! ("cores") that share a bond index `k`: a matrix product state (MPS).
 //!
 //! ```text
 //! Y[m,n] = Σ_{j,k,l} A[m,k,j] · C[l,k,n] · X[j,l] + B[m,n]
 //! ```
 //!
-//! One vocabulary holds everywhere: batch `b`, output modes `m n`, input modes `j l`, bond `k`;
-//! upper-case letters are the extents. `A` and `C` are the cores, `B` is the bias, and `grad_x`
-//! names the gradient of the loss by `x`. The layer has `M·K·J + L·K·N + M·N` parameters.
+//! The letters are the same everywhere: batch `b`, output modes `m n`, input modes `j l`, bond `k`;
+//! upper-case letters are the extents. `A` and `C` are the cores, `B` is the bias. The layer has
+//! `M·K·J + L·K·N + M·N` parameters.
 //!
-//! # Where to begin
+//! # Gradients
+//!
+//! `D = grad_y` is the gradient of the loss with respect to `Y`, and likewise for the other names.
+//!
+//! ```text
+//! U[j,k,n]       = Σ_l X[j,l] · C[l,k,n]
+//! V[j,k,n]       = Σ_m A[m,k,j] · D[m,n]
+//! grad_bias[m,n] = Σ_b D[m,n]
+//! grad_A[m,k,j]  = Σ_{b,n} D[m,n] · U[j,k,n]
+//! grad_C[l,k,n]  = Σ_{b,j} X[j,l] · V[j,k,n]
+//! grad_x[j,l]    = Σ_{k,n} V[j,k,n] · C[l,k,n]
+//! ```
+//!
+//! On a GPU, `shaders/contract.wgsl` computes the forward pass, and also `grad_x`, which is the same
+//! contraction with the roles of inputs and outputs exchanged. `shaders/grad_core.wgsl` computes
+//! `grad_A` and `grad_C`, and `shaders/sum_rows.wgsl` computes `grad_bias` and adds up partial sums
+//! over the batch in a fixed order, so that equal runs give equal bits. On software adapters, tiled
+//! kernels in `shaders/software/*_tiled.wgsl` take their place, and on the CPU device Rust code in
+//! [`op`].
+//!
+//! # Where to start
 //!
 //! - [`nn::MpsLinear`] is the layer as a Burn module, [`op::mps_linear`] the bare operation.
 //! - [`model::Classifier`] is the article's network, [`train::train`] trains it.
-//! - [`device::open`] turns a name like `vulkan:0` into a device, [`verify`] checks that the device
-//!   computes the layer right.
+//! - [`device::open`] opens a device by a name like `vulkan:0`; [`verify`] checks that it computes the
+//!   layer correctly.
 //! - [`mps::reference`] is the equation in plain f64 loops.
 //!
-//! # The way of the data
+//! # Data flow
 //!
 //! ```text
 //! four files ─ data ─▶ images, labels ─ data::batches ─▶ x[b,784], labels[b]
@@ -31,8 +51,15 @@
 //!       MpsLinear ─ op ─▶ WGSL kernels (any GPU) or Rust (CPU)
 //! loss ─ train ─▶ metrics.csv, curves.svg, checkpoints
 //! ```
+//!
+//! # Features
+//!
+//! `cli` (on by default) is the program `tnet-gpu`, the benchmark and the download of the data set.
+//! Without it the crate is the layer, the networks and the trainer.
 
+#[cfg(feature = "cli")]
 pub mod bench;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
 pub mod device;
@@ -48,6 +75,11 @@ pub mod train;
 pub mod verify;
 
 pub use error::{Error, Result};
+
+/// The code in the README, compiled as documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 /// Bytes as hexadecimal digits.
 fn hex(bytes: &[u8]) -> String {

@@ -1,4 +1,4 @@
-//! The classifier: the article's network, its first layer dense or a tensor network.
+//! The classifier: the article's network, whose first layer is dense or a tensor network.
 //!
 //! ```text
 //! first layer (784 → 512) ▸ ReLU ▸ dropout 0.2 ▸ 512 → 512 ▸ ReLU ▸ dropout 0.2 ▸ 512 → classes
@@ -19,11 +19,12 @@ use crate::random::{Purpose, normal, random, unit};
 /// Width of the second layer.
 pub const HIDDEN: usize = 512;
 
-/// Share of activations that dropout sets to 0 after each hidden layer.
+/// Fraction of activations that dropout sets to 0 after each hidden layer.
 pub const DROPOUT: f64 = 0.2;
 
-/// Which first layer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, clap::ValueEnum)]
+/// The kind of first layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum FirstLayer {
     /// Two cores joined by a bond.
@@ -33,25 +34,25 @@ pub enum FirstLayer {
     Dense,
 }
 
-/// Everything that determines a network before its weights.
+/// Everything that determines a network, except its weights.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct ClassifierConfig {
-    /// Which first layer.
+    /// The kind of first layer.
     pub model: FirstLayer,
     /// Extents `[J, L]` of the input; their product is the number of pixels.
     pub in_factors: [usize; 2],
     /// Extents `[M, N]` of the first layer's output.
     pub out_factors: [usize; 2],
-    /// Size of the bond; a dense first layer has none and ignores it.
+    /// Size of the bond; ignored by a dense first layer.
     pub bond: usize,
-    /// Distribution of the weights before training. Dense layers are drawn by He's rule, or, for
-    /// `glorot` and `article` (whose framework does so by default), by Glorot's.
+    /// Distribution of the weights before training. Dense layers are drawn by He's rule for `he`, and
+    /// by Glorot's for `glorot` and `article` (the default of the article's framework).
     pub init: MpsInit,
     /// Number of classes.
     pub classes: usize,
 }
 
-/// Trainable numbers of a network.
+/// Counts of trainable parameters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Parameters {
     /// Of the first layer.
@@ -65,13 +66,13 @@ impl ClassifierConfig {
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Usage`] naming the option whose value is impossible.
+    /// [`crate::Error::Argument`] naming the field whose value is impossible.
     pub fn spec(&self) -> Result<MpsSpec> {
         let bond = if self.model == FirstLayer::Dense { 1 } else { self.bond };
         MpsSpec::new(self.in_factors, self.out_factors, bond)
     }
 
-    /// Counts the trainable numbers, without building the network.
+    /// Counts the trainable parameters without building the network.
     ///
     /// # Errors
     ///
@@ -86,7 +87,7 @@ impl ClassifierConfig {
         Ok(Parameters { first, total: first + second + HIDDEN * self.classes + self.classes })
     }
 
-    /// Name and shape of every weight, in the order of the layers.
+    /// Name and shape of every weight, in layer order.
     ///
     /// # Errors
     ///
@@ -121,7 +122,7 @@ impl ClassifierConfig {
     ///
     /// # Panics
     ///
-    /// When a weight is missing or of another size.
+    /// If a weight is missing or of the wrong size.
     pub fn with_weights(&self, values: Vec<Tensor<1>>) -> Result<Classifier> {
         let spec = self.spec()?;
         let mut values = values.into_iter();
@@ -143,8 +144,8 @@ impl ClassifierConfig {
         })
     }
 
-    /// The weights before training, each flat, in the order of [`ClassifierConfig::weights`], as
-    /// `seed` determines them: the same for every device. Biases are 0.
+    /// The weights before training, each flat, in the order of [`ClassifierConfig::weights`]. They
+    /// follow from `seed` alone and are the same for every device. Biases are 0.
     ///
     /// # Errors
     ///
@@ -184,7 +185,7 @@ impl ClassifierConfig {
     }
 }
 
-/// A dense layer of the next two weights.
+/// A dense layer made of the next two weights.
 fn dense(next: &mut impl FnMut() -> Tensor<1>, extents: [usize; 2]) -> Linear {
     Linear {
         weight: Param::from_tensor(next().reshape(extents)),
@@ -192,7 +193,7 @@ fn dense(next: &mut impl FnMut() -> Tensor<1>, extents: [usize; 2]) -> Linear {
     }
 }
 
-/// The first layer, whichever it is.
+/// The first layer, of either kind.
 #[derive(Module, Debug)]
 pub enum First {
     /// Two cores joined by a bond.
@@ -216,7 +217,7 @@ pub struct Classifier {
 impl Classifier {
     /// Logits `[batch, classes]` of images `[batch, J·L]` with values in `[0, 1]`.
     ///
-    /// Dropout acts on an autodiff device alone.
+    /// Dropout is active only on an autodiff device.
     pub fn forward(&self, images: Tensor<2>) -> Tensor<2> {
         self.after_first(match &self.first {
             First::Mps(layer) => layer.forward(images),
@@ -224,7 +225,7 @@ impl Classifier {
         })
     }
 
-    /// The same from the first layer's output `[batch, M·N]` on.
+    /// The same, starting from the first layer's output `[batch, M·N]`.
     pub fn after_first(&self, hidden: Tensor<2>) -> Tensor<2> {
         let hidden = self.dropout.forward(relu(hidden));
         let hidden = self.dropout.forward(relu(self.second.forward(hidden)));

@@ -1,5 +1,4 @@
-//! The layer as a Burn module: [`MpsLinearConfig`] and [`MpsLinear`], in the manner of burn-nn's
-//! `Linear`.
+//! The layer as a Burn module: [`MpsLinearConfig`] and [`MpsLinear`], modelled on burn-nn's `Linear`.
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Initializer, Module, ModuleDisplay, Param};
@@ -12,9 +11,9 @@ use crate::op::mps_linear;
 /// Configuration of an [`MpsLinear`] layer.
 #[derive(Config, Debug)]
 pub struct MpsLinearConfig {
-    /// Extents `[J, L]` that the input features are folded into.
+    /// Extents `[J, L]` into which the input features are folded.
     pub in_factors: [usize; 2],
-    /// Extents `[M, N]` that the output features are folded into.
+    /// Extents `[M, N]` into which the output features are folded.
     pub out_factors: [usize; 2],
     /// Size `K` of the bond.
     pub bond: usize,
@@ -27,12 +26,12 @@ pub struct MpsLinearConfig {
 }
 
 impl MpsLinearConfig {
-    /// Creates the layer, its cores drawn from the device's random numbers
-    /// ([`Device::seed`]).
+    /// Creates the layer. The cores are drawn by the device's random number generator, which
+    /// [`Device::seed`] seeds.
     ///
     /// # Errors
     ///
-    /// [`crate::Error::Usage`] when an extent is 0 or the layer is too large to index
+    /// [`crate::Error::Argument`] when an extent is 0 or the layer is too large to index
     /// ([`MpsSpec::new`]).
     pub fn init(&self, device: &Device) -> Result<MpsLinear> {
         let spec = MpsSpec::new(self.in_factors, self.out_factors, self.bond)?;
@@ -61,26 +60,36 @@ pub struct MpsLinear {
 }
 
 impl MpsLinear {
-    /// Applies the layer to a batch of vectors: `[batch, J·L]` to `[batch, M·N]`.
+    /// Applies the layer to every vector along the last dimension of `input`, as burn-nn's `Linear`
+    /// does.
+    ///
+    /// # Shapes
+    ///
+    /// - input: `[..., J·L]`, with any number of leading dimensions, none included
+    /// - output: `[..., M·N]`
     ///
     /// # Panics
     ///
-    /// When the last extent of `input` is not `J·L` or its elements are not f32, as Burn's modules
-    /// do; the message is that of the [`crate::Error`]. [`crate::op::mps_linear`] returns it.
-    pub fn forward(&self, input: Tensor<2>) -> Tensor<2> {
+    /// If the last dimension of `input` is not `J·L`, if any dimension is 0, or if its elements are
+    /// not f32. The message is that of the [`crate::Error`] which [`crate::op::mps_linear`] returns in
+    /// such cases.
+    pub fn forward<const D: usize>(&self, input: Tensor<D>) -> Tensor<D> {
         let spec = self.spec();
-        let [batch, features] = input.dims();
+        let mut shape = input.dims();
         assert!(
-            features == spec.inputs(),
-            "x: expected shape [batch, {}] ({} x {}), found [{batch}, {features}]",
+            shape.last() == Some(&spec.inputs()),
+            "x: expected shape [.., {}] ({} x {}), found {shape:?}",
             spec.inputs(),
             spec.j,
             spec.l
         );
+        // The leading dimensions together are the batch; without any it is 1.
+        let batch: usize = shape.iter().rev().skip(1).product();
+        shape[D - 1] = spec.outputs();
         let x = input.reshape([batch, spec.j, spec.l]);
         let bias = self.bias.as_ref().map(Param::val);
         match mps_linear(x, self.a.val(), self.c.val(), bias) {
-            Ok(y) => y.reshape([batch, spec.outputs()]),
+            Ok(y) => y.reshape(shape),
             #[expect(clippy::panic, reason = "Burn's modules report misuse by panicking")]
             Err(error) => panic!("{error}"),
         }

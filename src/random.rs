@@ -1,15 +1,15 @@
-//! Random numbers that a training is made of, as its seed determines them.
+//! The random numbers of a training run, all determined by its seed.
 //!
-//! ChaCha8 (D. J. Bernstein 2008) gives the random words, and everything made of them is written
-//! out here, so that a training can be repeated on another device, and with a later version of the
-//! program and its libraries.
+//! ChaCha8 (D. J. Bernstein 2008) gives the random words, and everything derived from them is written
+//! out here, so that a run can be repeated on another device, and with later versions of the program
+//! and its libraries.
 
 use std::f64::consts::TAU;
 
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 
-/// What the random numbers of one (seed, epoch) are for; each purpose has its own.
+/// What the random numbers of a (seed, epoch) are for; each purpose has its own stream.
 #[derive(Debug, Clone, Copy)]
 pub enum Purpose {
     Order = 1,
@@ -26,11 +26,11 @@ pub fn random(purpose: Purpose, seed: u64, epoch: usize) -> ChaCha8Rng {
     ChaCha8Rng::from_seed(key)
 }
 
-/// A number below `bound`, each as likely as the others (D. Lemire 2019, algorithm 5).
+/// A uniform number below `bound` (D. Lemire 2019, algorithm 5).
 pub fn below(random: &mut impl Rng, bound: u32) -> u32 {
     let mut product = u64::from(random.next_u32()) * u64::from(bound);
     if (product as u32) < bound {
-        // The low words below 2³² mod `bound` come once too often.
+        // Low words below 2³² mod `bound` would occur once too often.
         let surplus = bound.wrapping_neg() % bound;
         while (product as u32) < surplus {
             product = u64::from(random.next_u32()) * u64::from(bound);
@@ -39,7 +39,7 @@ pub fn below(random: &mut impl Rng, bound: u32) -> u32 {
     (product >> 32) as u32
 }
 
-/// Uniform in [0, 1), of 53 bits.
+/// Uniform in [0, 1), with 53 random bits.
 pub fn unit(random: &mut impl Rng) -> f64 {
     (random.next_u64() >> 11) as f64 / (1_u64 << 53) as f64
 }
@@ -54,8 +54,8 @@ pub fn normal(random: &mut impl Rng) -> f64 {
 mod tests {
     use super::*;
 
-    /// Of 100,000 numbers mean, variance and fourth moment are off by less than five standard
-    /// deviations: 1/√n, √(2/n), √(96/n).
+    /// Mean, variance and fourth moment of 100,000 numbers are within five standard deviations, which
+    /// are 1/√n, √(2/n) and √(96/n).
     #[test]
     fn normal_numbers_have_the_moments_of_their_distribution() {
         let mut random = random(Purpose::Weights, 1, 0);

@@ -1,5 +1,5 @@
-//! Is this device computing the layer right? Forward and every gradient, through autodiff as in
-//! training, against the f64 reference, or against reference files made by other programs.
+//! Checks that a device computes the layer correctly: the forward pass and every gradient, through
+//! autodiff, against the f64 reference or against reference files made by other programs.
 
 use std::path::{Path, PathBuf};
 
@@ -17,15 +17,15 @@ use crate::{Error, Result};
 
 /// Largest `‖got − reference‖ / ‖reference‖` that passes, for each output and gradient.
 ///
-/// A sum of `t` terms in f32 errs by about `2⁻²⁴ √(t/2)` of itself. The longest sums here have
-/// some 10⁴ terms, which makes 4e-6; sums over the batch are cut into groups and stay below that.
+/// A sum of `t` terms in f32 has a relative error of about `2⁻²⁴ √(t/2)`. The longest sums here have
+/// some 10⁴ terms, which gives 4e-6; sums over the batch are split into groups and stay below that.
 /// A wrong index anywhere gives an error of the order of 1.
 pub const TOLERANCE: f64 = 1e-5;
 
-/// Operands and what must come out.
+/// Operands and the expected results.
 #[derive(Debug, Clone)]
 pub struct Case {
-    /// What it tries, or the file's name.
+    /// What it tests, or the file's name.
     pub name: String,
     /// The operands.
     pub operands: Operands,
@@ -38,30 +38,30 @@ pub struct Case {
 pub struct Distances {
     /// Of the output.
     pub y: f64,
-    /// Of the gradient by core `A`.
+    /// Of the gradient with respect to core `A`.
     pub da: f64,
-    /// Of the gradient by core `C`.
+    /// Of the gradient with respect to core `C`.
     pub dc: f64,
-    /// Of the gradient by the bias.
+    /// Of the gradient with respect to the bias.
     pub dbias: f64,
-    /// Of the gradient by the input.
+    /// Of the gradient with respect to the input.
     pub dx: f64,
 }
 
 impl Distances {
-    /// Whether each is within [`TOLERANCE`]; one that is not a number is not.
+    /// Whether each is within [`TOLERANCE`]; NaN is not.
     pub fn pass(&self) -> bool {
         let Self { y, da, dc, dbias, dx } = *self;
         [y, da, dc, dbias, dx].into_iter().all(|distance| distance <= TOLERANCE)
     }
 }
 
-/// Sizes that try the edges, with random operands.
+/// Sizes that test the edge cases, with random operands.
 ///
-/// Ones, primes, extents beside the kernels' tile of 16 and their workgroup of 64, both orders of
-/// contraction, bonds from 1 to beyond the 298 at which the article's layer stops being smaller
-/// than dense, batches beside the groups that sums are cut into, and sums so long that the kernels
-/// take them in several launches.
+/// Ones, primes, extents next to the kernels' tile of 16 and their workgroup of 64, both orders of
+/// contraction, bonds from 1 to beyond 298, the largest at which the article's layer is smaller than
+/// dense, batches that do not divide into the groups of the sums, and sums so long that the kernels
+/// need several launches for them.
 pub fn built_in() -> Vec<Case> {
     // [batch, J, L, M, N, K]
     let sizes: [(&str, [usize; 6]); 22] = [
@@ -91,8 +91,8 @@ pub fn built_in() -> Vec<Case> {
     sizes.into_iter().map(|(name, size)| random_case(name, size)).collect()
 }
 
-/// A case of size `[batch, J, L, M, N, K]` with uniform random operands of mean 0 and, for one
-/// operand in every three, a mean of 1, so that sums which do not cancel are tried too.
+/// A case of size `[batch, J, L, M, N, K]` with uniform random operands. `x` has a mean of 1, so that
+/// sums which do not cancel are tested too; the others have a mean of 0.
 fn random_case(name: &str, size: [usize; 6]) -> Case {
     let [batch, j, l, m, n, k] = size;
     let spec = MpsSpec { m, n, j, l, k };
@@ -117,9 +117,9 @@ fn random_case(name: &str, size: [usize; 6]) -> Case {
     Case { name: format!("{name}: batch {batch}, {spec}"), operands, expected }
 }
 
-/// Reads every `.safetensors` file of a folder, in the order of their names.
+/// Reads every `.safetensors` file of a folder, in order of their names.
 ///
-/// A file holds the inputs `x[b,j,l] a[m,k,j] c[l,k,n] bias[m,n] dy[b,m,n]` in f32 and the expected
+/// A file contains the inputs `x[b,j,l] a[m,k,j] c[l,k,n] bias[m,n] dy[b,m,n]` in f32 and the expected
 /// `y da dc dbias dx` in f64.
 ///
 /// # Errors
@@ -169,7 +169,7 @@ fn from_file(path: &Path) -> Result<Case> {
     Ok(Case { name, operands, expected })
 }
 
-/// Named tensors of one file, each checked before it is copied.
+/// The tensors of one file by name, each checked before it is copied.
 struct Reader<'a> {
     path: &'a Path,
     file: &'a SafeTensors<'a>,
@@ -178,7 +178,7 @@ struct Reader<'a> {
 impl<'a> Reader<'a> {
     fn tensor(&self, name: &str) -> Result<TensorView<'a>> {
         self.file.tensor(name).map_err(|_| {
-            Error::malformed(self.path, format!("tensor '{name}'"), "to be there", "none")
+            Error::malformed(self.path, format!("tensor '{name}'"), "it to exist", "none")
         })
     }
 
@@ -240,7 +240,7 @@ pub fn run(case: &Case, device: &Device) -> Result<Distances> {
     let grad_y = Tensor::<3>::from_data(grad_y, &autodiff);
 
     let y = mps_linear(x.clone(), a.clone(), c.clone(), Some(bias.clone()))?;
-    // The gradient of this sum by y is grad_y.
+    // The gradient of this sum with respect to y is grad_y.
     let grads = (y.clone() * grad_y).sum().backward();
     let expected = &case.expected;
     Ok(Distances {
@@ -252,12 +252,12 @@ pub fn run(case: &Case, device: &Device) -> Result<Distances> {
     })
 }
 
-/// Leaves NaN in freed memory of the sizes that the outputs will take, so that an element which a
-/// kernel forgets to write shows.
+/// Leaves NaN in freed memory of the sizes of the outputs, so that an element which a kernel forgets
+/// to write shows up.
 fn poison(operands: &Operands, device: &Device) -> Result<()> {
     let Operands { x, a, c, bias, grad_y, .. } = operands;
     for count in [x.len(), a.len(), c.len(), bias.len(), grad_y.len()] {
-        // Written by a kernel and then dropped; reading one element makes sure it ran.
+        // Written by a kernel, then dropped; reading one element makes sure that the kernel has run.
         let poisoned = Tensor::<1>::full([count], f32::NAN, device);
         read(poisoned.clone().slice(0..1))?;
     }
@@ -265,7 +265,7 @@ fn poison(operands: &Operands, device: &Device) -> Result<()> {
 }
 
 fn gradient<const D: usize>(gradient: Option<Tensor<D>>) -> Result<Tensor<D>> {
-    gradient.ok_or_else(|| Error::compute("computing gradients", "a gradient is missing"))
+    gradient.ok_or_else(|| Error::internal("computing gradients", "a gradient is missing"))
 }
 
 fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {

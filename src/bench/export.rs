@@ -16,10 +16,10 @@ const PANEL: (u32, u32) = (440, 320);
 ///
 /// # Errors
 ///
-/// [`Error::Compute`] when it cannot be written, which no report is known to cause.
+/// [`Error::Internal`] when it cannot be written, which no report is known to cause.
 pub fn json(report: &Report) -> Result<String> {
     let text = serde_json::to_string_pretty(report);
-    Ok(text.map_err(|error| Error::compute("writing JSON", error))? + "\n")
+    Ok(text.map_err(|error| Error::internal("writing JSON", error))? + "\n")
 }
 
 /// The rows as comma-separated values; cells of a row that failed are empty.
@@ -148,10 +148,10 @@ pub fn time(seconds: f64) -> String {
 ///
 /// # Errors
 ///
-/// [`Error::Compute`] when the figure cannot be drawn.
+/// [`Error::Internal`] when the figure cannot be drawn.
 pub fn plot(report: &Report) -> Result<String> {
     let mut svg = String::new();
-    draw(&mut svg, report).map_err(|error| Error::compute("drawing the figure", error))?;
+    draw(&mut svg, report).map_err(|error| Error::internal("drawing the figure", error))?;
     Ok(svg)
 }
 

@@ -50,7 +50,7 @@ impl Grid {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] for an impossible layer.
+    /// [`Error::Argument`] for an impossible layer.
     pub fn check(&self) -> Result<Vec<MpsSpec>> {
         let layer = |&bond: &usize| MpsSpec::new(self.in_factors, self.out_factors, bond);
         self.bonds.iter().map(layer).collect()
@@ -178,7 +178,7 @@ impl Report {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an impossible layer.
+/// [`Error::Argument`] for an impossible layer.
 pub fn run(
     grids: &[Grid],
     effort: &Effort,

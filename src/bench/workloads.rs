@@ -161,7 +161,7 @@ fn wait(device: &Device) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an impossible layer, [`Error::Compute`] when the device fails.
+/// [`Error::Argument`] for an impossible layer, [`Error::Compute`] when the device fails.
 pub fn workload(
     pass: Pass,
     rival: Option<Rival>,

@@ -1,4 +1,4 @@
-//! `tnet-gpu bench`: time the layer beside its rivals and beside what the device can do.
+//! `tnet-gpu bench`: benchmark the layer against alternatives and against the device's limits.
 
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
@@ -19,13 +19,13 @@ use crate::{Error, Result};
 /// Batches of the suite.
 const SUITE_BATCHES: [usize; 6] = [1, 32, 128, 512, 4096, 65_536];
 
-/// Batches of which the suite times training steps too.
+/// Batches for which the suite times training steps too.
 const SUITE_STEPS: [usize; 2] = [128, 512];
 
 /// Bonds of the suite.
 const SUITE_BONDS: [usize; 3] = [1, 4, 16];
 
-/// When the suite begins no further row.
+/// Time after which the suite starts no further measurement.
 const SUITE_TIME: Duration = Duration::from_secs(7 * 60);
 
 /// Options of `bench`.
@@ -35,12 +35,12 @@ pub struct BenchArgs {
     #[arg(long, value_name = "K,…", value_delimiter = ',', default_value = "1,4,16", value_parser = at_least_one())]
     bond: Vec<usize>,
 
-    /// Samples an execution
+    /// Samples per execution
     #[arg(long, value_name = "B,…", value_delimiter = ',', default_value = "128", value_parser = at_least_one())]
     batch: Vec<usize>,
 
-    /// What to time: backward is the gradients of both cores and the bias, backward_x that of the
-    /// input too, step a training step of the classifier, step_dense of the dense one
+    /// What to time: backward is the gradients of both cores and the bias, backward_x also that of
+    /// the input, step a training step of the classifier, step_dense one of the dense classifier
     #[arg(
         long,
         value_enum,
@@ -50,7 +50,7 @@ pub struct BenchArgs {
     )]
     pass: Vec<Pass>,
 
-    /// What to compare with: the layer composed from Burn's operations, the dense layer of the size
+    /// What to compare with: the layer composed from Burn's operations, the dense layer of that size
     #[arg(
         long,
         value_enum,
@@ -60,19 +60,19 @@ pub struct BenchArgs {
     )]
     against: Vec<Rival>,
 
-    /// Time the strategy that the plan picks, or each one beside it
+    /// Time only the strategy that the plan picks, or all of them too
     #[arg(long, value_enum, default_value_t)]
     variant: Variants,
 
-    /// Where to compute: auto, cpu, vulkan, metal, dx12 or gl, the last four with :N
+    /// Where to compute: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 
-    /// Extents J,L that the input is folded into
+    /// Extents J,L into which the input is folded
     #[arg(long, value_name = "J,L", default_value = "28,28", value_parser = factors)]
     in_factors: [usize; 2],
 
-    /// Extents M,N that the output is folded into
+    /// Extents M,N into which the output is folded
     #[arg(long, value_name = "M,N", default_value = "32,16", value_parser = factors)]
     out_factors: [usize; 2],
 
@@ -80,7 +80,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "N", default_value_t = 3)]
     warmup: usize,
 
-    /// Samples a row [default: as many as fit into --seconds, 5 at least]
+    /// Samples per row [default: as many as fit into --seconds, at least 5]
     #[arg(long, value_name = "N", conflicts_with = "seconds", value_parser = at_least_one())]
     samples: Option<usize>,
 
@@ -88,7 +88,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "S", default_value_t = 0.5)]
     seconds: f64,
 
-    /// What the operands are drawn from
+    /// Seed of the operands
     #[arg(long, default_value_t = 200)]
     seed: u64,
 
@@ -104,12 +104,12 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     export_markdown: Option<PathBuf>,
 
-    /// Draw time against bond, as SVG
+    /// Plot time against bond, as SVG
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 
-    /// Everything one wants to know of a card: verify, ceilings, batches from 1 to 65536, training
-    /// steps; in about 7 minutes, into one Markdown and one JSON file
+    /// Full report on a device: verify, ceilings, batches from 1 to 65536, training steps. Takes
+    /// about 7 minutes and writes one Markdown and one JSON file
     #[arg(
         long,
         conflicts_with_all = [
@@ -124,20 +124,20 @@ pub struct BenchArgs {
     out: PathBuf,
 }
 
-/// Which strategies get a row.
+/// Which strategies are measured.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 enum Variants {
-    /// The one that the plan picks.
+    /// Only the one that the plan picks.
     #[default]
     Plan,
-    /// Each one, beside the plan's.
+    /// Each one, in addition to the plan's choice.
     All,
 }
 
-/// Runs the command; with `verbose`, the table says how each row was computed.
+/// Runs the command; with `verbose`, the table shows how each row was computed.
 pub fn run(args: &BenchArgs, verbose: bool) -> Result<()> {
     if !(args.seconds.is_finite() && args.seconds >= 0.0) {
-        return Err(Error::usage("--seconds", format!("{}: expected 0 or more", args.seconds)));
+        return Err(Error::argument("seconds", format!("{}: expected 0 or more", args.seconds)));
     }
     let effort = Effort { warmup: args.warmup, samples: args.samples, seconds: args.seconds };
     if args.suite {
@@ -188,7 +188,7 @@ fn written(file: Pending, text: &str) -> Result<()> {
     Ok(())
 }
 
-/// Measures the ceilings and the grids' rows, with a progress bar where someone looks.
+/// Measures the ceilings and the grids' rows, with a progress bar on a terminal.
 fn measure(
     opened: &OpenDevice,
     grids: &[Grid],
@@ -208,7 +208,7 @@ fn measure(
     report
 }
 
-/// Names what makes a figure doubtful, and what to do.
+/// Says which figures are doubtful, why, and what to do.
 fn warn(report: &Report, effort: &Effort) {
     let wide: Vec<&Row> = report.rows.iter().filter(|row| row.is_wide()).collect();
     if let Some(row) = wide.first() {
@@ -250,7 +250,7 @@ fn suite(args: &BenchArgs, effort: &Effort) -> Result<()> {
         rivals: vec![Rival::Composed, Rival::Dense],
         every_strategy: false,
     };
-    // The most wanted rows first: the time may be over before the last.
+    // The most important rows first: time may run out before the last.
     let (large, usual) = (&SUITE_BATCHES[4..], &SUITE_BATCHES[..4]);
     let grids = [
         grid(&[Pass::Forward, Pass::Backward], usual),
@@ -272,7 +272,7 @@ fn suite(args: &BenchArgs, effort: &Effort) -> Result<()> {
     written(json, &export::json(&report)?)
 }
 
-/// Whether the device computes the layer right, in a line; that it does not is no reason to stop.
+/// Whether the device computes the layer correctly, in one line. If it does not, the suite continues.
 fn verified(opened: &OpenDevice) -> String {
     let cases = verify::built_in();
     let mut failed = Vec::new();
@@ -284,7 +284,7 @@ fn verified(opened: &OpenDevice) -> String {
         }
     }
     match failed.first() {
-        None => format!("all {} cases are right", cases.len()),
+        None => format!("all {} cases are correct", cases.len()),
         Some(first) => format!("{} of {} cases FAILED; first: {first}", failed.len(), cases.len()),
     }
 }

@@ -1,8 +1,8 @@
-//! `tnet-gpu devices`: every adapter, and which one `auto` takes and why.
+//! `tnet-gpu devices`: all adapters, and which one `auto` selects and why.
 
 use clap::Args;
 
-use super::out;
+use super::{json, out};
 use crate::Result;
 use crate::device::{self, Adapter};
 use crate::report::table;
@@ -10,7 +10,7 @@ use crate::report::table;
 /// Options of `devices`.
 #[derive(Debug, Args)]
 pub struct DevicesArgs {
-    /// Print one JSON object an adapter instead of a table
+    /// Print one JSON object per adapter instead of a table
     #[arg(long)]
     json: bool,
 }
@@ -20,9 +20,7 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
     let adapters = device::adapters();
     if args.json {
         for adapter in &adapters {
-            let line = serde_json::to_string(adapter)
-                .map_err(|error| crate::Error::compute("writing JSON", error))?;
-            out(&line)?;
+            out(&json(adapter)?)?;
         }
         return Ok(());
     }
@@ -52,7 +50,7 @@ fn limits(adapter: &Adapter) -> String {
     }
     let limits = &adapter.limits;
     format!(
-        "buffers of {} MiB, {} a kernel; {} invocations and {} KiB a workgroup",
+        "buffers of {} MiB, {} per kernel; {} invocations and {} KiB per workgroup",
         limits.storage_buffer_bytes >> 20,
         limits.storage_buffers,
         limits.workgroup_invocations,

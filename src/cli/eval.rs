@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
-use super::{introduce, out, say};
-use crate::data::{DataSet, Resident, fashion_mnist};
+use super::progress::load;
+use super::{introduce, json, out, say};
+use crate::data::{DataSet, Resident};
 use crate::device::{self, DeviceChoice};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::run::{self, Newest};
@@ -16,11 +17,11 @@ use crate::{Error, Result};
 /// Options of `eval`.
 #[derive(Debug, Args)]
 pub struct EvalArgs {
-    /// A run folder (its best network where one was chosen, else its last), or a checkpoint
+    /// A run folder (its best network if one was chosen, else its last), or a checkpoint
     #[arg(value_name = "RUN|FILE")]
     run: PathBuf,
 
-    /// Where to compute: auto, cpu, vulkan, metal, dx12 or gl, the last four with :N
+    /// Where to compute: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 
@@ -34,7 +35,7 @@ pub struct EvalArgs {
     json: bool,
 }
 
-/// What `--json` prints.
+/// The object that `--json` prints.
 #[derive(Serialize)]
 struct Line<'a> {
     file: &'a Path,
@@ -47,7 +48,7 @@ struct Line<'a> {
 pub fn run(args: &EvalArgs) -> Result<()> {
     let (file, checkpoint) = checkpoint_of(&args.run)?;
     let opened = device::open(args.device)?;
-    let data = fashion_mnist::load(args.data.as_deref())?;
+    let data = load(args.data.as_deref())?;
     check_fit(&file, &checkpoint, &data)?;
     opened.check_buffers(train::buffers(&checkpoint.config.classifier, 0, [&data.test])?)?;
     introduce(&opened);
@@ -57,9 +58,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let evaluation = evaluate(&network, &Resident::new(&data.test, &opened.device))?;
     let epoch = checkpoint.epoch;
     if args.json {
-        let line = serde_json::to_string(&Line { file: &file, epoch, evaluation })
-            .map_err(|error| Error::compute("writing JSON", error))?;
-        return out(&line);
+        return out(&json(&Line { file: &file, epoch, evaluation })?);
     }
     let Evaluation { loss, accuracy } = evaluation;
     out(&format!("network: {}, after epoch {epoch}", file.display()))?;
@@ -67,7 +66,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     out(&format!("test loss: {loss:.4}"))
 }
 
-/// A network and the file it is in.
+/// A network and the file that holds it.
 fn checkpoint_of(run: &Path) -> Result<(PathBuf, Checkpoint)> {
     let file = if run.is_dir() { run::best(run) } else { Some(run.to_path_buf()) };
     if let Some(file) = file {
@@ -76,12 +75,12 @@ fn checkpoint_of(run: &Path) -> Result<(PathBuf, Checkpoint)> {
     }
     let Newest { file, checkpoint, passed_over } = run::newest(run)?;
     if let Some(error) = passed_over {
-        say!("{error}: taking {} instead", file.display());
+        say!("{error}: using {} instead", file.display());
     }
     Ok((file, checkpoint))
 }
 
-/// A network classifies images of one size into classes it was trained on.
+/// Checks that the data has the image size and the classes of the network.
 fn check_fit(file: &Path, checkpoint: &Checkpoint, data: &DataSet) -> Result<()> {
     let [j, l] = checkpoint.config.classifier.in_factors;
     let pixels = data.test.height * data.test.width;

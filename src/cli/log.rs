@@ -1,4 +1,4 @@
-//! The log: `tracing` events on standard error, and, once a run has a folder, in its `log.txt`.
+//! The log: `tracing` events on standard error and, once a run has a folder, in its `log.txt`.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -13,7 +13,7 @@ use tracing_subscriber::{Layer, fmt};
 
 use crate::{Error, Result};
 
-/// What was logged before the run had a folder, then the file.
+/// Where events go: into memory until the run has a folder, then into its file.
 enum Target {
     Memory(Vec<u8>),
     File(File),
@@ -27,7 +27,7 @@ impl Write for RunLog {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match &mut *TARGET.lock().unwrap_or_else(PoisonError::into_inner) {
             Target::Memory(buffer) => buffer.write(bytes),
-            // A disk that is full is told of by what matters, and that once.
+            // A full disk is reported once, by the write that matters.
             Target::File(file) => file.write(bytes).or(Ok(bytes.len())),
         }
     }
@@ -45,12 +45,12 @@ impl MakeWriter<'_> for RunLog {
     }
 }
 
-/// Installs the log. Standard error gets warnings, and this program's own events with `-v`, its
-/// details with `-vv`; `RUST_LOG` replaces that. `log.txt` gets this program's events.
+/// Sets up logging. Standard error gets errors, with `-v` also warnings and this program's events, with
+/// `-vv` their details; `RUST_LOG` overrides that. `log.txt` gets this program's events.
 pub fn init(verbose: u8) {
     let terminal = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(match verbose {
-            // A device that is lost is told of by the error that follows.
+            // A lost device is reported by the error that follows.
             0 => "error,cubecl_wgpu::compute::device_poison=off",
             1 => "warn,tnet_gpu=info",
             _ => "info,tnet_gpu=debug",
@@ -67,7 +67,7 @@ pub fn init(verbose: u8) {
         .init();
 }
 
-/// Sends the log to `file` from now on, beginning with what was logged before.
+/// Sends the log to `file` from now on, starting with what was logged before.
 ///
 /// # Errors
 ///

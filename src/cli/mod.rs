@@ -1,10 +1,11 @@
-//! The subcommands, a file each: arguments → checked options → a library call → what the user
+//! The program, one file per subcommand: arguments → checked options → a library call → what the user
 //! sees. Results go to standard output, everything else to standard error.
 
 mod bench;
 mod devices;
 mod eval;
 mod log;
+mod message;
 mod progress;
 mod train;
 mod verify;
@@ -19,11 +20,12 @@ use clap::builder::RangedU64ValueParser;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
+use message::message;
+
 use crate::device::OpenDevice;
 use crate::{Error, Result, op};
 
-/// Prints a line for the person at the terminal, on standard error; that it is closed is no reason
-/// to stop.
+/// Prints a line for the user on standard error. If it is closed, the program carries on.
 macro_rules! say {
     ($($argument:tt)*) => {{
         use std::io::Write as _;
@@ -32,11 +34,11 @@ macro_rules! say {
 }
 use say;
 
-/// Train image classifiers whose big dense layers are replaced by tensor networks, on any GPU.
+/// Train image classifiers whose large dense layers are replaced by tensor networks, on any GPU
 #[derive(Debug, Parser)]
 #[command(name = "tnet-gpu", version, about, max_term_width = 100)]
 struct Cli {
-    /// Say more on standard error (twice: much more); RUST_LOG overrides it
+    /// Print more on standard error (twice: much more); RUST_LOG overrides it
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
     verbose: u8,
 
@@ -50,16 +52,15 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure a trained network on the test images
     Eval(eval::EvalArgs),
-    /// List the devices that could be used
+    /// List the available devices
     Devices(devices::DevicesArgs),
-    /// Check that a device computes the layer right
+    /// Check that a device computes the layer correctly
     Verify(verify::VerifyArgs),
-    /// Time the layer beside its rivals and beside what the device can do at most
+    /// Benchmark the layer against alternatives and against the device's limits
     Bench(bench::BenchArgs),
 }
 
-/// Runs the program and returns the status it ends with: 0, 1 (failed), 2 (usage), 130
-/// (interrupted).
+/// Runs the program and returns its exit code: 0, 1 (failed), 2 (wrong usage), 130 (interrupted).
 pub fn main() -> ExitCode {
     let matches = Cli::command().get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
@@ -67,46 +68,49 @@ pub fn main() -> ExitCode {
     log::init(cli.verbose);
     match force_strategy().and_then(|()| run_caught(&cli.command, &given, cli.verbose)) {
         Ok(()) => ExitCode::SUCCESS,
-        // The reader of a pipe has seen enough.
+        // The reader of a pipe has closed it, as `head` does.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
             ExitCode::SUCCESS
         }
         Err(error) => {
             tracing::debug!(?error, "failed");
-            say!("tnet-gpu: {error}");
+            say!("tnet-gpu: {}", message(&error));
             ExitCode::from(error.exit_code())
         }
     }
 }
 
-/// Names of the subcommand's options that are on the command line, rather than left to their defaults.
+/// Ids of the subcommand's options that were typed, as opposed to left at their defaults.
 fn given(matches: &ArgMatches) -> Vec<&str> {
     let Some((_, options)) = matches.subcommand() else { return Vec::new() };
     let typed = |id: &str| {
-        // Groups have an id too, and no source.
+        // Groups have ids too, but no value source.
         options.try_contains_id(id).is_ok()
             && options.value_source(id) == Some(ValueSource::CommandLine)
     };
     options.ids().map(clap::Id::as_str).filter(|id| typed(id)).collect()
 }
 
-/// Makes the layer take the strategy that `TNET_STRATEGY` names, if it names one.
+/// Makes the layer use the strategy named by `TNET_STRATEGY`, if that is set.
 fn force_strategy() -> Result<()> {
     let Some(name) = std::env::var_os("TNET_STRATEGY") else { return Ok(()) };
     let strategy = name.to_string_lossy().parse();
-    op::force_strategy(Some(strategy.map_err(|problem| Error::usage("TNET_STRATEGY", problem))?));
+    op::force_strategy(Some(
+        strategy.map_err(|problem| Error::argument("TNET_STRATEGY", problem))?,
+    ));
     Ok(())
 }
 
-/// Runs the command; a panic inside Burn or a driver becomes an error of one line.
+/// Runs the command. A panic, most likely inside Burn or a driver, becomes an error of one line.
 fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
-    static PANIC: Mutex<Option<String>> = Mutex::new(None);
+    static PANIC: Mutex<Option<Panic>> = Mutex::new(None);
     panic::set_hook(Box::new(|info| {
         let message = info.to_string();
         tracing::debug!("{message}\n{}", std::backtrace::Backtrace::force_capture());
-        // The first panic is the cause; others follow from it.
+        // The first panic is the cause; later ones follow from it.
         if let Ok(mut first) = PANIC.lock() {
-            first.get_or_insert(message);
+            let file = info.location().map_or("", |location| location.file());
+            first.get_or_insert(Panic { of_device: is_of_device(file, &message), message });
         }
     }));
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| match command {
@@ -117,13 +121,36 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
         Command::Bench(args) => bench::run(args, verbose > 0),
     }));
     outcome.unwrap_or_else(|_| {
-        let message = PANIC.lock().ok().and_then(|mut first| first.take());
-        let message = message.unwrap_or_else(|| "it gave no reason".into());
-        Err(Error::compute("running the command (-vv shows where)", message))
+        const ACTION: &str = "running the command (-vv shows where)";
+        Err(match PANIC.lock().ok().and_then(|mut first| first.take()) {
+            Some(Panic { of_device: true, message }) => Error::compute(ACTION, message),
+            Some(Panic { of_device: false, message }) => Error::internal(ACTION, message),
+            None => Error::internal(ACTION, "a panic without a message"),
+        })
     })
 }
 
-/// Says which device computes, and why.
+/// What the hook keeps of a panic.
+struct Panic {
+    message: String,
+    of_device: bool,
+}
+
+/// Whether a panic stems from a failure of the device: Burn's GPU backend and wgpu panic where they
+/// cannot return an error, and the message names a lost device wherever the panic is raised.
+fn is_of_device(file: &str, message: &str) -> bool {
+    let source = ["cubecl", "wgpu"].iter().any(|name| file.contains(name));
+    let message = message.to_lowercase();
+    let lost = ["lost", "poisoned"].iter().any(|word| message.contains(word));
+    source || (lost && message.contains("device"))
+}
+
+/// A value as one line of JSON.
+fn json(value: &impl serde::Serialize) -> Result<String> {
+    serde_json::to_string(value).map_err(|error| Error::internal("writing JSON", error))
+}
+
+/// Says which device is used, and why.
 fn introduce(opened: &OpenDevice) {
     say!("device: {}", opened.description);
     if let Some(remark) = &opened.remark {
@@ -139,12 +166,12 @@ fn out(line: &str) -> Result<()> {
         .map_err(Error::io("write", Path::new("standard output")))
 }
 
-/// An option's whole number above 0.
+/// Parser of a whole number above 0.
 fn at_least_one() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
 }
 
-/// An option's two extents, `28,28`.
+/// Parses two extents, as in `28,28`.
 fn factors(text: &str) -> Result<[usize; 2], String> {
     let numbers: Option<Vec<usize>> = text
         .split(',')
@@ -158,6 +185,26 @@ fn factors(text: &str) -> Result<[usize; 2], String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_panic_of_the_device_is_told_from_a_bug() {
+        let registry = "/registry/src/index.crates.io/";
+        for (file, message, expected) in [
+            ("src/train/mod.rs", "index out of bounds", false),
+            ("src/op/gpu/mod.rs", "parent device is lost", true),
+            ("src/data/resident.rs", "The device is poisoned", true),
+            (&*format!("{registry}wgpu-30.0.0/src/api/device.rs"), "wgpu error", true),
+            (&*format!("{registry}cubecl-wgpu-0.11.0/src/compute/server.rs"), "no buffer", true),
+            (&*format!("{registry}burn-tensor-0.22.1/src/tensor/api/check.rs"), "shape", false),
+        ] {
+            assert_eq!(is_of_device(file, message), expected, "{file}: {message}");
+        }
+    }
+
+    #[test]
+    fn options_and_their_help_are_consistent() {
+        Cli::command().debug_assert();
+    }
 
     #[test]
     fn factors_are_two_numbers_above_zero() {

@@ -1,26 +1,58 @@
-//! What the user sees of a training while it runs.
+//! What the user sees while a training run or a download is in progress.
+
+use std::path::Path;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say;
+use crate::Result;
+use crate::data::DataSet;
+use crate::data::fashion_mnist::{self, Download};
 use crate::report::table;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::{EpochMetrics, Observer, Profile, StepReport, TrainConfig};
 
-/// Shows a training: a bar where someone looks at a terminal, else a line an epoch.
+/// Loads the data set, and shows the progress of a download: a bar on a terminal, else one line per
+/// file.
+pub fn load(folder: Option<&Path>) -> Result<DataSet> {
+    let mut bar = None;
+    let new_bar = || {
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes}  {msg}") {
+            bar.set_style(style);
+        }
+        bar
+    };
+    let mut follow = |Download { url, bytes, length }: Download<'_>| {
+        let bar = bar.get_or_insert_with(new_bar);
+        if bytes == 0 && bar.is_hidden() {
+            say!("downloading {url}");
+        }
+        bar.set_length(length.unwrap_or_default());
+        bar.set_message(url.to_owned());
+        bar.set_position(bytes);
+    };
+    let data = fashion_mnist::load(folder, &mut follow);
+    if let Some(bar) = bar {
+        bar.finish_and_clear();
+    }
+    data
+}
+
+/// Shows a training run: a bar on a terminal, else one line per epoch.
 pub struct Progress {
     bar: ProgressBar,
     epochs: usize,
-    /// Steps an epoch.
+    /// Steps per epoch.
     steps: usize,
     profile: bool,
 }
 
 impl Progress {
-    /// Before the first step of a training on so many images.
+    /// For a run on this many training images, before its first step.
     pub fn new(config: &TrainConfig, images: usize, profile: bool) -> Self {
         let steps = images.div_ceil(config.batch_size);
-        // indicatif draws on standard error, and nothing where that is no terminal.
+        // indicatif draws on standard error, and only if that is a terminal.
         let bar = ProgressBar::new((steps as u64).saturating_mul(config.epochs as u64));
         if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}  {eta} left") {
             bar.set_style(style);
@@ -28,24 +60,24 @@ impl Progress {
         Self { bar, epochs: config.epochs, steps, profile }
     }
 
-    /// Says where a training goes on.
-    pub fn go_on(&mut self, from: &Checkpoint) {
+    /// Says where a resumed run continues.
+    pub fn resume(&mut self, from: &Checkpoint) {
         let Checkpoint { epoch, step, .. } = *from;
         match step {
-            0 => say!("going on after epoch {epoch}/{}", self.epochs),
+            0 => say!("resuming after epoch {epoch}/{}", self.epochs),
             _ => say!(
-                "going on in epoch {}/{} after step {step}/{}",
+                "resuming in epoch {}/{} after step {step}/{}",
                 epoch + 1,
                 self.epochs,
                 self.steps
             ),
         }
         self.bar.set_position(from.state.steps);
-        // So that the time left is not taken from steps of another process.
+        // So that the remaining time is not estimated from steps of an earlier process.
         self.bar.reset_eta();
     }
 
-    /// Takes the bar away.
+    /// Removes the bar.
     pub fn end(&self) {
         self.bar.finish_and_clear();
     }

@@ -1,4 +1,4 @@
-//! `tnet-gpu train`: train a network and write a run folder.
+//! `tnet-gpu train`: train a network and write a run folder, or resume one.
 
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
@@ -8,9 +8,10 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
-use super::progress::Progress;
+use super::message::message;
+use super::progress::{Progress, load};
 use super::{at_least_one, factors, introduce, log, out, say};
-use crate::data::{DataSet, fashion_mnist};
+use crate::data::DataSet;
 use crate::device::{self, Adapter, DeviceChoice, OpenDevice};
 use crate::model::{ClassifierConfig, FirstLayer};
 use crate::mps::MpsInit;
@@ -31,16 +32,16 @@ pub struct TrainArgs {
     #[arg(long, value_name = "K", default_value = "1", value_parser = at_least_one())]
     bond: usize,
 
-    /// Extents M,N that the first layer's output is folded into
+    /// Extents M,N into which the first layer's output is folded
     #[arg(long, value_name = "M,N", default_value = "32,16", value_parser = factors)]
     out_factors: [usize; 2],
 
-    /// Extents J,L that an image is folded into [default: its height and width]
+    /// Extents J,L into which an image is folded [default: its height and width]
     #[arg(long, value_name = "J,L", value_parser = factors)]
     in_factors: Option<[usize; 2]>,
 
-    /// Weights before training: he and glorot keep the variance that a dense layer of the size
-    /// would get, article draws the cores from N(0, 1/32)
+    /// Initial weights: he and glorot give the variance of a dense layer of that size, article draws
+    /// the cores from N(0, 1/32)
     #[arg(long, value_enum, default_value_t)]
     init: MpsInit,
 
@@ -48,7 +49,7 @@ pub struct TrainArgs {
     #[arg(long, default_value = "50", value_parser = at_least_one())]
     epochs: usize,
 
-    /// Images a step; the last batch of an epoch may be smaller
+    /// Images per step; the last batch of an epoch may be smaller
     #[arg(long, default_value = "128", value_parser = at_least_one())]
     batch_size: usize,
 
@@ -56,11 +57,11 @@ pub struct TrainArgs {
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
 
-    /// What the weights, the order of the images and dropout are drawn from
+    /// Seed of the weights, the order of the images and dropout
     #[arg(long, default_value_t = 200)]
     seed: u64,
 
-    /// Where to train: auto, cpu, vulkan, metal, dx12 or gl, the last four with :N
+    /// Where to train: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 
@@ -69,36 +70,36 @@ pub struct TrainArgs {
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
-    /// Train on the first N images alone
+    /// Train on the first N images only
     #[arg(long, value_name = "N")]
     train_images: Option<usize>,
 
-    /// Hold out N training images, on which the best epoch is chosen
+    /// Hold out N training images, by which the best epoch is chosen
     #[arg(long, value_name = "N", default_value_t = 0)]
     validation: usize,
 
-    /// Time the parts of every step and print where they go; training is slower meanwhile
+    /// Time the parts of every step and print how the time is spent; this slows training down
     #[arg(long)]
     profile: bool,
 
-    /// Run folder, new or empty [default: a fresh one in runs/]
+    /// Run folder, new or empty [default: a new one in runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 
-    /// Let --out be a folder that holds a run, and replace it
+    /// Let --out be a folder that holds a run, and replace that run
     #[arg(long, requires = "out")]
     exist_ok: bool,
 
-    /// Write a checkpoint every N steps too, not only after each epoch [default: 0, never]
+    /// Write a checkpoint every N steps as well as after each epoch [default: 0, after epochs only]
     #[arg(long, value_name = "N")]
     save_every: Option<usize>,
 
-    /// Go on with this run where it stands; --epochs may add to it
+    /// Resume this run; --epochs may extend it
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "exist_ok"])]
     resume: Option<PathBuf>,
 }
 
-/// `config.toml`: every option that is in force.
+/// `config.toml`: every option in effect.
 #[derive(Debug, Serialize, Deserialize)]
 struct RunConfig {
     version: String,
@@ -112,7 +113,7 @@ struct RunConfig {
     train: TrainConfig,
 }
 
-/// A training that can begin, or go on.
+/// Everything needed to start or resume a run.
 struct Ready {
     config: RunConfig,
     splits: Splits,
@@ -121,7 +122,7 @@ struct Ready {
     from: Option<Checkpoint>,
 }
 
-/// Runs the command; `given` are the names of the options that were typed.
+/// Runs the command; `given` are the ids of the options that were typed.
 pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
     let ready = match &args.resume {
         None => begin(args)?,
@@ -136,22 +137,22 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
 
     let mut progress = Progress::new(&config.train, splits.train.count, args.profile);
     if let Some(from) = &from {
-        progress.go_on(from);
+        progress.resume(from);
     }
     let conduct = Conduct { stop: listen()?, save_every: config.save_every, from };
     let outcome =
         train::train(&config.train, &splits, &opened.device, &run, conduct, &mut progress);
     progress.end();
     if let Err(error) = &outcome {
-        tracing::info!("{error}");
+        tracing::info!("{}", message(error));
     }
     conclude(&config.train.classifier, &outcome?, &run)
 }
 
 fn begin(args: &TrainArgs) -> Result<Ready> {
     let opened = device::open(args.device)?;
-    // For images and classes as in Fashion-MNIST unless an option says otherwise: what turns out to be
-    // otherwise is compiled when it is needed.
+    // The image size and the number of classes are not known yet: guess Fashion-MNIST's. If the guess is
+    // wrong, the kernels are compiled when they are needed.
     let guess = checked(args, args.in_factors.unwrap_or([28, 28]), 10)?;
     let data = load_warming_up(&guess, &opened, args.data.as_deref())?;
     let config = checked(args, [data.train.height, data.train.width], data.classes)?;
@@ -182,9 +183,9 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
     let refused = |problem: String| Error::Resume { run: path.to_path_buf(), problem };
     let Newest { file, checkpoint, passed_over } = run.resume_from()?;
     if let Some(error) = passed_over {
-        say!("{error}: going on from {} instead", file.display());
+        say!("{error}: resuming from {} instead", file.display());
     }
-    // More epochs may have been asked for before a checkpoint knew of them.
+    // The epochs may have been extended after this checkpoint was written.
     if (TrainConfig { epochs: config.train.epochs, ..checkpoint.config.clone() }) != config.train {
         let problem = format!("config.toml is not what {} was trained with", file.display());
         return Err(refused(problem));
@@ -196,7 +197,7 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
     let least = checkpoint.epoch + usize::from(checkpoint.step > 0);
     if config.train.epochs < least {
         let problem = format!("{}: the run is in epoch {least} already", config.train.epochs);
-        return Err(Error::usage("--epochs", problem));
+        return Err(Error::argument("epochs", problem));
     }
     config.save_every = args.save_every.unwrap_or(config.save_every);
 
@@ -213,7 +214,7 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
     let data = load_warming_up(&config.train, &opened, Some(folder))?;
     let (folder, splits) = split(data, &config.train, config.train_images)?;
     if splits.sha256() != checkpoint.data {
-        let problem = format!("{} is not the data set that it was trained on", folder.display());
+        let problem = format!("{} is not the data set it was trained on", folder.display());
         return Err(refused(problem));
     }
     (config.data, config.data_sha256) = (folder, checkpoint.data.clone());
@@ -221,8 +222,8 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
     let version = env!("CARGO_PKG_VERSION");
     if opened.description != config.device_description || version != config.version {
         say!(
-            "the run was on {} with version {}: its numbers go on from the checkpoint, but not to \
-             the bit",
+            "the run was on {} with version {}: it resumes from the checkpoint, but will match an \
+             uninterrupted run only closely, not to the bit",
             config.device_description,
             config.version
         );
@@ -233,7 +234,7 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
     Ok(Ready { config, splits, opened, run, from: Some(checkpoint) })
 }
 
-/// An option that would make another training of it is refused.
+/// Refuses options that would change what is trained.
 fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()> {
     let pair = |[a, b]: [usize; 2]| format!("{a},{b}");
     let TrainConfig { batch_size, lr, seed, validation, ref classifier, .. } = config.train;
@@ -256,22 +257,21 @@ fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()
     match options.into_iter().find(|(id, typed, kept)| given.contains(id) && typed != kept) {
         None => Ok(()),
         Some((id, typed, kept)) => {
-            let option = format!("--{}", id.replace('_', "-"));
             let problem = format!(
-                "{typed}: the run is trained with {kept}, and --resume changes nothing of it; leave \
-                 the option out or begin another run"
+                "{typed}: the run is trained with {kept}, which --resume cannot change; omit the option \
+                 or start another run"
             );
-            Err(Error::usage(option, problem))
+            Err(Error::argument(id, problem))
         }
     }
 }
 
-/// An option's value as it is typed.
+/// The text of an option's value, as typed.
 fn value(choice: &impl ValueEnum) -> String {
     choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-/// The folder of the data, and its images as the options part them.
+/// The folder of the data, and its images, split as the options say.
 fn split(
     mut data: DataSet,
     config: &TrainConfig,
@@ -285,12 +285,12 @@ fn split(
             (train, Some(validation))
         }
     };
-    // A run may be resumed from elsewhere.
+    // A run may be resumed from another working directory.
     let folder = path::absolute(&data.folder).unwrap_or(data.folder);
     Ok((folder, Splits { train, validation, test: data.test }))
 }
 
-/// Reads the data, and meanwhile lets an adapter compile its kernels.
+/// Reads the data while an adapter compiles its kernels.
 fn load_warming_up(
     config: &TrainConfig,
     opened: &OpenDevice,
@@ -298,25 +298,25 @@ fn load_warming_up(
 ) -> Result<DataSet> {
     let buffers = train::buffers(&config.classifier, config.batch_size, [])?;
     if opened.adapter.is_none() || opened.check_buffers(buffers).is_err() {
-        return fashion_mnist::load(folder);
+        return load(folder);
     }
     std::thread::scope(|scope| {
         let warm_up = scope.spawn(|| train::warm_up(config, &opened.device));
-        let data = fashion_mnist::load(folder);
-        // What failed there fails again in the training, which says so.
+        let data = load(folder);
+        // A failure there occurs again in training, which reports it.
         drop(warm_up.join());
         data
     })
 }
 
-/// Everything must fit the device's buffers.
+/// Checks that everything fits into the device's buffers.
 fn check_buffers(opened: &OpenDevice, config: &TrainConfig, splits: &Splits) -> Result<()> {
     let sets = [Some(&splits.train), splits.validation.as_ref(), Some(&splits.test)];
     let sets = sets.into_iter().flatten();
     opened.check_buffers(train::buffers(&config.classifier, config.batch_size, sets)?)
 }
 
-/// The name that leads to a device again, whichever `auto` chose.
+/// The name that selects the same device again, even if `auto` chose it.
 fn id(opened: &OpenDevice) -> String {
     opened.adapter.as_ref().map_or_else(|| "cpu".into(), Adapter::id)
 }
@@ -330,7 +330,7 @@ fn checked(args: &TrainArgs, [height, width]: [usize; 2], classes: usize) -> Res
         let problem = format!(
             "{j},{l}: expected a product of {pixels}, an image's {height} x {width} pixels"
         );
-        return Err(Error::usage("--in-factors", problem));
+        return Err(Error::argument("in_factors", problem));
     }
     let config = TrainConfig {
         epochs: args.epochs,
@@ -363,23 +363,46 @@ fn describe(splits: &Splits, config: &RunConfig) {
         splits.test.count
     );
     say!("network: {}", config.train.title());
+    let classes = config.train.classifier.classes;
+    if let Some(line) = empty_classes(classes, &splits.train.empty_classes(classes)) {
+        say!("{line}");
+    }
 }
 
-/// A flag that Ctrl-C and SIGTERM set; the second of either ends the process at once.
+/// Says that some classes have no training image, if any: labels with gaps make a network with outputs
+/// that are never right.
+fn empty_classes(classes: usize, empty: &[usize]) -> Option<String> {
+    const SHOWN: usize = 3;
+    if empty.is_empty() {
+        return None;
+    }
+    let mut shown: Vec<String> = empty.iter().take(SHOWN).map(usize::to_string).collect();
+    if empty.len() > SHOWN {
+        shown.push("...".into());
+    }
+    Some(format!(
+        "{classes} classes, {} of them without a training image ({}): the labels are 0 to {}",
+        empty.len(),
+        shown.join(", "),
+        classes - 1
+    ))
+}
+
+/// A flag that Ctrl-C and SIGTERM set; a second signal ends the process at once.
 fn listen() -> Result<StopFlag> {
     let asked = Arc::new(AtomicUsize::new(0));
     let again = Arc::new(AtomicBool::new(false));
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // In this order: the first signal finds `again` false and sets it.
+        // The order matters: the first signal must find `again` false, then set it.
         signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, again.clone())
             .and_then(|_| signal_hook::flag::register(signal, again.clone()))
             .and_then(|_| signal_hook::flag::register_usize(signal, asked.clone(), signal as usize))
-            .map_err(|error| Error::compute("preparing to be interrupted", error))?;
+            .map_err(|error| Error::internal("installing the signal handlers", error))?;
     }
     Ok(StopFlag::from(asked))
 }
 
-/// Prints what the training came to.
+/// Prints the outcome of the run.
 fn conclude(classifier: &ClassifierConfig, summary: &Summary, run: &RunFolder) -> Result<()> {
     let Summary { last, best, training, mean_test_accuracy, averaged } = *summary;
     out(&table::parameters(classifier)?.to_string())?;
@@ -408,7 +431,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn durations_are_read_at_a_glance() {
+    fn classes_without_images_are_told_in_one_line() {
+        assert_eq!(empty_classes(3, &[]), None);
+        assert_eq!(
+            empty_classes(3, &[1]).unwrap(),
+            "3 classes, 1 of them without a training image (1): the labels are 0 to 2"
+        );
+        let empty: Vec<usize> = (1..200).collect();
+        assert_eq!(
+            empty_classes(201, &empty).unwrap(),
+            "201 classes, 199 of them without a training image (1, 2, 3, ...): the labels are 0 to 200"
+        );
+    }
+
+    #[test]
+    fn durations_are_short_to_read() {
         assert_eq!(duration(Duration::from_millis(75_340)), "75.3 s");
         assert_eq!(duration(Duration::from_secs(725)), "12 min 5 s");
     }

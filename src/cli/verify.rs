@@ -1,11 +1,11 @@
-//! `tnet-gpu verify`: the check of [`crate::verify`], as a table or as JSON lines.
+//! `tnet-gpu verify`: the checks of [`crate::verify`], as a table or as JSON lines.
 
 use std::path::PathBuf;
 
 use clap::Args;
 use serde::Serialize;
 
-use super::{introduce, out, say};
+use super::{introduce, json, out, say};
 use crate::device::{self, DeviceChoice};
 use crate::report::table;
 use crate::verify::{self, Distances, TOLERANCE};
@@ -14,20 +14,20 @@ use crate::{Error, Result};
 /// Options of `verify`.
 #[derive(Debug, Args)]
 pub struct VerifyArgs {
-    /// Device to check: auto, cpu, vulkan, metal, dx12 or gl, the last four with :N
+    /// Device to check: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 
-    /// Check against the safetensors files of a folder instead of the built-in sizes
+    /// Check against the safetensors files in a folder instead of the built-in sizes
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
 
-    /// Print one JSON object a case instead of a table
+    /// Print one JSON object per case instead of a table
     #[arg(long)]
     json: bool,
 }
 
-/// One line of `--json`.
+/// The object that `--json` prints per case.
 #[derive(Serialize)]
 struct Line<'a> {
     name: &'a str,
@@ -53,9 +53,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         failed += usize::from(!pass);
         if args.json {
             let line = Line { name: &case.name, distances, pass };
-            let line = serde_json::to_string(&line)
-                .map_err(|error| Error::compute("writing JSON", error))?;
-            out(&line)?;
+            out(&json(&line)?)?;
         } else {
             let Distances { y, da, dc, dbias, dx } = distances;
             let mut row = vec![case.name.clone()];

@@ -1,23 +1,23 @@
-//! The order of the images and the seeds of dropout, as (seed, epoch) determine them.
+//! The order of the images and the dropout seeds, as functions of seed and epoch.
 
 use rand::Rng;
 
 use crate::random::{Purpose, below, random};
 
-/// The order in which an epoch, counted from 1, takes `count` images: every index once.
+/// The order in which an epoch, counted from 1, visits `count` images: every index once.
 pub fn permutation(seed: u64, epoch: usize, count: usize) -> Vec<u32> {
     shuffled(&mut random(Purpose::Order, seed, epoch), count)
 }
 
-/// The seeds of dropout in both hidden layers in a step, counted from 0, of an epoch.
+/// The dropout seeds of both hidden layers for a step, counted from 0, of an epoch.
 pub fn dropout_seeds(seed: u64, epoch: usize, step: usize) -> [u64; 2] {
     let mut random = random(Purpose::Dropout, seed, epoch);
-    // Two words a seed: a step can be begun with, whatever came before it.
+    // Two words per seed, so a step's seeds do not depend on the steps before it.
     random.set_word_pos(4 * step as u128);
     [random.next_u64(), random.next_u64()]
 }
 
-/// Which `held_out` of `count` images are held out, in ascending order.
+/// The indices of the `held_out` of `count` images that are held out, in ascending order.
 pub(super) fn held_out(seed: u64, count: usize, held_out: usize) -> Vec<u32> {
     let mut chosen = shuffled(&mut random(Purpose::HoldOut, seed, 0), count);
     chosen.truncate(held_out);
@@ -25,7 +25,7 @@ pub(super) fn held_out(seed: u64, count: usize, held_out: usize) -> Vec<u32> {
     chosen
 }
 
-/// Fisher and Yates' shuffle of `0..count` (R. Durstenfeld 1964).
+/// The Fisher-Yates shuffle of `0..count` (R. Durstenfeld 1964).
 fn shuffled(random: &mut impl Rng, count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
     for last in (1..order.len()).rev() {
@@ -60,7 +60,7 @@ mod tests {
         assert_ne!(held_out(200, 100, 100 - 1), order[..100 - 1]);
     }
 
-    /// A change here changes every training: it would have to be announced.
+    /// A change here changes every training run and would have to be announced.
     #[test]
     fn orders_stay_what_they_were() {
         assert_eq!(permutation(200, 1, 8), [4, 7, 6, 0, 3, 2, 1, 5]);
@@ -69,7 +69,7 @@ mod tests {
     }
 
     /// Each of the 24 orders of 4 images is expected 1,000 times in 24,000, with a standard
-    /// deviation of 31; five of them are 155.
+    /// deviation of 31; the bound is five of these, 155.
     #[test]
     fn every_order_is_as_likely() {
         let mut seen = std::collections::HashMap::new();

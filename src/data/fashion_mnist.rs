@@ -1,30 +1,23 @@
-//! The four files of Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf 2017), or of any set in the same
-//! form: where they are, and whether they fit each other.
+//! The four files of Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf 2017), or of any data set in the
+//! same form: where they are, and whether they belong together.
 
-use std::fs::{self, File};
-use std::io::{self, IsTerminal, Read, Write};
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-
-use indicatif::{ProgressBar, ProgressStyle};
 
 use super::idx::{self, Idx};
 use super::{DataSet, ImageSet};
-use crate::files::write_whole;
 use crate::{Error, Result};
 
-/// Where the set is published over HTTPS, its own page being HTTP alone.
+/// Where the set is published over HTTPS; its own page has HTTP only.
+#[cfg(feature = "cli")]
 const BASE_URL: &str =
     "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion";
 
 /// Where Debian's package dataset-fashion-mnist puts it.
 const SYSTEM: &str = "/usr/share/datasets/fashion-mnist";
 
-/// Largest file that is downloaded; the training images are 26 MB.
-const MAX_DOWNLOAD: u64 = 256 << 20;
-
-/// Content of one file: its name, and the SHA-256 of what it holds uncompressed, by which it is
-/// known whoever compressed it.
+/// The content of one file: its name, and the SHA-256 of the uncompressed data, which does not depend
+/// on how it was compressed.
 type Content = (&'static str, &'static str);
 
 /// Training images, training labels, test images, test labels.
@@ -35,26 +28,40 @@ const FASHION_MNIST: [Content; 4] = [
     ("t10k-labels-idx1-ubyte", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 ];
 
-/// Loads the set in `folder` (`--data`), else in `$TNET_DATA`, else Fashion-MNIST from the user's
-/// cache folder, else from Debian's package, else downloaded into the cache folder.
+/// How far the download of one file has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Download<'a> {
+    /// Where it comes from.
+    pub url: &'a str,
+    /// Bytes received so far; 0 in the first report.
+    pub bytes: u64,
+    /// Size of the file, if the server has said it.
+    pub length: Option<u64>,
+}
+
+/// Loads the set in `folder`, else in `$TNET_DATA`, else Fashion-MNIST from the user's cache folder,
+/// else from Debian's package, else downloaded into the cache folder. `follow` is called as a
+/// download proceeds; nothing is printed.
 ///
-/// A folder that is named may hold another set; elsewhere the content is compared with its
-/// checksums. Files may be plain or end in `.gz`; where both are there the plain one is read.
+/// A folder given by `folder` or `$TNET_DATA` may hold another set; elsewhere the content must have
+/// Fashion-MNIST's checksums. Files may be plain or end in `.gz`; if both exist, the plain one is
+/// read. Without the feature `cli` nothing is downloaded.
 ///
 /// # Errors
 ///
 /// [`Error::Malformed`] and [`Error::Io`] naming the file; [`Error::DataNotFound`] when the set is
 /// nowhere and cannot be downloaded.
-pub fn load(folder: Option<&Path>) -> Result<DataSet> {
-    Places::of_user().load(folder)
+pub fn load(folder: Option<&Path>, follow: &mut dyn FnMut(Download<'_>)) -> Result<DataSet> {
+    Places::of_user().load(folder, follow)
 }
 
-/// Where the set may be when `--data` names no folder, and what must be in it.
+/// Where the set may be if no folder is given, and what must be in it.
 struct Places {
     /// `$TNET_DATA`.
     env: Option<PathBuf>,
     cache: Option<PathBuf>,
     system: PathBuf,
+    #[cfg(feature = "cli")]
     base_url: String,
     content: [Content; 4],
 }
@@ -66,12 +73,13 @@ impl Places {
             env: env.map(PathBuf::from),
             cache: dirs::cache_dir().map(|cache| cache.join("tnet-gpu").join("fashion-mnist")),
             system: SYSTEM.into(),
+            #[cfg(feature = "cli")]
             base_url: BASE_URL.into(),
             content: FASHION_MNIST,
         }
     }
 
-    fn load(&self, folder: Option<&Path>) -> Result<DataSet> {
+    fn load(&self, folder: Option<&Path>, follow: &mut dyn FnMut(Download<'_>)) -> Result<DataSet> {
         if let Some(named) = folder.or(self.env.as_deref()) {
             return read_set(named, &self.content.map(|(name, _)| (name, None)));
         }
@@ -82,7 +90,7 @@ impl Places {
         let folder = match (complete, &self.cache) {
             (Some(folder), _) => folder,
             (None, Some(cache)) => {
-                self.download(cache, folders.clone())?;
+                self.download(cache, folders.clone(), follow)?;
                 cache
             }
             (None, None) => {
@@ -93,27 +101,42 @@ impl Places {
         read_set(folder, &self.content.map(|(name, sum)| (name, Some(sum))))
     }
 
-    /// Downloads the files that `cache` lacks.
-    fn download(&self, cache: &Path, looked: Vec<PathBuf>) -> Result<()> {
-        fs::create_dir_all(cache).map_err(|reason| Error::DataNotFound {
+    /// Without the feature `cli` there is no HTTP client.
+    #[cfg(not(feature = "cli"))]
+    fn download(
+        &self,
+        _cache: &Path,
+        looked: Vec<PathBuf>,
+        _follow: &mut dyn FnMut(Download<'_>),
+    ) -> Result<()> {
+        let download = "this build cannot download it (feature `cli` is off)".into();
+        Err(Error::DataNotFound { looked, download })
+    }
+
+    /// Downloads the files that are missing in `cache`.
+    #[cfg(feature = "cli")]
+    fn download(
+        &self,
+        cache: &Path,
+        looked: Vec<PathBuf>,
+        follow: &mut dyn FnMut(Download<'_>),
+    ) -> Result<()> {
+        std::fs::create_dir_all(cache).map_err(|reason| Error::DataNotFound {
             looked: looked.clone(),
             download: format!("{} could not be created ({reason})", cache.display()),
         })?;
-        let agent: ureq::Agent = ureq::Agent::config_builder()
-            .timeout_connect(Some(Duration::from_secs(10)))
-            .timeout_recv_response(Some(Duration::from_secs(30)))
-            .timeout_global(Some(Duration::from_secs(600)))
-            .build()
-            .into();
+        let agent = super::download::agent();
         for (name, sum) in self.content {
             if find(cache, name).is_some() {
                 continue;
             }
             let url = format!("{}/{name}.gz", self.base_url);
             tracing::info!(url, "downloading");
-            let bytes = fetch(&agent, &url).map_err(|reason| Error::DataNotFound {
-                looked: looked.clone(),
-                download: format!("{url} could not be downloaded ({reason})"),
+            let bytes = super::download::fetch(&agent, &url, follow).map_err(|reason| {
+                Error::DataNotFound {
+                    looked: looked.clone(),
+                    download: format!("{url} could not be downloaded ({reason})"),
+                }
             })?;
             let path = cache.join(format!("{name}.gz"));
             let held = match name.contains("idx3") {
@@ -121,39 +144,12 @@ impl Places {
                 false => idx::read::<1>(&path, &bytes[..]).map(|labels| labels.sha256()),
             };
             if held.ok().as_deref() != Some(sum) {
-                let download = format!("{url} is not the file it was (its SHA-256 differs)");
+                let download = format!("{url} is not the expected file (its SHA-256 differs)");
                 return Err(Error::DataNotFound { looked, download });
             }
-            write_whole(&path, &bytes)?;
+            crate::files::write_whole(&path, &bytes)?;
         }
         Ok(())
-    }
-}
-
-/// The body behind `url`, with a progress bar where someone looks at a terminal.
-fn fetch(agent: &ureq::Agent, url: &str) -> Result<Vec<u8>, String> {
-    let one_line = |error: &dyn std::fmt::Display| {
-        error.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
-    };
-    let mut response = agent.get(url).call().map_err(|error| one_line(&error))?;
-    let length = response.body().content_length();
-    let bar = ProgressBar::new(length.unwrap_or_default());
-    if let Ok(style) = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes}  {msg}") {
-        bar.set_style(style);
-    }
-    bar.set_message(url.to_owned());
-    if !io::stderr().is_terminal() {
-        let _ = writeln!(io::stderr(), "downloading {url}");
-    }
-    let mut bytes = Vec::new();
-    let body = response.body_mut().with_config().limit(MAX_DOWNLOAD).reader();
-    bar.wrap_read(body).read_to_end(&mut bytes).map_err(|error| one_line(&error))?;
-    bar.finish_and_clear();
-    match length {
-        Some(length) if length != bytes.len() as u64 => {
-            Err(format!("{} of {length} bytes came", bytes.len()))
-        }
-        _ => Ok(bytes),
     }
 }
 
@@ -162,7 +158,7 @@ fn find(folder: &Path, name: &str) -> Option<PathBuf> {
     [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.exists())
 }
 
-/// Reads the four files of one folder and holds them against each other.
+/// Reads the four files of one folder and checks that they belong together.
 fn read_set(folder: &Path, files: &[(&str, Option<&str>); 4]) -> Result<DataSet> {
     let mut paths = Vec::new();
     for (name, _) in files {
@@ -210,7 +206,7 @@ fn read_file<const RANK: usize>(path: &Path, sum: Option<&str>) -> Result<Idx<RA
             path,
             "content",
             format!(
-                "SHA-256 {sum}, that of Fashion-MNIST (delete the file, or name its folder with --data if it is another set)"
+                "SHA-256 {sum}, that of Fashion-MNIST (delete the file, or name its folder explicitly if it holds another set)"
             ),
             idx.sha256(),
         )),
@@ -220,12 +216,25 @@ fn read_file<const RANK: usize>(path: &Path, sum: Option<&str>) -> Result<Idx<RA
 
 #[cfg(test)]
 mod tests {
-    use std::net::TcpListener;
+    use std::fs;
+    use std::io::Write;
+    #[cfg(feature = "cli")]
+    use std::{io::Read, net::TcpListener};
 
     use tempfile::{TempDir, tempdir};
 
     use super::super::gzip;
     use super::*;
+
+    fn load(folder: Option<&Path>) -> Result<DataSet> {
+        super::load(folder, &mut |_| {})
+    }
+
+    impl Places {
+        fn load_quietly(&self, folder: Option<&Path>) -> Result<DataSet> {
+            self.load(folder, &mut |_| {})
+        }
+    }
 
     /// The four files of a set with these labels, all images 2 x 1.
     fn files(train: &[u8], test: &[u8]) -> [Vec<u8>; 4] {
@@ -266,7 +275,8 @@ mod tests {
         FASHION_MNIST.map(|(name, _)| (name, &*sums.next().unwrap().leak()))
     }
 
-    /// Answers every request for a file of `served` with status 200, others with 404.
+    /// Answers a request for a file of `served` with status 200, or 404 if that is empty.
+    #[cfg(feature = "cli")]
     fn serve(served: [Vec<u8>; 4], cut: bool) -> String {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
@@ -294,12 +304,13 @@ mod tests {
         url
     }
 
-    /// A place to look, empty, and a server that answers nothing.
+    /// Empty folders to look in, and a server that does not answer.
     fn places(folder: &TempDir) -> Places {
         Places {
             env: None,
             cache: Some(folder.path().join("cache")),
             system: folder.path().join("system"),
+            #[cfg(feature = "cli")]
             base_url: "http://127.0.0.1:9".into(),
             content: content(),
         }
@@ -349,21 +360,22 @@ mod tests {
     fn the_cache_comes_before_the_system_and_the_system_before_the_network() {
         let folder = tempdir().unwrap();
         let mut places = places(&folder);
-        let error = places.load(None).unwrap_err();
+        let error = places.load_quietly(None).unwrap_err();
         assert!(matches!(error, Error::DataNotFound { .. }), "{error}");
         let message = error.to_string();
-        for text in ["cache", "system", "127.0.0.1:9", "--data", "dataset-fashion-mnist"] {
+        let download = if cfg!(feature = "cli") { "127.0.0.1:9" } else { "cannot download" };
+        for text in ["cache", "system", download] {
             assert!(message.contains(text), "{text} in {message}");
         }
         assert_eq!(message.lines().count(), 1);
 
         write(&places.system, &good(), true);
-        assert_eq!(places.load(None).unwrap().folder, places.system);
+        assert_eq!(places.load_quietly(None).unwrap().folder, places.system);
         let cache = places.cache.clone().unwrap();
         write(&cache, &good(), true);
-        assert_eq!(places.load(None).unwrap().folder, cache);
+        assert_eq!(places.load_quietly(None).unwrap().folder, cache);
         places.cache = None;
-        assert_eq!(places.load(None).unwrap().folder, places.system);
+        assert_eq!(places.load_quietly(None).unwrap().folder, places.system);
     }
 
     #[test]
@@ -374,28 +386,29 @@ mod tests {
         let [option, env] = ["option", "env"].map(|name| folder.path().join(name));
         places.env = Some(env.clone());
         for named in [Some(option.as_path()), None] {
-            let message = places.load(named).unwrap_err().to_string();
+            let message = places.load_quietly(named).unwrap_err().to_string();
             let path = named.unwrap_or(&env).display().to_string();
             assert!(message.starts_with(&path), "{message}");
         }
         // Neither need be Fashion-MNIST, and the option comes before the variable.
         write(&env, &files(&[0, 1], &[1]), true);
         write(&option, &files(&[0, 1, 4], &[3]), true);
-        assert_eq!(places.load(None).unwrap().folder, env);
-        assert_eq!(places.load(Some(&option)).unwrap().folder, option);
+        assert_eq!(places.load_quietly(None).unwrap().folder, env);
+        assert_eq!(places.load_quietly(Some(&option)).unwrap().folder, option);
     }
 
+    #[cfg(feature = "cli")]
     #[test]
-    fn a_cache_that_cannot_be_created_says_what_to_do() {
+    fn a_cache_that_cannot_be_created_is_named() {
         let folder = tempdir().unwrap();
         fs::write(folder.path().join("taken"), "").unwrap();
         let cache = Some(folder.path().join("taken").join("cache"));
-        let error = Places { cache, ..places(&folder) }.load(None).unwrap_err();
+        let error = Places { cache, ..places(&folder) }.load_quietly(None).unwrap_err();
         assert!(matches!(error, Error::DataNotFound { .. }), "{error}");
         assert!(error.to_string().contains("could not be created"), "{error}");
     }
 
-    /// Holds the checksums above against the real files, where Debian's package is installed.
+    /// Checks the checksums above against the real files, where Debian's package is installed.
     #[test]
     fn fashion_mnist_itself_is_known() {
         let places = Places { env: None, cache: None, ..Places::of_user() };
@@ -403,7 +416,7 @@ mod tests {
             eprintln!("SKIPPED, FASHION-MNIST WAS NOT READ: {SYSTEM} does not hold it");
             return;
         }
-        let set = places.load(None).unwrap();
+        let set = places.load_quietly(None).unwrap();
         assert_eq!((set.train.count, set.test.count, set.classes), (60_000, 10_000, 10));
         assert_eq!((set.train.height, set.train.width), (28, 28));
     }
@@ -413,26 +426,39 @@ mod tests {
         let folder = tempdir().unwrap();
         let places = places(&folder);
         write(&places.system, &files(&[0, 1, 1], &[1, 1]), true);
-        let message = places.load(None).unwrap_err().to_string();
+        let message = places.load_quietly(None).unwrap_err().to_string();
         assert!(
             message.contains("train-labels-idx1-ubyte.gz: content: expected SHA-256"),
             "{message}"
         );
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn a_download_is_kept_when_it_is_whole_and_right() {
         let folder = tempdir().unwrap();
         let mut places = places(&folder);
         places.base_url = serve(good(), false);
-        let set = places.load(None).unwrap();
+        let mut reports: Vec<(String, u64, Option<u64>)> = Vec::new();
+        let mut follow = |download: Download<'_>| {
+            reports.push((download.url.to_owned(), download.bytes, download.length));
+        };
+        let set = places.load(None, &mut follow).unwrap();
         assert_eq!((set.train.count, Some(set.folder)), (3, places.cache.clone()));
+        // Each file is reported when it starts and when all of it has arrived.
+        for (name, _) in FASHION_MNIST {
+            let of_file = reports.iter().filter(|(url, ..)| url.contains(name));
+            let bytes: Vec<_> = of_file.map(|&(_, bytes, length)| (bytes, length)).collect();
+            assert_eq!(bytes[0].0, 0, "{name}: {bytes:?}");
+            assert_eq!(Some(bytes.last().unwrap().0), bytes[0].1, "{name}: {bytes:?}");
+        }
         // The next time needs no network, and no temporary file is left.
         places.base_url = "http://127.0.0.1:9".into();
-        places.load(None).unwrap();
+        places.load_quietly(None).unwrap();
         assert_eq!(fs::read_dir(places.cache.unwrap()).unwrap().count(), 4);
     }
 
+    #[cfg(feature = "cli")]
     #[test]
     fn a_download_that_is_not_whole_or_not_right_is_not_kept() {
         let [images, labels, test_images, _] = good();
@@ -448,7 +474,7 @@ mod tests {
         ] {
             let folder = tempdir().unwrap();
             let places = Places { base_url: serve(served, cut), ..places(&folder) };
-            let error = places.load(None).unwrap_err();
+            let error = places.load_quietly(None).unwrap_err();
             assert!(matches!(error, Error::DataNotFound { .. }), "{error}");
             assert!(error.to_string().contains(with), "{error}");
             let cache = places.cache.clone().unwrap();

@@ -1,8 +1,8 @@
-//! The IDX format, in which MNIST and its kin are published, plain or compressed with gzip.
+//! The IDX format, in which MNIST and similar data sets are published, plain or compressed with gzip.
 //!
 //! Two zero bytes, the element type, the number of extents, each extent as a big-endian u32, then
-//! the elements in row-major order (Y. LeCun, C. Cortes, C. Burges, "The MNIST database"). A file
-//! is never trusted: memory grows with what is really there, never with what a header promises.
+//! the elements in row-major order (Y. LeCun, C. Cortes, C. Burges, "The MNIST database"). Files are
+//! not trusted: memory grows with the data that is really there, not with what the header claims.
 
 use std::io::{BufReader, ErrorKind, Read};
 use std::path::Path;
@@ -12,7 +12,8 @@ use sha2::{Digest, Sha256};
 
 use crate::{Error, Result, hex};
 
-/// Most elements that a file may promise: 1 GiB, 20 times the training images of Fashion-MNIST.
+/// Largest number of elements that a header may claim: 2³⁰, 20 times the training images of
+/// Fashion-MNIST.
 pub const MAX_BYTES: usize = 1 << 30;
 
 /// The element type of images and labels: unsigned bytes.
@@ -24,14 +25,14 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 /// Unsigned bytes in row-major order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Idx<const RANK: usize> {
-    /// The extents, the slowest first. None is 0.
+    /// The extents, the slowest-varying first. None is 0.
     pub extents: [usize; RANK],
-    /// The elements, as many as the extents say.
+    /// The elements; their number is the product of the extents.
     pub bytes: Vec<u8>,
 }
 
 impl<const RANK: usize> Idx<RANK> {
-    /// SHA-256 of the file without its compression, in hexadecimal digits.
+    /// SHA-256 of the uncompressed file, as hexadecimal digits.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         hash.update([0, 0, UNSIGNED_BYTE, RANK as u8]);
@@ -43,14 +44,14 @@ impl<const RANK: usize> Idx<RANK> {
     }
 }
 
-/// Reads a file of `RANK` extents to its end. `path` is named in errors.
+/// Reads a file of `RANK` extents to its end. Errors name `path`.
 ///
 /// # Errors
 ///
 /// [`Error::Malformed`] when magic number, element type, rank or extents are wrong, when a byte is
 /// missing or left over, or when the compressed data is damaged; [`Error::Io`] when reading fails.
 pub fn read<const RANK: usize>(path: &Path, mut reader: impl Read) -> Result<Idx<RANK>> {
-    // A single read may give one byte, and two tell the kinds of file apart.
+    // The first two bytes tell the kinds of file apart; a single read may return only one.
     let mut start = Vec::new();
     reader.by_ref().take(2).read_to_end(&mut start).map_err(Error::io("read", path))?;
     let mut reader = BufReader::new(start.as_slice().chain(reader));
@@ -59,15 +60,15 @@ pub fn read<const RANK: usize>(path: &Path, mut reader: impl Read) -> Result<Idx
     }
     let mut decoder = GzDecoder::new(reader);
     let idx = read_plain(path, &mut decoder)?;
-    // Reading to the end has compared the content with gzip's own checksum.
+    // Having read to the end, the decoder has checked gzip's own checksum.
     end(path, &mut decoder.into_inner(), "after the compressed data")?;
     Ok(idx)
 }
 
 fn read_plain<const RANK: usize>(path: &Path, reader: &mut impl Read) -> Result<Idx<RANK>> {
     let extents = header(path, reader)?;
-    let promised = extents.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
-    let promised = promised.filter(|&count| count <= MAX_BYTES).ok_or_else(|| {
+    let claimed = extents.iter().try_fold(1_usize, |product, &extent| product.checked_mul(extent));
+    let claimed = claimed.filter(|&count| count <= MAX_BYTES).ok_or_else(|| {
         Error::malformed(
             path,
             "extents",
@@ -76,12 +77,12 @@ fn read_plain<const RANK: usize>(path: &Path, reader: &mut impl Read) -> Result<
         )
     })?;
     let mut bytes = Vec::new();
-    reader.by_ref().take(promised as u64).read_to_end(&mut bytes).map_err(damaged(path))?;
-    if bytes.len() < promised {
+    reader.by_ref().take(claimed as u64).read_to_end(&mut bytes).map_err(damaged(path))?;
+    if bytes.len() < claimed {
         return Err(Error::malformed(
             path,
             "length",
-            format!("{promised} elements, as the header says"),
+            format!("{claimed} elements, as the header says"),
             bytes.len(),
         ));
     }
@@ -119,7 +120,7 @@ fn header<const RANK: usize>(path: &Path, reader: &mut impl Read) -> Result<[usi
     Ok(extents)
 }
 
-/// What files of a rank hold, in the data sets that this program reads.
+/// What a file of this rank contains, in the data sets that this program reads.
 fn holds(rank: usize) -> &'static str {
     match rank {
         1 => " (labels)",
@@ -149,7 +150,7 @@ fn fill(path: &Path, reader: &mut impl Read, bytes: &mut [u8], what: &str) -> Re
     })
 }
 
-/// Nothing may be left; one byte is enough to know, however much there is.
+/// Nothing may follow. One byte is enough to know, so no more is read.
 fn end(path: &Path, reader: &mut impl Read, place: &str) -> Result<()> {
     let mut more = Vec::new();
     reader.take(1).read_to_end(&mut more).map_err(damaged(path))?;
@@ -159,8 +160,7 @@ fn end(path: &Path, reader: &mut impl Read, place: &str) -> Result<()> {
     Err(Error::malformed(path, "length", format!("nothing {place}"), "more bytes"))
 }
 
-/// A decoder reports damage as an error of reading; the operating system's errors stay what they
-/// are.
+/// A decoder reports damage as a read error; errors of the operating system are passed on.
 fn damaged(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
     move |error| match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
@@ -238,7 +238,7 @@ mod tests {
         refused(&file(8, &[1, 0, 5], &[]), "1 x 0 x 5");
         refused(&file(8, &[u32::MAX; 3], &[0; 9]), "at most 1073741824 elements");
         refused(&file(8, &[1 << 15, 1 << 15, 2], &[0; 9]), "at most 1073741824 elements");
-        // 2⁶⁴ elements are none where the product wraps.
+        // 2⁶⁴ elements would be 0 if the product wrapped.
         refused(&file(8, &[1 << 31, 1 << 31, 4], &[]), "at most 1073741824 elements");
     }
 
@@ -253,16 +253,16 @@ mod tests {
             refused(&[whole.as_slice(), &[0]].concat(), "length: expected nothing after");
         }
         refused(&gzip(&[plain.as_slice(), &[0]].concat()), "after the last element");
-        // Two members, one after the other, as `cat a.gz b.gz` makes them.
+        // Two gzip members in a row, as made by `cat a.gz b.gz`.
         refused(&[compressed.as_slice(), &gzip(&[0])].concat(), "after the compressed data");
     }
 
     #[test]
-    fn what_a_header_promises_costs_nothing() {
-        // 1 GiB promised, 9 bytes there.
+    fn what_a_header_claims_costs_no_memory() {
+        // 1 GiB claimed, 9 bytes there.
         refused(&file(8, &[1 << 14, 1 << 8, 1 << 8], &[0; 9]), "found 9");
         refused(&gzip(&file(8, &[1 << 14, 1 << 8, 1 << 8], &[0; 9])), "found 9");
-        // 1 byte promised, 64 MiB compressed to 64 KiB: decoding ends after the second byte.
+        // 1 byte claimed, 64 MiB compressed to 64 KiB: decoding stops after the second byte.
         refused(&gzip(&file(8, &[1, 1, 1], &vec![0; 1 << 26])), "after the last element");
     }
 
@@ -280,7 +280,7 @@ mod tests {
                 Err(_) => refused += 1,
             }
         }
-        // Eight bytes of a gzip header (time, flags, system) say nothing about the content.
+        // Eight bytes of a gzip header (time, flags, system) do not affect the content.
         assert!(refused >= (whole.len() - 8) * 8, "{refused} of {}", whole.len() * 8);
     }
 }

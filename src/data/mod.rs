@@ -1,7 +1,10 @@
 //! The data set: where its files are ([`fashion_mnist`]), their format ([`idx`]), the images in
-//! memory and on the device ([`resident`]), and the order in which an epoch takes them ([`batches`]).
+//! memory and on the device ([`resident`]), and the order in which an epoch visits them
+//! ([`batches`]).
 
 pub mod batches;
+#[cfg(feature = "cli")]
+mod download;
 pub mod fashion_mnist;
 pub mod idx;
 pub mod resident;
@@ -17,7 +20,7 @@ use crate::{Error, Result, hex};
 /// Images and their labels.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ImageSet {
-    /// How many.
+    /// Number of images.
     pub count: usize,
     /// Rows of an image.
     pub height: usize,
@@ -30,7 +33,7 @@ pub struct ImageSet {
 }
 
 impl ImageSet {
-    /// SHA-256 of count, size, pixels and labels, in hexadecimal digits.
+    /// SHA-256 of count, size, pixels and labels, as hexadecimal digits.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
         for extent in [self.count, self.height, self.width] {
@@ -41,15 +44,15 @@ impl ImageSet {
         hex(&hash.finalize())
     }
 
-    /// Drops all but the first `count` images.
+    /// Drops all images except the first `count`.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] naming `--train-images` where there are fewer, or none would be left.
+    /// [`Error::Argument`] naming `train_images` if there are fewer images, or if none would be left.
     pub fn keep_first(&mut self, count: usize) -> Result<()> {
         if !(1..=self.count).contains(&count) {
-            let problem = format!("{count}: expected 1 to {}, the images there are", self.count);
-            return Err(Error::usage("--train-images", problem));
+            let problem = format!("{count}: expected 1 to {}, the number of images", self.count);
+            return Err(Error::argument("train_images", problem));
         }
         self.pixels.truncate(count * self.height * self.width);
         self.labels.truncate(count);
@@ -57,25 +60,34 @@ impl ImageSet {
         Ok(())
     }
 
-    /// Parts the set into what is trained on and `count` images that are held out, chosen by
-    /// `seed`. Both keep the order of the images.
+    /// Splits the set into a training part and `count` images that are held out, chosen by `seed`.
+    /// Both keep the order of the images.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] naming `--validation` where none is held out, or none would be left to train
-    /// on.
+    /// [`Error::Argument`] naming `validation` if no image would be held out, or if none would be left
+    /// to train on.
     pub fn hold_out(self, count: usize, seed: u64) -> Result<(Self, Self)> {
         if !(1..self.count).contains(&count) {
             let problem = format!(
-                "{count}: expected at least 1 and less than {}, the training images",
+                "{count}: expected at least 1 and less than {}, the number of training images",
                 self.count
             );
-            return Err(Error::usage("--validation", problem));
+            return Err(Error::argument("validation", problem));
         }
         let held_out = batches::held_out(seed, self.count, count);
         let rest: Vec<u32> =
             (0..self.count as u32).filter(|index| held_out.binary_search(index).is_err()).collect();
         Ok((self.select(&rest), self.select(&held_out)))
+    }
+
+    /// Which of the classes `0..classes` no image of the set has.
+    pub fn empty_classes(&self, classes: usize) -> Vec<usize> {
+        let mut seen = [false; 1 << u8::BITS];
+        for &label in &self.labels {
+            seen[usize::from(label)] = true;
+        }
+        (0..classes).filter(|&class| !seen.get(class).is_some_and(|&seen| seen)).collect()
     }
 
     fn select(&self, indices: &[u32]) -> Self {
@@ -95,14 +107,15 @@ impl ImageSet {
     }
 }
 
-/// What the four files hold.
+/// The contents of the four files.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataSet {
     /// The training images.
     pub train: ImageSet,
     /// The test images, of the same size.
     pub test: ImageSet,
-    /// Number of classes: the highest label of the training images, plus 1.
+    /// Number of classes: the highest label of the training images, plus 1. Some of them may have no
+    /// training image ([`DataSet::empty_classes`]).
     pub classes: usize,
     /// Where the files are.
     pub folder: PathBuf,
@@ -116,6 +129,14 @@ fn gzip(bytes: &[u8]) -> Vec<u8> {
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
     encoder.write_all(bytes).unwrap();
     encoder.finish().unwrap()
+}
+
+impl DataSet {
+    /// The classes below the highest label that no training image has, in ascending order: outputs
+    /// of the network that are never the right answer.
+    pub fn empty_classes(&self) -> Vec<usize> {
+        self.train.empty_classes(self.classes)
+    }
 }
 
 #[cfg(test)]
@@ -133,18 +154,31 @@ mod tests {
     }
 
     #[test]
+    fn classes_without_a_training_image_are_found() {
+        let train = ImageSet { labels: vec![0, 200, 2, 0], ..set(4) };
+        let data = DataSet { train, test: set(1), classes: 201, folder: PathBuf::new() };
+        let empty = data.empty_classes();
+        assert_eq!(empty.len(), 198);
+        assert_eq!((empty[..3].to_vec(), empty.last()), (vec![1, 3, 4], Some(&199)));
+        let data = DataSet { train: set(4), classes: 4, ..data };
+        assert!(data.empty_classes().is_empty());
+        // More classes than a label can name.
+        assert_eq!(set(256).empty_classes(258), [256, 257]);
+    }
+
+    #[test]
     fn the_first_images_are_kept() {
         let mut kept = set(5);
         kept.keep_first(2).unwrap();
         assert_eq!(kept, set(2));
         for count in [0, 3] {
             let error = kept.keep_first(count).unwrap_err().to_string();
-            assert!(error.starts_with("--train-images: "), "{error}");
+            assert!(error.starts_with("train_images: "), "{error}");
         }
     }
 
     #[test]
-    fn holding_out_parts_the_set() {
+    fn holding_out_splits_the_set() {
         let (train, held_out) = set(10).hold_out(3, 200).unwrap();
         assert_eq!((train.count, held_out.count), (7, 3));
         let mut labels = [train.labels.clone(), held_out.labels.clone()].concat();
@@ -158,7 +192,7 @@ mod tests {
         }
         for count in [0, 10] {
             let error = set(10).hold_out(count, 200).unwrap_err().to_string();
-            assert!(error.starts_with("--validation: "), "{error}");
+            assert!(error.starts_with("validation: "), "{error}");
         }
     }
 }

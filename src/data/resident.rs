@@ -1,4 +1,4 @@
-//! A data set on the device, so that a training step copies nothing to it.
+//! A data set that stays on the device, so that a training step copies nothing there.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
@@ -6,10 +6,10 @@ use super::ImageSet;
 use crate::Result;
 use crate::op::training::{PIXELS_A_WORD, gather_images};
 
-/// The images, four grey values a word, and the labels of an [`ImageSet`] on a device.
+/// The images, four grey values per word, and the labels of an [`ImageSet`] on a device.
 #[derive(Debug)]
 pub struct Resident {
-    /// How many images.
+    /// Number of images.
     pub count: usize,
     /// Pixels of one image.
     pub pixels: usize,
@@ -39,7 +39,7 @@ impl Resident {
         }
     }
 
-    /// Images `[batch, pixels]`, scaled to `[0, 1]`, by their indices.
+    /// The images `[batch, pixels]` with these indices, scaled to `[0, 1]`.
     ///
     /// # Errors
     ///
@@ -54,7 +54,7 @@ impl Resident {
     }
 }
 
-/// Indices of images on the device, as [`Resident::gather`] takes them.
+/// Image indices as a tensor on the device, the form that [`Resident::gather`] takes.
 pub fn order(indices: &[u32], device: &Device) -> Tensor<1, Int> {
     let indices: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
     let count = indices.len();

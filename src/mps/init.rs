@@ -1,15 +1,16 @@
-//! How wide the first random cores are.
+//! The standard deviation of the initial random cores.
 //!
 //! `W[(m,n),(j,l)] = Σ_k A[m,k,j] C[l,k,n]` is a sum of `K` products. With both cores drawn from
 //! `N(0, σ²)` its elements have the variance `K σ⁴`, so `σ = (target / K)^¼` gives the rebuilt
-//! matrix the variance a dense layer of that size would get, whatever `K` is.
+//! matrix the variance of a dense layer of that size, for any `K`.
 
 use serde::{Deserialize, Serialize};
 
 use super::MpsSpec;
 
-/// The distribution of the cores before training. The bias begins at 0.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+/// The distribution of the cores before training. The bias starts at 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 #[serde(rename_all = "lowercase")]
 pub enum MpsInit {
     /// The rebuilt `W` has the variance of He et al. 2015 (eq. 10), `2 / (J L)`, which keeps the

@@ -1,5 +1,6 @@
-//! The mathematics of the layer, free of any device: extents and counts ([`spec`]), the order of
-//! the contractions ([`plan`]), initial cores ([`init`]) and the reference in f64 ([`mod@reference`]).
+//! The mathematics of the layer, independent of any device: extents and counts ([`spec`]), the order
+//! of the contractions ([`plan`]), initial cores ([`init`]) and the f64 reference
+//! ([`mod@reference`]).
 
 pub mod init;
 pub mod plan;

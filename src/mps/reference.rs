@@ -1,6 +1,6 @@
 //! The layer and all its gradients in f64, as plain loops over the equation.
 //!
-//! This is what every kernel is held against; nothing here is fast. Arrays are row-major:
+//! Every kernel is checked against this; nothing here is fast. Arrays are row-major:
 //! `x[b,j,l]`, `a[m,k,j]`, `c[l,k,n]`, `bias[m,n]`, `y` and `grad_y` `[b,m,n]`.
 
 use super::MpsSpec;
@@ -20,22 +20,22 @@ pub struct Operands {
     pub c: Vec<f32>,
     /// Bias `[M, N]`.
     pub bias: Vec<f32>,
-    /// Gradient of the loss by the output, `[b, M, N]`.
+    /// Gradient of the loss with respect to the output, `[b, M, N]`.
     pub grad_y: Vec<f32>,
 }
 
-/// The output and the gradients of the loss by every operand.
+/// The output and the gradients of the loss with respect to every operand.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Outcome {
     /// Output `[b, M, N]`.
     pub y: Vec<f64>,
-    /// Gradient by core `A`, `[M, K, J]`.
+    /// Gradient with respect to core `A`, `[M, K, J]`.
     pub grad_a: Vec<f64>,
-    /// Gradient by core `C`, `[L, K, N]`.
+    /// Gradient with respect to core `C`, `[L, K, N]`.
     pub grad_c: Vec<f64>,
-    /// Gradient by the bias, `[M, N]`.
+    /// Gradient with respect to the bias, `[M, N]`.
     pub grad_bias: Vec<f64>,
-    /// Gradient by the input, `[b, J, L]`.
+    /// Gradient with respect to the input, `[b, J, L]`.
     pub grad_x: Vec<f64>,
 }
 
@@ -109,8 +109,8 @@ pub fn compute(operands: &Operands) -> Outcome {
     out
 }
 
-/// The distance that the project measures by: `‖got − reference‖ / ‖reference‖`, and 0 where both
-/// are 0. Not finite where `got` is not, infinite where only the reference is 0.
+/// The error measure of this project: `‖got − reference‖ / ‖reference‖`, and 0 if both are 0. It is
+/// not finite if `got` is not, and infinite if only the reference is 0 or the lengths differ.
 pub fn relative_error(got: &[f32], reference: &[f64]) -> f64 {
     if got.len() != reference.len() {
         return f64::INFINITY;
@@ -128,7 +128,7 @@ pub fn relative_error(got: &[f32], reference: &[f64]) -> f64 {
 mod tests {
     use super::*;
 
-    /// Numbers in [-1, 1) from a linear congruence: enough to tell elements apart.
+    /// Numbers in [-1, 1) from a linear congruential generator: enough to tell elements apart.
     fn numbers(count: usize, mut state: u32) -> Vec<f32> {
         (0..count)
             .map(|_| {
@@ -152,7 +152,7 @@ mod tests {
         }
     }
 
-    /// The equation of the layer, five nested sums with no intermediate.
+    /// The equation of the layer, one sum over `j`, `k` and `l` with no intermediate.
     fn equation(o: &Operands) -> Vec<f64> {
         let MpsSpec { m: em, n: en, j: ej, l: el, k: ek } = o.spec;
         let mut y = Vec::new();
@@ -176,7 +176,7 @@ mod tests {
         y
     }
 
-    /// The loss whose gradient by `y` is `grad_y`.
+    /// The loss whose gradient with respect to `y` is `grad_y`.
     fn loss(o: &Operands) -> f64 {
         equation(o).iter().zip(&o.grad_y).map(|(y, &d)| y * f64::from(d)).sum()
     }
@@ -190,9 +190,9 @@ mod tests {
     }
 
     /// Central differences of the equation against every gradient. The loss is linear in each
-    /// operand taken alone, so the difference quotient is exact but for rounding: the operands
-    /// are f32, the step 1/16 is exact in them up to 2⁻²⁴ of a number below 2, and 1e-5 is 80
-    /// times the error that makes (1.2e-7).
+    /// operand taken alone, so the difference quotient is exact except for rounding: the operands
+    /// are f32, a step of 1/16 changes them exactly up to 2⁻²⁴ of a number below 2, and 1e-5 is 80
+    /// times the error from that (1.2e-7).
     #[test]
     fn gradients_are_the_finite_differences() {
         let o = operands();

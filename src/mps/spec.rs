@@ -1,4 +1,4 @@
-//! The extents of a layer, what they imply, and the checks every operand goes through.
+//! The extents of a layer, the shapes and counts that follow from them, and the checks of operands.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use crate::{Error, Result};
 
 /// The extents of the two-core layer `Y[m,n] = Σ A[m,k,j] C[l,k,n] X[j,l] + B[m,n]`.
 ///
-/// All are at least 1 ([`MpsSpec::new`] checks).
+/// All are at least 1; [`MpsSpec::new`] checks it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct MpsSpec {
     /// Extent `M` of the first output mode `m`.
@@ -26,27 +26,27 @@ impl MpsSpec {
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] naming the option when an extent is 0, or when a core, the input or the
+    /// [`Error::Argument`] naming the parameter when an extent is 0, or when a core, the input or the
     /// output of one sample has more than 2³¹ elements.
     pub fn new(in_factors: [usize; 2], out_factors: [usize; 2], bond: usize) -> Result<Self> {
         let [j, l] = in_factors;
         let [m, n] = out_factors;
-        for (option, factors) in [("--in-factors", [j, l]), ("--out-factors", [m, n])] {
+        for (name, factors) in [("in_factors", [j, l]), ("out_factors", [m, n])] {
             if factors.contains(&0) {
                 let [a, b] = factors;
-                return Err(Error::usage(option, format!("{a},{b}: both must be at least 1")));
+                return Err(Error::argument(name, format!("{a},{b}: both must be at least 1")));
             }
         }
         if bond == 0 {
-            return Err(Error::usage("--bond", "0: the bond must be at least 1"));
+            return Err(Error::argument("bond", "0: the bond must be at least 1"));
         }
         let spec = Self { m, n, j, l, k: bond };
         let too_large = [[m, bond, j], [l, bond, n], [j, l, 1], [m, n, 1]]
             .into_iter()
             .any(|[a, b, c]| a.saturating_mul(b).saturating_mul(c) > 1 << 31);
         if too_large {
-            return Err(Error::usage(
-                "--bond",
+            return Err(Error::argument(
+                "bond",
                 format!("a layer of {spec} has a tensor of more than 2147483648 elements"),
             ));
         }
@@ -78,17 +78,17 @@ impl MpsSpec {
         self.m * self.n
     }
 
-    /// Trainable numbers of the layer with its bias: `MKJ + LKN + MN`.
+    /// Number of parameters of the layer with its bias: `MKJ + LKN + MN`.
     pub fn parameters(&self) -> usize {
         self.m * self.k * self.j + self.l * self.k * self.n + self.outputs()
     }
 
-    /// Trainable numbers of the dense layer of the same size: `JL · MN + MN`.
+    /// Number of parameters of the dense layer of the same size: `JL · MN + MN`.
     pub fn dense_parameters(&self) -> usize {
         self.inputs() * self.outputs() + self.outputs()
     }
 
-    /// The bond at which every dense `W` can be written exactly: `min(MJ, LN)`.
+    /// The smallest bond at which every `W` can be represented exactly: `min(MJ, LN)`.
     pub fn full_bond(&self) -> usize {
         (self.m * self.j).min(self.l * self.n)
     }
@@ -98,15 +98,15 @@ impl MpsSpec {
         Self { m: self.j, n: self.l, j: self.m, l: self.n, k: self.k }
     }
 
-    /// The layer with every extent but the bond's rounded up to a multiple of 4.
+    /// The layer with every extent except the bond rounded up to a multiple of 4.
     pub fn padded(&self) -> Self {
         let [m, n, j, l] =
             [self.m, self.n, self.j, self.l].map(|extent| extent.next_multiple_of(4));
         Self { m, n, j, l, k: self.k }
     }
 
-    /// Reads the extents off the shapes of `x[b,j,l]`, `a[m,k,j]` and `c[l,k,n]`, and holds the
-    /// operands against each other. Returns the layer and the batch.
+    /// Takes the extents from the shapes of `x[b,j,l]`, `a[m,k,j]` and `c[l,k,n]` and checks that the
+    /// shapes agree. Returns the layer and the batch.
     ///
     /// # Errors
     ///
@@ -131,7 +131,7 @@ impl MpsSpec {
         Ok((Self { m, n, j, l, k }, batch))
     }
 
-    /// Holds the shape of `bias` against the layer.
+    /// Checks the shape of `bias` against the layer.
     ///
     /// # Errors
     ///
@@ -181,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn the_article_counts_come_out() {
+    fn the_article_s_counts_are_right() {
         assert_eq!(article(1).parameters(), 1_856);
         assert_eq!(article(1).dense_parameters(), 401_920);
         assert_eq!(article(1).full_bond(), 448);
@@ -191,15 +191,15 @@ mod tests {
     }
 
     #[test]
-    fn impossible_extents_name_the_option() {
-        for (inputs, outputs, bond, option) in [
-            ([0, 28], [32, 16], 1, "--in-factors"),
-            ([28, 28], [32, 0], 1, "--out-factors"),
-            ([28, 28], [32, 16], 0, "--bond"),
-            ([28, 28], [32, 16], usize::MAX, "--bond"),
+    fn impossible_extents_name_the_parameter() {
+        for (inputs, outputs, bond, name) in [
+            ([0, 28], [32, 16], 1, "in_factors: "),
+            ([28, 28], [32, 0], 1, "out_factors: "),
+            ([28, 28], [32, 16], 0, "bond: "),
+            ([28, 28], [32, 16], usize::MAX, "bond: "),
         ] {
             let message = MpsSpec::new(inputs, outputs, bond).unwrap_err().to_string();
-            assert!(message.starts_with(option), "{message}");
+            assert!(message.starts_with(name), "{message}");
         }
     }
 

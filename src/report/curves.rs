@@ -23,10 +23,10 @@ pub struct Curve {
 ///
 /// # Errors
 ///
-/// [`Error::Compute`] when the figure cannot be drawn.
+/// [`Error::Internal`] when the figure cannot be drawn.
 pub fn accuracy(title: &str, curves: &[Curve]) -> Result<String> {
     let mut svg = String::new();
-    draw(&mut svg, title, curves).map_err(|error| Error::compute("drawing the curves", error))?;
+    draw(&mut svg, title, curves).map_err(|error| Error::internal("drawing the curves", error))?;
     Ok(svg)
 }
 

@@ -26,7 +26,7 @@ pub fn new(header: &[&str], numbers: bool) -> Table {
 ///
 /// # Errors
 ///
-/// [`crate::Error::Usage`] for an impossible network.
+/// [`crate::Error::Argument`] for an impossible network.
 pub fn parameters(classifier: &ClassifierConfig) -> Result<Table> {
     let own = classifier.parameters()?;
     let dense = ClassifierConfig { model: FirstLayer::Dense, ..*classifier }.parameters()?;

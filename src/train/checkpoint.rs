@@ -1,11 +1,10 @@
-//! Where a training stands, as one safetensors file: the weights by name, Adam's moments as
+//! The state of a training run as one safetensors file: the weights by name, Adam's moments as
 //! `adam.mean.NAME` and `adam.square.NAME`, and in the metadata, as JSON under the key `tnet-gpu`,
-//! what is trained, how far it is, and a checksum of the whole file.
+//! the configuration, the progress, and a checksum of the whole file.
 //!
-//! A file is never trusted. What its header promises is held against the network that its metadata
-//! describes, and against the file's length, before anything is allocated for it; then the checksum
-//! is compared, and every number must be finite. Equal trainings give equal files: there is no time
-//! in them.
+//! Files are not trusted. The header is checked against the network that its metadata describes and
+//! against the file's length before anything is allocated for the content; then the checksum is
+//! compared, and every number must be finite. Equal runs give equal files: they contain no times.
 
 use std::collections::HashMap;
 use std::fs::File;
@@ -15,7 +14,7 @@ use std::path::Path;
 use burn::tensor::{Device, Tensor, TensorData};
 use safetensors::Dtype;
 use safetensors::tensor::{Metadata as Tensors, TensorView};
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::TrainConfig;
@@ -24,55 +23,56 @@ use crate::hex;
 use crate::model::ClassifierConfig;
 use crate::{Error, Result};
 
-/// The key of the metadata by which a file is known to be ours.
+/// The metadata key that identifies a file as written by this program.
 const KEY: &str = "tnet-gpu";
 
-/// The version of the format. Version 1 held the weights alone.
-const FORMAT: u32 = 2;
+/// The version of the format. No other version is read.
+const FORMAT: u32 = 3;
 
-/// Bytes in which a safetensors file gives the length of its header.
+/// Size of the header length at the start of a safetensors file, in bytes.
 const LENGTH: usize = 8;
 
-/// Longest header that is read; ours have some three thousand bytes.
+/// Longest header that is read, in bytes; ours have about 3,000.
 const MAX_HEADER: u64 = 1 << 20;
 
 /// Hexadecimal digits of a checksum.
 const DIGITS: usize = 64;
 
-/// What comes before the checksum in the header: JSON within JSON.
+/// What precedes the checksum in the header: JSON within JSON.
 const BEFORE_CHECKSUM: &[u8] = br#"\"checksum\":\""#;
 
-/// What the tensors of a weight are called: itself and Adam's moments.
+/// Prefixes of the tensors of a weight: its values and Adam's moments.
 const PREFIXES: [&str; 3] = ["", "adam.mean.", "adam.square."];
 
-/// A training that stands still between two steps.
+/// A snapshot of a training run between two steps.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Checkpoint {
-    /// What is trained, and how.
+    /// The network and how it is trained.
     pub config: TrainConfig,
-    /// What it is trained on: [`super::Splits::sha256`].
+    /// The data it is trained on: [`super::Splits::sha256`].
     pub data: String,
-    /// Epochs finished.
+    /// Finished epochs.
     pub epoch: usize,
-    /// Steps done in the epoch after those.
+    /// Steps done in the unfinished epoch.
     pub step: usize,
-    /// Sum of the losses in these steps.
+    /// Sum of the losses over these steps.
     pub loss: f64,
-    /// Images classified right in these steps.
+    /// Correctly classified images in these steps.
     pub right: u64,
-    /// Epoch and accuracy on the held-out images of the best network so far, where there are any.
+    /// Epoch and held-out accuracy of the best network so far, if images are held out.
     pub best: Option<(usize, f64)>,
-    /// The weights and the optimizer.
+    /// The weights and the optimizer's state.
     pub state: State,
 }
 
-/// What is in the metadata, in this order. It is one key, because the order of several is not fixed.
+/// The metadata, in this order. All of it is under one key because the order of several keys is not
+/// fixed. Numbers are read back to the bit (`serde_json` with `float_roundtrip`).
 #[derive(Debug, Serialize, Deserialize)]
 struct Metadata {
     format: u32,
     epochs: usize,
     batch_size: usize,
-    lr: Exact,
+    lr: f64,
     seed: u64,
     validation: usize,
     classifier: ClassifierConfig,
@@ -80,40 +80,22 @@ struct Metadata {
     epoch: usize,
     step: usize,
     optimizer_steps: u64,
-    loss: Exact,
+    loss: f64,
     right: u64,
-    best: Option<(usize, Exact)>,
-    /// SHA-256 of the file with zeros in place of these digits.
+    best: Option<(usize, f64)>,
+    /// SHA-256 of the file with these digits replaced by zeros.
     checksum: String,
 }
 
-/// The part of the metadata that every version has.
+/// The part of the metadata that every version of the format has.
 #[derive(Debug, Deserialize)]
 struct Version {
     format: u32,
 }
 
-/// A number that keeps its bits. It is written as text, because what `serde_json` reads as a number
-/// may be off in the last bit.
-#[derive(Debug, Clone, Copy)]
-struct Exact(f64);
-
-impl Serialize for Exact {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(&format_args!("{:e}", self.0))
-    }
-}
-
-impl<'de> Deserialize<'de> for Exact {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        let number = text.parse().ok().filter(|number: &f64| number.is_finite());
-        number.map(Self).ok_or_else(|| serde::de::Error::custom(format!("no number: '{text}'")))
-    }
-}
-
 impl Checkpoint {
-    /// The first weight or moment that is NaN or infinite, told as the subject of a sentence.
+    /// The first weight or moment that is NaN or infinite, if any, as in `first.a has a number that is
+    /// NaN`.
     pub fn not_finite(&self) -> Option<String> {
         self.state.weights.iter().find_map(|weight| {
             weight.tensors().into_iter().zip(PREFIXES).find_map(|(values, prefix)| {
@@ -127,9 +109,9 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::Compute`] when a weight's numbers do not fill its shape.
+    /// [`Error::Internal`] when a weight's values do not fill its shape.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let broken = |error: &dyn std::error::Error| Error::compute("writing a checkpoint", error);
+        let broken = |error: &dyn std::error::Error| Error::internal("writing a checkpoint", error);
         let mut views = Vec::with_capacity(PREFIXES.len() * self.state.weights.len());
         for weight in &self.state.weights {
             for (values, prefix) in weight.tensors().into_iter().zip(PREFIXES) {
@@ -144,7 +126,7 @@ impl Checkpoint {
         let mut bytes =
             safetensors::serialize(views, Some(metadata)).map_err(|error| broken(&error))?;
         let at = checksum_at(&bytes)
-            .ok_or_else(|| Error::compute("writing a checkpoint", "it has no checksum"))?;
+            .ok_or_else(|| Error::internal("writing a checkpoint", "it has no checksum"))?;
         let checksum = checksum(&bytes, at);
         bytes[at..at + DIGITS].copy_from_slice(checksum.as_bytes());
         Ok(bytes)
@@ -156,7 +138,7 @@ impl Checkpoint {
             format: FORMAT,
             epochs,
             batch_size,
-            lr: Exact(lr),
+            lr,
             seed,
             validation,
             classifier,
@@ -164,9 +146,9 @@ impl Checkpoint {
             epoch: self.epoch,
             step: self.step,
             optimizer_steps: self.state.steps,
-            loss: Exact(self.loss),
+            loss: self.loss,
             right: self.right,
-            best: self.best.map(|(epoch, accuracy)| (epoch, Exact(accuracy))),
+            best: self.best,
             checksum: "0".repeat(DIGITS),
         }
     }
@@ -175,7 +157,7 @@ impl Checkpoint {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when it cannot be read, [`Error::Malformed`] when it is no checkpoint of this
+    /// [`Error::Io`] when it cannot be read, [`Error::Malformed`] when it is not a checkpoint of this
     /// program or is damaged.
     pub fn read(path: &Path) -> Result<Self> {
         let mut file = File::open(path).map_err(Error::io("open", path))?;
@@ -188,22 +170,22 @@ impl Checkpoint {
         let header = header_length(&bytes).map_or(0, |length| length as u64).min(MAX_HEADER);
         read(&mut bytes, header)?;
         let header = Header::parse(path, &bytes, length)?;
-        // The length was compared; what has grown since then is refused below.
+        // One byte more than expected, so that a file that has grown since then is refused below.
         let rest = length - bytes.len() as u64;
         read(&mut bytes, rest + 1)?;
         header.content(path, &bytes)
     }
 
-    /// Reads a file's content. `path` is named in errors.
+    /// Reads a file's content. Errors name `path`.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] when it is no checkpoint of this program or is damaged.
+    /// [`Error::Malformed`] when it is not a checkpoint of this program or is damaged.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
         Header::parse(path, bytes, bytes.len() as u64)?.content(path, bytes)
     }
 
-    /// The network, on `device`.
+    /// The network on `device`.
     pub fn network(&self, device: &Device) -> Network {
         let values = self.state.weights.iter().map(|weight| {
             let shape = [weight.values.len()];
@@ -214,20 +196,20 @@ impl Checkpoint {
 }
 
 impl Weight {
-    /// Its numbers, in the order of [`PREFIXES`].
+    /// Its values and moments, in the order of [`PREFIXES`].
     fn tensors(&self) -> [&[f32]; 3] {
         [&self.values, &self.mean, &self.square]
     }
 }
 
-/// A header that fits its network and the length of its file.
+/// A header that agrees with its network and the length of its file.
 struct Header {
     tensors: Tensors,
     metadata: Metadata,
     weights: Vec<(&'static str, Vec<usize>)>,
-    /// Where the tensors begin.
+    /// Offset of the tensors in the file.
     begin: usize,
-    /// Bytes of the whole file.
+    /// Length of the whole file, in bytes.
     length: u64,
 }
 
@@ -259,23 +241,18 @@ impl Header {
         })?;
         let Version { format } = serde_json::from_str(metadata)
             .map_err(|error| wrong("metadata", "a version", &error))?;
-        match format {
-            FORMAT => {}
-            1 => {
-                let found = "1, of an older version of this program, which kept no optimizer state: \
-                             train the network again";
-                return Err(wrong("format", "2", &found));
-            }
-            _ => return Err(wrong("format", "2", &format)),
+        if format != FORMAT {
+            let found = format!("{format}, written by another version of this program");
+            return Err(wrong("format", &FORMAT.to_string(), &found));
         }
         let metadata: Metadata = serde_json::from_str(metadata)
-            .map_err(|error| wrong("metadata", "a training", &error))?;
+            .map_err(|error| wrong("metadata", "a training run", &error))?;
         let config = metadata.config();
-        config.check().map_err(|error| wrong("metadata", "a possible training", &error))?;
+        config.check().map_err(|error| wrong("metadata", "a possible training run", &error))?;
         let best = metadata.best.map_or(0, |(epoch, _)| epoch);
         if metadata.epoch > config.epochs || best > metadata.epoch {
             let found = format!("{} of {}, the best {best}", metadata.epoch, config.epochs);
-            return Err(wrong("epoch", "one of the training's", &found));
+            return Err(wrong("epoch", "one of the run's epochs", &found));
         }
 
         let weights = config
@@ -310,11 +287,11 @@ impl Header {
         Ok(Self { tensors, metadata, weights, begin, length })
     }
 
-    /// Reads what the header describes.
+    /// Reads the content that the header describes.
     fn content(self, path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
         let Self { tensors, metadata, weights, begin, length } = self;
         if bytes.len() as u64 != length {
-            let expected = format!("{length} bytes, as when it was opened");
+            let expected = format!("{length} bytes, its size when it was opened");
             return Err(Error::malformed(path, "size", expected, bytes.len()));
         }
         let whole = checksum_at(bytes)
@@ -347,9 +324,9 @@ impl Header {
             data: metadata.data,
             epoch: metadata.epoch,
             step: metadata.step,
-            loss: metadata.loss.0,
+            loss: metadata.loss,
             right: metadata.right,
-            best: metadata.best.map(|(epoch, accuracy)| (epoch, accuracy.0)),
+            best: metadata.best,
             state: State { steps: metadata.optimizer_steps, weights },
         })
     }
@@ -360,7 +337,7 @@ impl Metadata {
         TrainConfig {
             epochs: self.epochs,
             batch_size: self.batch_size,
-            lr: self.lr.0,
+            lr: self.lr,
             seed: self.seed,
             validation: self.validation,
             classifier: self.classifier,
@@ -368,13 +345,13 @@ impl Metadata {
     }
 }
 
-/// The length of a safetensors file's header, where it is there and fits this machine.
+/// The length of a safetensors file's header, if the file has one and it fits a `usize`.
 fn header_length(bytes: &[u8]) -> Option<usize> {
     let length = bytes.first_chunk::<LENGTH>()?;
     usize::try_from(u64::from_le_bytes(*length)).ok()
 }
 
-/// Where the digits of the checksum are: at the end of the metadata, within the header.
+/// Offset of the checksum's digits: at the end of the metadata, within the header.
 fn checksum_at(bytes: &[u8]) -> Option<usize> {
     let start = bytes.get(..LENGTH.checked_add(header_length(bytes)?)?)?;
     let found = start.windows(BEFORE_CHECKSUM.len()).rposition(|part| part == BEFORE_CHECKSUM)?;
@@ -382,11 +359,74 @@ fn checksum_at(bytes: &[u8]) -> Option<usize> {
     (at + DIGITS <= start.len()).then_some(at)
 }
 
-/// SHA-256 of a file with zeros in place of the digits at `at`.
+/// SHA-256 of a file with the digits at `at` replaced by zeros.
 fn checksum(bytes: &[u8], at: usize) -> String {
     let mut hash = Sha256::new();
     hash.update(&bytes[..at]);
     hash.update([b'0'; DIGITS]);
     hash.update(&bytes[at + DIGITS..]);
     hex(&hash.finalize())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::FirstLayer;
+    use crate::mps::MpsInit;
+
+    /// A checkpoint of a network as small as possible, with all weights 0.
+    fn checkpoint(lr: f64, loss: f64, accuracy: f64) -> Checkpoint {
+        let classifier = ClassifierConfig {
+            model: FirstLayer::Mps,
+            in_factors: [2, 1],
+            out_factors: [1, 1],
+            bond: 1,
+            init: MpsInit::He,
+            classes: 2,
+        };
+        let weights = classifier.weights().unwrap().into_iter().map(|(name, shape)| {
+            let zeros = vec![0.0; shape.iter().product()];
+            Weight { name, shape, values: zeros.clone(), mean: zeros.clone(), square: zeros }
+        });
+        let state = State { steps: 7, weights: weights.collect() };
+        let config =
+            TrainConfig { epochs: 3, batch_size: 4, lr, seed: 1, validation: 1, classifier };
+        let best = Some((1, accuracy));
+        Checkpoint { config, data: String::new(), epoch: 1, step: 2, loss, right: 5, best, state }
+    }
+
+    /// 0.1 + 0.2 needs 17 digits, 1e-310 is subnormal. Without `float_roundtrip`, `serde_json` may get
+    /// the last bit of such numbers wrong.
+    #[test]
+    fn numbers_survive_a_checkpoint_to_the_bit() {
+        let numbers = [0.1 + 0.2, 1e-310, 0.012_345_678_901_234_567, 1.0 / 3.0, f64::MAX];
+        for (at, &lr) in numbers.iter().enumerate() {
+            let [loss, accuracy] = [1, 2].map(|next| numbers[(at + next) % numbers.len()]);
+            let written = checkpoint(lr, loss, accuracy);
+            let bytes = written.to_bytes().unwrap();
+            let read = Checkpoint::parse(Path::new("file"), &bytes).unwrap();
+            let bits =
+                |of: &Checkpoint| [of.config.lr, of.loss, of.best.unwrap().1].map(f64::to_bits);
+            assert_eq!(bits(&read), bits(&written), "{lr:e} {loss:e} {accuracy:e}");
+            assert_eq!(read, written);
+        }
+    }
+
+    #[test]
+    fn another_version_is_refused() {
+        let bytes = checkpoint(1e-3, 0.0, 0.0).to_bytes().unwrap();
+        let from = format!(r#"format\":{FORMAT}"#);
+        let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
+        for version in [1, 2, 9] {
+            let mut other = bytes.clone();
+            let to = format!(r#"format\":{version}"#);
+            other[at..at + to.len()].copy_from_slice(to.as_bytes());
+            let error = Checkpoint::parse(Path::new("file"), &other).unwrap_err().to_string();
+            let expected = format!(
+                "file: format: expected {FORMAT}, found {version}, written by another version of \
+                 this program"
+            );
+            assert_eq!(error, expected);
+        }
+    }
 }

@@ -9,25 +9,26 @@ use crate::op::hand_over_to_software;
 use crate::op::training::softmax_cross_entropy;
 use crate::{Error, Result};
 
-/// Images a batch when accuracy is measured: large, since nothing is kept for a backward pass.
+/// Images per batch when accuracy is measured: large, since nothing is kept for a backward pass.
 pub(super) const EVALUATION_BATCH: usize = 1000;
 
-/// Sums over the steps of an epoch. A step's are left on the device and read rarely, because a reading
-/// waits for everything that was queued.
+/// Sums over the steps of an epoch. Each step's sums stay on the device and are read rarely, because
+/// reading waits for all queued work.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// `[sum of losses, images classified right]` of the steps since the last reading.
+    /// `[sum of losses, correctly classified images]` of the steps since the last reading.
     pending: Vec<Tensor<1>>,
-    /// Steps that were read.
+    /// Steps that have been read.
     steps: usize,
-    /// The same of these, added one by one, so that it does not matter when they were read.
+    /// The sums over these, added step by step, so that the result does not depend on when they are
+    /// read.
     pub(super) sums: [f64; 2],
-    /// Images of the steps that were added.
+    /// Images in the steps that have been added.
     images: usize,
 }
 
 impl Tally {
-    /// After steps of an earlier process.
+    /// Continues from steps of an earlier process.
     pub(super) fn resumed(steps: usize, sums: [f64; 2], images: usize) -> Self {
         Self { pending: Vec::new(), steps, sums, images }
     }
@@ -37,8 +38,8 @@ impl Tally {
         self.images += images;
     }
 
-    /// Reads what was added since, up to the first step whose loss is NaN or infinite; returns which
-    /// it is, counted from 1, and the loss.
+    /// Reads the steps added since the last reading, up to the first whose loss is NaN or infinite;
+    /// returns that step, counted from 1, and its loss.
     pub(super) fn read(&mut self) -> Result<Option<(usize, f32)>> {
         if self.pending.is_empty() {
             return Ok(None);
@@ -57,7 +58,7 @@ impl Tally {
         Ok(None)
     }
 
-    /// Mean loss and accuracy of what was read.
+    /// Mean loss and accuracy over the steps that have been read.
     pub(super) fn means(&self) -> (f64, f64) {
         let images = self.images.max(1) as f64;
         (self.sums[0] / images, self.sums[1] / images)
@@ -69,11 +70,11 @@ impl Tally {
 pub struct Evaluation {
     /// Mean cross entropy, in nats.
     pub loss: f64,
-    /// Share of images classified right.
+    /// Fraction of images classified correctly.
     pub accuracy: f64,
 }
 
-/// Measures a network, without dropout.
+/// Measures a network without dropout.
 ///
 /// # Errors
 ///

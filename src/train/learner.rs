@@ -1,8 +1,8 @@
-//! A network while it learns: its weights, Adam's moments, and one training step.
+//! A network in training: its weights, Adam's moments, and one training step.
 //!
-//! The step is written out: forward, loss, the gradients of each layer, Adam. Nothing is recorded by
-//! an autodiff, nothing is copied, and every operation is one of ours ([`crate::op`]), so a step
-//! makes the same bits in every run on one device. Tests hold it against Burn's autodiff and Adam.
+//! The step is written out: forward, loss, the gradients of each layer, Adam. No autodiff records
+//! anything, nothing is copied, and every operation is one of ours ([`crate::op`]), so a step gives
+//! the same bits in every run on one device. Tests check it against Burn's autodiff and Adam.
 
 use burn::tensor::{Device, Int, Tensor, TensorData};
 
@@ -22,10 +22,10 @@ const BETA_1: f32 = 0.9;
 /// Decay of Adam's mean of their squares.
 const BETA_2: f32 = 0.999;
 
-/// What Adam adds to the root: Keras' value, which the article trained with.
+/// What Adam adds to the root: the default of Keras, which the article used.
 const EPSILON: f64 = 1e-7;
 
-/// One weight and its moments on the host.
+/// One weight and its moments, on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
     /// Its name: `first.a`, `second.weight`, ….
@@ -40,10 +40,10 @@ pub struct Weight {
     pub square: Vec<f32>,
 }
 
-/// Everything that the next step depends on, besides the batch, on the host.
+/// Everything that the next step depends on except the batch, on the host.
 #[derive(Debug, Clone, PartialEq)]
 pub struct State {
-    /// Steps that were taken.
+    /// Steps taken so far.
     pub steps: u64,
     /// The weights, in the order of [`ClassifierConfig::weights`].
     pub weights: Vec<Weight>,
@@ -60,29 +60,29 @@ struct Variable {
 }
 
 impl Variable {
-    /// The weight in its shape, of `D` modes.
+    /// The weight in its shape of `D` dimensions.
     fn view<const D: usize>(&self) -> Tensor<D> {
         self.value.clone().reshape::<D, [usize; D]>(std::array::from_fn(|mode| self.shape[mode]))
     }
 }
 
-/// A step of Adam of one weight, value and moments.
+/// An Adam step of one weight: its value and moments before and after.
 type Update = Box<dyn FnOnce([Tensor<1>; 3]) -> Result<[Tensor<1>; 3]>>;
 
-/// From a gradient.
+/// The Adam step for a gradient.
 fn update(grad: Tensor<1>, step: AdamStep) -> Update {
     Box::new(move |state| training::adam(state, grad, step))
 }
 
-/// Of a dense layer's weight and bias, from its input and the gradient by its output: the weight's
-/// gradient is made when it is used, so that it need not be kept.
+/// The Adam steps of a dense layer's weight and bias, from its input and the gradient with respect to
+/// its output. The weight's gradient is computed inside its step, so it need not be kept.
 fn update_linear(x: Tensor<2>, grad_y: Tensor<2>, step: AdamStep) -> Result<[Update; 2]> {
     let grad_bias = training::column_sums(grad_y.clone())?;
     let weight = Box::new(move |state| training::linear_adam(state, x, grad_y, step));
     Ok([weight, update(grad_bias, step)])
 }
 
-/// A network to be evaluated.
+/// A network for evaluation.
 #[derive(Debug, Clone)]
 pub struct Network {
     config: ClassifierConfig,
@@ -99,7 +99,7 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] when the images are not of the network's size.
+    /// [`Error::Shape`] when the images do not have the network's input size.
     pub fn logits(&self, images: Tensor<2>) -> Result<Tensor<2>> {
         let spec = self.config.spec()?;
         let none = Dropout { rate: 0.0, seed: 0 };
@@ -127,7 +127,7 @@ impl Network {
     }
 }
 
-/// A network that learns.
+/// A network in training.
 #[derive(Debug)]
 pub struct Learner {
     config: ClassifierConfig,
@@ -139,16 +139,16 @@ pub struct Learner {
 }
 
 impl Learner {
-    /// A new network, its weights drawn as `config.seed` determines.
+    /// A new network, its weights drawn from `config.seed`.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] for an impossible network.
+    /// [`Error::Argument`] for an impossible network.
     pub fn new(config: &TrainConfig, device: &Device) -> Result<Self> {
         let values = config.classifier.draw(config.seed)?;
         let variables = config.classifier.weights()?.into_iter().zip(values);
         let variables = variables.map(|((name, shape), values)| {
-            // Copied, not filled there: a kernel that fills takes a software adapter 40 ms to compile.
+            // Copied rather than filled there: compiling a fill kernel takes a software adapter 40 ms.
             let zeros = vec![0.0; values.len()];
             let [value, mean, square] =
                 [&values, &zeros, &zeros].map(|values| Tensor::from_data(&values[..], device));
@@ -157,16 +157,16 @@ impl Learner {
         Self::with(config, 0, variables.collect())
     }
 
-    /// A network as it was.
+    /// Restores a network from its state.
     ///
     /// # Errors
     ///
-    /// [`Error::Usage`] for an impossible network.
+    /// [`Error::Argument`] for an impossible network.
     ///
     /// # Panics
     ///
-    /// In the first step, when `state` is not of the network of `config`: a checkpoint's reader has
-    /// compared names and shapes.
+    /// In the first step, if `state` does not belong to the network of `config`. The reader of a
+    /// checkpoint has checked names and shapes.
     pub fn resume(config: &TrainConfig, state: &State, device: &Device) -> Result<Self> {
         let flat = |values: &[f32]| {
             Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
@@ -186,11 +186,11 @@ impl Learner {
         Ok(Self { config: config.classifier, spec, lr: config.lr, steps, variables, profile: None })
     }
 
-    /// The network as it is, on the host.
+    /// The current state of the network, on the host.
     ///
     /// # Errors
     ///
-    /// [`Error::Compute`] when the device does not give it.
+    /// [`Error::Compute`] when the device fails.
     pub fn state(&self) -> Result<State> {
         let read = |tensor: &Tensor<1>| {
             let values = tensor.clone().try_to_vec_as::<f32>();
@@ -208,30 +208,30 @@ impl Learner {
         Ok(State { steps: self.steps, weights: weights.collect::<Result<_>>()? })
     }
 
-    /// Measures every step from now on.
+    /// Times the parts of every step from now on.
     pub fn profile(&mut self, device: &Device) {
         self.profile = Some(Profile::new(device));
     }
 
-    /// What was measured, if anything was.
+    /// The times measured, if profiling is on.
     pub fn profiled(&self) -> Option<&Profile> {
         self.profile.as_ref()
     }
 
-    /// The network as it is now.
+    /// The network with its current weights.
     pub fn network(&self) -> Network {
         let values = self.variables.iter().map(|variable| variable.value.clone());
         Network::new(self.config, values.collect())
     }
 
-    /// One step of Adam on the mean loss of the images `order[b]`. `dropout` seeds the masks of the
-    /// two hidden layers.
+    /// One Adam step on the mean loss of the images `order[b]`. `dropout` seeds the masks of the two
+    /// hidden layers.
     ///
-    /// Returns `[sum of losses, images classified right]` before the step, on the device.
+    /// Returns `[sum of losses, correctly classified images]` before the step, on the device.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] when the images are not of the network's size.
+    /// [`Error::Shape`] when the images do not have the network's input size.
     pub fn step(
         &mut self,
         data: &Resident,
@@ -242,7 +242,7 @@ impl Learner {
         let [drop_1, drop_2] = dropout.map(|seed| Dropout { rate, seed });
         let [batch] = order.dims();
         let MpsSpec { m, n, j, l, .. } = self.spec;
-        // As many as `ClassifierConfig::weights` names: of the first layer, then two each of the others.
+        // In the order of `ClassifierConfig::weights`: the first layer's, then two for each other layer.
         let (first, rest) = self.variables.split_at(self.variables.len() - 4);
         let [weight_2, bias_2, weight_3, bias_3] = rest else { unreachable!("four weights") };
 

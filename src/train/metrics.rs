@@ -1,4 +1,4 @@
-//! What is measured after each epoch, and `metrics.csv`.
+//! The metrics of each epoch, and the file `metrics.csv`.
 
 use std::path::Path;
 
@@ -9,23 +9,23 @@ use crate::{Error, Result};
 pub struct EpochMetrics {
     /// The epoch, counted from 1.
     pub epoch: usize,
-    /// Mean loss over the epoch, while training (with dropout), in nats.
+    /// Mean loss over the epoch during training (with dropout), in nats.
     pub train_loss: f64,
-    /// Share of images classified right over the epoch, while training.
+    /// Fraction of images classified correctly over the epoch, during training.
     pub train_accuracy: f64,
     /// Mean loss on the test images after the epoch.
     pub test_loss: f64,
-    /// Share of test images classified right after the epoch.
+    /// Fraction of test images classified correctly after the epoch.
     pub test_accuracy: f64,
-    /// Time of the epoch's training, without evaluation; of an epoch that was resumed, the time
-    /// since then.
+    /// Time of the epoch's training steps, without evaluation; for a resumed epoch, only those since
+    /// it was resumed.
     pub seconds: f64,
-    /// Training images a second in that time.
+    /// Training images per second in that time.
     pub images_per_s: f64,
 }
 
 impl EpochMetrics {
-    /// The first line of `metrics.csv`.
+    /// The header line of `metrics.csv`.
     pub const HEADER: &str =
         "epoch,train_loss,train_accuracy,test_loss,test_accuracy,seconds,images_per_s";
 
@@ -52,12 +52,11 @@ impl EpochMetrics {
         lines.join("\n") + "\n"
     }
 
-    /// Reads the lines of the first `epochs` epochs; what follows them is left alone. `path` is named
-    /// in errors.
+    /// Reads the lines of the first `epochs` epochs and ignores what follows. Errors name `path`.
     ///
     /// # Errors
     ///
-    /// [`Error::Malformed`] naming the line that is missing or is none.
+    /// [`Error::Malformed`] naming the line that is missing or malformed.
     pub fn parse(path: &Path, text: &str, epochs: usize) -> Result<Vec<Self>> {
         let mut lines = text.lines();
         if lines.next() != Some(Self::HEADER) {
@@ -120,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_that_are_read_are_written_alike() {
+    fn lines_survive_reading_and_writing() {
         let text = EpochMetrics::file(&history());
         for epochs in 0..=3 {
             let read = EpochMetrics::parse(Path::new("metrics.csv"), &text, epochs).unwrap();

@@ -1,6 +1,6 @@
-//! Training: the step loop, what it reports, and what it leaves in the run folder.
+//! Training: the step loop, what it reports, and what it writes into the run folder.
 //!
-//! The loop prints nothing: a caller follows it through [`Observer`] and stops it through
+//! The loop prints nothing: a caller follows it through an [`Observer`] and stops it through a
 //! [`StopFlag`].
 
 pub mod checkpoint;
@@ -32,22 +32,22 @@ use crate::model::{ClassifierConfig, HIDDEN};
 use crate::op::training::PIXELS_A_WORD;
 use crate::{Error, Result, hex};
 
-/// Steps between two readings of loss and accuracy from the device; a reading waits for it.
+/// Steps between two readings of loss and accuracy; a reading waits for the device.
 const REPORT_EVERY: usize = 20;
 
-/// The data of one training.
+/// The data of one training run.
 #[derive(Debug)]
 pub struct Splits {
-    /// What is trained on.
+    /// The images to train on.
     pub train: ImageSet,
-    /// What `best` is chosen on, where some images were held out.
+    /// The held-out images by which `best` is chosen, if there are any.
     pub validation: Option<ImageSet>,
-    /// What accuracy is reported on; it chooses nothing.
+    /// The images on which accuracy is reported; they influence no choice.
     pub test: ImageSet,
 }
 
 impl Splits {
-    /// SHA-256 of the three sets, in hexadecimal digits: whether a training can go on with them.
+    /// SHA-256 of the three sets, as hexadecimal digits. A run can be resumed only with the same data.
     pub fn sha256(&self) -> String {
         let sets = [Some(&self.train), self.validation.as_ref(), Some(&self.test)];
         let sums: Vec<String> = sets.into_iter().flatten().map(ImageSet::sha256).collect();
@@ -55,96 +55,96 @@ impl Splits {
     }
 }
 
-/// Where the loop is, every 20 steps and at the end of an epoch.
+/// The progress of the loop, reported every 20 steps and at the end of an epoch.
 #[derive(Debug, Clone, Copy)]
 pub struct StepReport {
     /// The epoch, counted from 1.
     pub epoch: usize,
-    /// Steps done in this epoch.
+    /// Steps done in this epoch so far.
     pub step: usize,
-    /// Steps an epoch.
+    /// Steps per epoch.
     pub steps: usize,
     /// Mean loss of this epoch so far.
     pub loss: f64,
-    /// Share of this epoch's images that were classified right, in training.
+    /// Fraction of this epoch's images classified correctly so far, during training.
     pub accuracy: f64,
-    /// Training images a second in this epoch.
+    /// Training images per second in this epoch.
     pub images_per_s: f64,
 }
 
-/// Follows a training.
+/// Follows a training run.
 pub trait Observer {
-    /// Called every 20 steps.
+    /// Called every 20 steps and at the end of an epoch.
     fn step(&mut self, report: &StepReport);
     /// Called after the evaluation of each epoch.
     fn epoch(&mut self, metrics: &EpochMetrics);
-    /// Called after each checkpoint with the steps that had been taken in the whole training.
+    /// Called after each checkpoint with the number of steps taken since the beginning of the run.
     fn saved(&mut self, _steps: u64) {}
-    /// Whether the parts of each step are to be timed, which makes it slower.
+    /// Whether to time the parts of each step, which makes it slower.
     fn wants_profile(&self) -> bool {
         false
     }
-    /// Called at the end where a profile was wanted.
+    /// Called at the end if a profile was wanted.
     fn profile(&mut self, _profile: &Profile) {}
 }
 
-/// Asks a training to stop after the step it is in: 0, or the number of the signal on whose behalf.
+/// Asks the loop to stop after the current step: 0, or the number of the signal that asks for it.
 #[derive(Debug, Clone, Default)]
 pub struct StopFlag(Arc<AtomicUsize>);
 
 impl StopFlag {
-    /// The signal that asked, if one did.
+    /// The signal that asks for it, if any.
     pub fn signal(&self) -> Option<i32> {
         Some(self.0.load(Ordering::Relaxed) as i32).filter(|&signal| signal != 0)
     }
 }
 
 impl From<Arc<AtomicUsize>> for StopFlag {
-    /// A flag that whoever shares `signal` sets.
+    /// A flag that is set by storing a signal's number in `signal`.
     fn from(signal: Arc<AtomicUsize>) -> Self {
         Self(signal)
     }
 }
 
-/// What a finished training comes to.
+/// The outcome of a finished training run.
 #[derive(Debug, Clone, Copy)]
 pub struct Summary {
     /// The metrics of the last epoch.
     pub last: EpochMetrics,
-    /// Epoch and accuracy on the held-out images of the network in `best`, where there are any.
+    /// Epoch and held-out accuracy of the network in `best`, if images are held out.
     pub best: Option<(usize, f64)>,
-    /// Time of the training alone, without evaluation.
+    /// Time of all training steps, without evaluation.
     pub training: Duration,
-    /// Mean test accuracy of the last [`Summary::averaged`] epochs, less noisy than one alone.
+    /// Mean test accuracy of the last [`Summary::averaged`] epochs, less noisy than that of one.
     pub mean_test_accuracy: f64,
-    /// Ten, or the number of epochs where there were fewer.
+    /// Ten, or the number of epochs if there were fewer.
     pub averaged: usize,
 }
 
-/// How a training is conducted. Nothing here changes what is learned.
+/// How a training run is carried out. Nothing here changes the result.
 #[derive(Debug, Default)]
 pub struct Conduct {
-    /// Asks it to stop.
+    /// Asks the loop to stop.
     pub stop: StopFlag,
-    /// Steps between two checkpoints within an epoch; 0 for none but those at its end.
+    /// Steps between two checkpoints within an epoch; 0 for one at the end of each epoch only.
     pub save_every: usize,
-    /// Where to go on from, rather than from the beginning.
+    /// The checkpoint to resume from, if this is not a new run.
     pub from: Option<Checkpoint>,
 }
 
-/// Trains a network, writing metrics and a checkpoint into `run` after every epoch.
+/// Trains a network and writes metrics and a checkpoint into `run` after every epoch.
 ///
 /// The weights, the order of the images and dropout follow from `config.seed` alone, and a step
-/// depends on nothing but what a checkpoint holds: on one device the same configuration gives the
-/// same network, and a training that was stopped and goes on gives the same as one that was not, as
-/// long as Burn's autotune, which takes part on hardware GPUs alone, picks the same kernels.
+/// depends only on what a checkpoint holds. On one device, therefore, the same configuration gives
+/// the same network, and a run that was stopped and resumed gives the same network as one that was
+/// not, as long as Burn's autotune, which is active only on hardware GPUs, picks the same kernels.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an impossible network, [`Error::NotFinite`] when the training leaves the
-/// finite numbers, [`Error::Interrupted`] when it was asked to stop, [`Error::Io`] and
+/// [`Error::Argument`] for an impossible configuration, [`Error::NotFinite`] when a loss or a weight
+/// is NaN or infinite, [`Error::Interrupted`] when it was asked to stop, [`Error::Io`] and
 /// [`Error::Malformed`] when the run folder cannot be written or its metrics cannot be read,
-/// [`Error::Resume`] when a checkpoint is not of this training, [`Error::Compute`] when the device
+/// [`Error::Resume`] when the checkpoint belongs to another run, [`Error::Compute`] when the device
 /// fails.
 pub fn train(
     config: &TrainConfig,
@@ -180,8 +180,8 @@ pub fn train(
         trainer.learner.profile(device);
     }
     match from {
-        Some(checkpoint) => trainer.go_on(&checkpoint)?,
-        // So that a run can be resumed from its first moment.
+        Some(checkpoint) => trainer.resume(&checkpoint)?,
+        // So that a run can be resumed from the very start.
         None => trainer.save(observer)?,
     }
     while trainer.epoch < config.epochs {
@@ -193,15 +193,15 @@ pub fn train(
     trainer.summary()
 }
 
-/// Takes a step on made-up images and drops it, so that the kernels of a training are compiled: in a
-/// thread of its own, while the data is read.
+/// Takes one step on blank images and discards it, so that the kernels are compiled. To be called in
+/// a thread of its own while the data is read.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an impossible network, [`Error::Compute`] when the device fails.
+/// [`Error::Argument`] for an impossible network, [`Error::Compute`] when the device fails.
 pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
     let [height, width] = config.classifier.in_factors;
-    // The plan of the layer depends on the batch, up to a size.
+    // The layer's plan depends on the batch, up to some size.
     let count = config.batch_size.min(EVALUATION_BATCH);
     let pixels = vec![0; count * height * width];
     let set = ImageSet { count, height, width, pixels, labels: vec![0; count] };
@@ -215,12 +215,12 @@ pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
     Ok(())
 }
 
-/// What a training (or, with a `batch_size` of 0, an evaluation) puts on its device, by name and bytes,
-/// without the buffers that are certain to be smaller.
+/// The buffers that a training run (or, with a `batch_size` of 0, an evaluation) needs on the device,
+/// by name and size in bytes, without those that are certain to be smaller than another.
 ///
 /// # Errors
 ///
-/// [`Error::Usage`] for an impossible network.
+/// [`Error::Argument`] for an impossible network.
 pub fn buffers<'a>(
     classifier: &ClassifierConfig,
     batch_size: usize,
@@ -246,7 +246,7 @@ pub fn buffers<'a>(
     Ok(buffers)
 }
 
-/// A training: what changes from step to step, and what it is made of.
+/// A training run: its parts, and the state that changes from step to step.
 struct Trainer<'a> {
     config: &'a TrainConfig,
     /// [`Splits::sha256`].
@@ -258,9 +258,9 @@ struct Trainer<'a> {
     run: &'a RunFolder,
     save_every: usize,
     learner: Learner,
-    /// Epochs finished.
+    /// Finished epochs.
     epoch: usize,
-    /// Steps done in the epoch after those.
+    /// Steps done in the unfinished epoch.
     step: usize,
     tally: Tally,
     best: Option<(usize, f64)>,
@@ -268,7 +268,7 @@ struct Trainer<'a> {
 }
 
 impl Trainer<'_> {
-    /// Steps an epoch.
+    /// Steps per epoch.
     fn steps(&self) -> usize {
         self.data.count.div_ceil(self.config.batch_size)
     }
@@ -278,8 +278,8 @@ impl Trainer<'_> {
         self.data.count.min(steps.saturating_mul(self.config.batch_size))
     }
 
-    /// Takes the place of the training that wrote `checkpoint`.
-    fn go_on(&mut self, checkpoint: &Checkpoint) -> Result<()> {
+    /// Continues the run that wrote `checkpoint`.
+    fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let Checkpoint { ref config, ref data, epoch, step, loss, right, best, ref state } =
             *checkpoint;
         let refused = |problem: &str| {
@@ -287,17 +287,18 @@ impl Trainer<'_> {
             Err(Error::Resume { run, problem: problem.into() })
         };
         if (TrainConfig { epochs: self.config.epochs, ..config.clone() }) != *self.config {
-            return refused("its checkpoint is of a training with other options");
+            return refused("its checkpoint belongs to a run with other options");
         }
         if *data != self.sum {
             return refused("the data set is not the one it was trained on");
         }
         let taken = epoch.checked_mul(self.steps()).and_then(|steps| steps.checked_add(step));
         if step > self.steps() || taken.map(|taken| taken as u64) != Some(state.steps) {
-            return refused("its checkpoint counts steps that its epochs do not have");
+            return refused("its checkpoint counts more or fewer steps than its epochs have");
         }
         if epoch + usize::from(step > 0) > self.config.epochs {
-            return refused("it is trained further than --epochs says");
+            let epochs = self.config.epochs;
+            return refused(&format!("it is already trained for more than {epochs} epochs"));
         }
         self.history = self.run.history(epoch)?;
         (self.epoch, self.step, self.best) = (epoch, step, best);
@@ -305,7 +306,7 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// What is left of an epoch, its evaluation, and its part of the run folder.
+    /// The rest of an epoch, its evaluation, and its entries in the run folder.
     fn epoch(&mut self, stop: &StopFlag, observer: &mut dyn Observer) -> Result<()> {
         let begun = self.images(self.step);
         let started = Instant::now();
@@ -339,8 +340,8 @@ impl Trainer<'_> {
         if better.is_some() {
             self.run.write_best(&checkpoint)?;
         }
-        // Before the checkpoint: lines that it does not know of are dropped when it is resumed, and
-        // those that it knows of are there.
+        // Before the checkpoint, so that every epoch it counts has its line; lines of later epochs are
+        // dropped when the run is resumed.
         self.history.push(metrics);
         self.run.write_history(&self.history)?;
         self.run.write_curves(&self.config.title(), &self.history)?;
@@ -351,12 +352,12 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// The steps that are left of an epoch.
+    /// The remaining steps of an epoch.
     fn train(&mut self, stop: &StopFlag, observer: &mut dyn Observer) -> Result<()> {
         let TrainConfig { seed, batch_size, .. } = *self.config;
         let (epoch, steps) = (self.epoch + 1, self.steps());
         let order = batches::permutation(seed, epoch, self.data.count);
-        // Once an epoch; a step takes its part of it on the device.
+        // Copied once per epoch; each step takes its part of it on the device.
         let order = resident::order(&order, self.device);
         let begun = self.images(self.step);
         let started = Instant::now();
@@ -381,7 +382,7 @@ impl Trainer<'_> {
             }
             let signal = stop.signal();
             let taken = self.epoch * steps + self.step;
-            // The end of an epoch has a checkpoint of its own.
+            // The end of an epoch writes its own checkpoint.
             let due = self.save_every > 0 && taken.is_multiple_of(self.save_every);
             if signal.is_some() || (due && self.step < steps) {
                 self.save(observer)?;
@@ -391,11 +392,11 @@ impl Trainer<'_> {
                 return Err(Error::Interrupted { signal, run: Some(run) });
             }
         }
-        // Where an epoch was resumed after its last step, nothing has read what came before.
+        // If an epoch was resumed after its last step, nothing has been read yet.
         self.read()
     }
 
-    /// Reads what the steps since the last reading came to.
+    /// Reads the sums of the steps since the last reading.
     fn read(&mut self) -> Result<()> {
         match self.tally.read()? {
             None => Ok(()),
@@ -413,7 +414,7 @@ impl Trainer<'_> {
         Ok(())
     }
 
-    /// Where the training stands, everything read.
+    /// A snapshot of the run; everything must have been read.
     fn checkpoint(&self) -> Result<Checkpoint> {
         let [loss, right] = self.tally.sums;
         let checkpoint = Checkpoint {
@@ -440,7 +441,7 @@ impl Trainer<'_> {
     }
 
     fn not_finite(&self, step: usize, what: String) -> Error {
-        // At the end of an epoch, its last step is meant.
+        // Step 0 stands for the last step of the epoch before.
         let (epoch, step) = match step {
             0 => (self.epoch, self.steps()),
             step => (self.epoch + 1, step),
@@ -450,7 +451,7 @@ impl Trainer<'_> {
 
     fn summary(self) -> Result<Summary> {
         let Some(&last) = self.history.last() else {
-            return Err(Error::usage("--epochs", "0: at least one epoch is needed"));
+            return Err(Error::argument("epochs", "0: at least one epoch is needed"));
         };
         let tail = &self.history[self.history.len().saturating_sub(10)..];
         let averaged = tail.len();

@@ -1,4 +1,4 @@
-//! Where the time of a training step goes.
+//! How the time of a training step is spent.
 
 use std::time::{Duration, Instant};
 
@@ -6,8 +6,8 @@ use burn::tensor::Device;
 
 use crate::{Error, Result};
 
-/// Times of the parts of a step, summed over the steps. The device is waited for after each part, so
-/// the whole is slower than without.
+/// Times of the parts of a step, summed over the steps. Each part waits for the device, so a profiled
+/// step is slower.
 #[derive(Debug)]
 pub struct Profile {
     device: Device,
@@ -17,17 +17,17 @@ pub struct Profile {
 }
 
 impl Profile {
-    /// Nothing measured yet.
+    /// An empty profile.
     pub fn new(device: &Device) -> Self {
         Self { device: device.clone(), parts: Vec::new(), steps: 0, since: Instant::now() }
     }
 
-    /// Every part in the order of a step, with its time.
+    /// The parts, in the order in which a step runs them, with their times.
     pub fn parts(&self) -> &[(&'static str, Duration)] {
         &self.parts
     }
 
-    /// How many steps were measured.
+    /// Number of steps measured.
     pub fn steps(&self) -> usize {
         self.steps
     }
@@ -56,7 +56,7 @@ impl Profile {
     }
 }
 
-/// A step that is profiled or, for nothing, is not.
+/// Times the parts of a step; a no-op when profiling is off.
 #[derive(Debug)]
 pub(super) struct Marks<'a>(Option<&'a mut Profile>);
 
@@ -70,7 +70,7 @@ impl<'a> Marks<'a> {
         Ok(marks)
     }
 
-    /// What was done since the last mark was `part`.
+    /// Adds the time since the last mark to `part`.
     pub(super) fn end(&mut self, part: &'static str) -> Result<()> {
         self.0.as_deref_mut().map_or(Ok(()), |profile| profile.end(part))
     }

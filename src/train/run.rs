@@ -1,8 +1,8 @@
 //! The run folder: `config.toml`, `metrics.csv`, `curves.svg`, `last.safetensors`,
 //! `previous.safetensors`, `best.safetensors`, `log.txt`.
 //!
-//! Every file but the log is written whole or not at all. A training holds a lock on the log, so
-//! that no two write into one folder.
+//! Every file except the log is written whole or not at all. A training run holds a lock on the log,
+//! so that no two runs write into one folder.
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
@@ -23,46 +23,47 @@ const CURVES: &str = "curves.svg";
 const LAST: &str = "last.safetensors";
 const PREVIOUS: &str = "previous.safetensors";
 const BEST: &str = "best.safetensors";
-/// A `last.safetensors` that could not be read.
+/// A `last.safetensors` that could not be read, kept under another name.
 const DAMAGED: &str = "damaged.safetensors";
 const LOG: &str = "log.txt";
 
-/// What a training writes whole.
+/// The files that a run writes whole.
 const WRITTEN: [&str; 6] = [CONFIG, METRICS, CURVES, LAST, PREVIOUS, BEST];
 
-/// A folder that holds one training, and that no other process trains in.
+/// A folder that holds one training run, locked against other processes.
 #[derive(Debug)]
 pub struct RunFolder {
     path: PathBuf,
     log: File,
 }
 
-/// The newest checkpoint of a run that is whole.
+/// The newest undamaged checkpoint of a run.
 #[derive(Debug)]
 pub struct Newest {
     /// Where it is.
     pub file: PathBuf,
-    /// What it holds.
+    /// Its content.
     pub checkpoint: Checkpoint,
-    /// What was wrong with a newer one, where it is not the newest.
+    /// What is wrong with a newer one, if this is not the newest.
     pub passed_over: Option<Error>,
 }
 
 impl RunFolder {
-    /// Creates a run in `folder`, which must not exist or be empty, or, without one, in a fresh
-    /// folder `runs/NAME-1`, `runs/NAME-2`, …. With `exist_ok` the folder may hold a run, which is
-    /// replaced.
+    /// Creates a run in `folder`, which must be missing or empty, or, if none is given, in a new folder
+    /// `runs/NAME-1`, `runs/NAME-2`, …. With `exist_ok` the folder may hold a run, which is replaced.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] naming the path that cannot be created or is already in use.
+    /// [`Error::Occupied`] when the folder holds something else, [`Error::Io`] naming the path that
+    /// cannot be created or is in use by another process.
     pub fn create(folder: Option<&Path>, name: &str, exist_ok: bool) -> Result<Self> {
         let path = match folder {
             Some(folder) => named(folder, exist_ok)?,
             None => fresh(Path::new("runs"), name)?,
         };
         let run = Self { log: open_log(&path)?, path };
-        // Before there is another configuration: no checkpoint is ever beside one that is not its own.
+        // Before the new configuration is written, so that no checkpoint is ever beside a configuration
+        // of another run.
         for name in [LAST, PREVIOUS, BEST, DAMAGED, METRICS, CURVES] {
             let file = run.path.join(name);
             match fs::remove_file(&file) {
@@ -78,11 +79,11 @@ impl RunFolder {
         Ok(run)
     }
 
-    /// Opens a run that is to go on, and removes what a killed process left half-written.
+    /// Opens a run to resume it, and removes files that a killed process left half-written.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the folder is no run, cannot be written or is in use.
+    /// [`Error::Io`] when the folder is not a run, cannot be written or is in use.
     pub fn open(folder: &Path) -> Result<Self> {
         let config = folder.join(CONFIG);
         fs::metadata(&config).map_err(Error::io("find the run's", &config))?;
@@ -96,16 +97,16 @@ impl RunFolder {
         &self.path
     }
 
-    /// Its log, open at the end.
+    /// Its log, opened for appending.
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when the operating system has no other handle to it.
+    /// [`Error::Io`] when the operating system cannot duplicate the handle.
     pub fn log(&self) -> Result<File> {
         self.log.try_clone().map_err(Error::io("open", self.path.join(LOG)))
     }
 
-    /// Writes `config.toml`: every option that is in force.
+    /// Writes `config.toml`: every option in effect.
     ///
     /// # Errors
     ///
@@ -121,19 +122,19 @@ impl RunFolder {
     ///
     /// # Errors
     ///
-    /// [`Error::Io`] when there is none, [`Error::Malformed`] when an option is missing or is none.
+    /// [`Error::Io`] when there is none, [`Error::Malformed`] when an option is missing or invalid.
     pub fn read_config<Config: DeserializeOwned>(&self) -> Result<Config> {
         let path = self.path.join(CONFIG);
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
         toml::from_str(&text).map_err(|error| {
             let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
             let what = if line > 0 { format!("line {line}") } else { "content".into() };
-            Error::malformed(&path, what, "the options of a training", error.message())
+            Error::malformed(&path, what, "the options of a training run", error.message())
         })
     }
 
-    /// The checkpoint to go on from, the newest that is whole. A newer one that is damaged is put
-    /// aside, so that the next does not push the whole one out.
+    /// The checkpoint to resume from: the newest undamaged one. A damaged newer one is renamed, so that
+    /// it does not replace the undamaged one when the next checkpoint is written.
     ///
     /// # Errors
     ///
@@ -177,7 +178,7 @@ impl RunFolder {
         write_whole(&self.path.join(CURVES), curves::accuracy(title, &curves)?.as_bytes())
     }
 
-    /// Writes `last.safetensors`; what it was becomes `previous.safetensors`.
+    /// Writes `last.safetensors`; the old one becomes `previous.safetensors`.
     pub(super) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
         let bytes = checkpoint.to_bytes()?;
         Pending::create(&self.path.join(LAST))?.commit_keeping(&bytes, &self.path.join(PREVIOUS))
@@ -189,12 +190,12 @@ impl RunFolder {
     }
 }
 
-/// The newest checkpoint of a run: `last.safetensors`, or the one before it where that is missing or
+/// The newest checkpoint of a run: `last.safetensors`, or `previous.safetensors` if that is missing or
 /// damaged.
 ///
 /// # Errors
 ///
-/// [`Error::Malformed`] when neither is whole.
+/// [`Error::Malformed`] when both are missing or damaged.
 pub fn newest(run: &Path) -> Result<Newest> {
     let [last, previous] = [LAST, PREVIOUS].map(|name| run.join(name));
     let passed_over = match Checkpoint::read(&last) {
@@ -215,7 +216,7 @@ pub fn newest(run: &Path) -> Result<Newest> {
     }
 }
 
-/// The file in which a run's best network is: `best.safetensors`, where one was chosen.
+/// The file with a run's best network, `best.safetensors`, if one was chosen.
 pub fn best(run: &Path) -> Option<PathBuf> {
     Some(run.join(BEST)).filter(|file| file.is_file())
 }
@@ -226,7 +227,7 @@ fn is_missing(error: &Error) -> bool {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
-        // Closing alone would leave the lock to a child process that is just being started.
+        // A child process that is just being started may hold a copy of the handle, and with it the lock.
         let _ = self.log.unlock();
     }
 }
@@ -234,28 +235,19 @@ impl Drop for RunFolder {
 fn named(folder: &Path, exist_ok: bool) -> Result<PathBuf> {
     fs::create_dir_all(folder).map_err(Error::io("create the run folder", folder))?;
     let mut entries = fs::read_dir(folder).map_err(Error::io("read the folder", folder))?;
-    // A run that was killed at once may have its log alone.
+    // A run that was killed at once may have only its log.
     let holds_run = [CONFIG, LOG].iter().any(|name| folder.join(name).is_file());
-    let problem = match (entries.next().is_some(), holds_run) {
-        (false, _) => None,
-        (true, true) if exist_ok => None,
-        (true, true) => Some(
-            "it is not empty: it holds a run; go on with it by --resume, replace it by --exist-ok, \
-             or name another with --out",
-        ),
-        (true, false) => Some("it is not empty; name another with --out"),
-    };
-    match problem {
-        None => Ok(folder.to_path_buf()),
-        Some(problem) => Err(Error::io("use as a run folder", folder)(io::Error::other(problem))),
+    if entries.next().is_none() || (holds_run && exist_ok) {
+        return Ok(folder.to_path_buf());
     }
+    Err(Error::Occupied { folder: folder.to_path_buf(), holds_run })
 }
 
 fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
     fs::create_dir_all(parent).map_err(Error::io("create the folder", parent))?;
     let mut number = 1_u64;
     loop {
-        // Creating fails where the folder exists, so two runs never share one.
+        // Creating fails if the folder exists, so two runs never share one.
         let path = parent.join(format!("{name}-{number}"));
         match fs::create_dir(&path) {
             Ok(()) => return Ok(path),
@@ -268,7 +260,7 @@ fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
 /// Opens and locks a folder's log. The lock ends with the process, however it ends.
 fn open_log(folder: &Path) -> Result<File> {
     let path = folder.join(LOG);
-    // A folder that someone else made may lead elsewhere.
+    // A link in a folder that someone else made may lead outside it.
     if path.is_symlink() {
         let link = io::Error::other("it is a link; remove it");
         return Err(Error::io("write", &path)(link));

@@ -47,7 +47,7 @@ fn files_that_are_no_checkpoints_are_refused() {
         ("garbage", vec![0xff; 4096]),
         ("longer", [good.as_slice(), &[0]].concat()),
         ("not_finite", not_finite),
-        ("format", changed("format\\\":2", "format\\\":9")),
+        ("format", changed("format\\\":3", "format\\\":9")),
         ("renamed", changed("first.a", "first.b")),
         ("wider", changed("bond\\\":1", "bond\\\":9")),
     ] {

@@ -18,6 +18,7 @@ on_each_device!(
     one_batch_is_learned_by_heart,
     dropout_acts_in_training_alone,
     the_dense_layers_agree_with_the_cpu,
+    leading_dimensions_are_one_batch,
 );
 
 fn article(model: FirstLayer, bond: usize) -> ClassifierConfig {
@@ -61,6 +62,33 @@ fn the_rebuilt_matrix_has_the_variance_of_the_dense_one() {
         let ratio = variance / (2.0 / 784.0);
         assert!((ratio - 1.0).abs() < 0.1, "bond {bond}: {ratio} of He's variance");
     }
+}
+
+/// Any number of leading dimensions, as burn-nn's `Linear` takes them.
+fn leading_dimensions_are_one_batch(device: &Device) {
+    let layer = MpsLinearConfig::new([4, 5], [3, 2], 2).init(device).unwrap();
+    let x = numbers(6 * 20, 1);
+    let expected = values(layer.forward(tensor(&x, [6, 20], device)));
+    assert_eq!(expected.len(), 6 * 6);
+    let three = layer.forward(tensor(&x, [2, 3, 20], device));
+    assert_eq!(three.dims(), [2, 3, 6]);
+    assert_eq!(values(three), expected);
+    let four = layer.forward(tensor(&x, [3, 1, 2, 20], device));
+    assert_eq!(four.dims(), [3, 1, 2, 6]);
+    assert_eq!(values(four), expected);
+    // A batch of one may be computed in another order: sums of some 40 products of f32.
+    let one = layer.forward(tensor(&x[..20], [20], device));
+    assert_eq!(one.dims(), [6]);
+    let difference = largest_difference(&values(one), &expected[..6]);
+    assert!(difference < 1e-5, "{difference:e}");
+}
+
+#[test]
+#[should_panic(expected = "x: expected shape [.., 20] (4 x 5), found [2, 3, 19]")]
+fn a_last_dimension_of_another_size_is_refused() {
+    let device = Device::flex();
+    let layer = MpsLinearConfig::new([4, 5], [3, 2], 2).init(&device).unwrap();
+    layer.forward(Tensor::<3>::zeros([2, 3, 19], &device));
 }
 
 /// A model that a user might write: the layer, ReLU, a dense layer.

@@ -61,7 +61,7 @@ fn config(model: FirstLayer) -> TrainConfig {
 fn splits() -> Splits {
     let folder = tempdir().unwrap();
     write_files(folder.path(), &files());
-    let data = fashion_mnist::load(Some(folder.path())).unwrap();
+    let data = fashion_mnist::load(Some(folder.path()), &mut |_| {}).unwrap();
     let (train, validation) = data.train.hold_out(22, 7).unwrap();
     Splits { train, validation: Some(validation), test: data.test }
 }
@@ -253,7 +253,7 @@ fn an_interrupted_training_run_resumes_inside_its_epoch() {
         let epochs = (steps / STEPS + 1).to_string();
         let output = long.training.resume(&["--epochs", &epochs]);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
-        assert!(stderr(&output).contains("going on"), "{}", stderr(&output));
+        assert!(stderr(&output).contains("resuming"), "{}", stderr(&output));
         assert!(stdout(&output).contains(&format!("after epoch {epochs}")), "{}", stdout(&output));
         let lines = metrics_without_time(&long.run);
         assert_eq!(lines.len().to_string(), (steps / STEPS + 2).to_string());

@@ -70,6 +70,29 @@ fn best_is_chosen_where_images_are_held_out() {
 }
 
 #[test]
+fn classes_without_a_training_image_are_reported() {
+    let training = Training::new();
+    let short = ["--epochs", "1", "--out-factors", "1,1"];
+    let output = training.run(&short);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(!stderr(&output).contains("without a training image"), "{}", stderr(&output));
+
+    // Label 200 in place of 2: 201 outputs, of which 3 are ever right.
+    let mut files = common::data::files();
+    for name in ["train-labels-idx1-ubyte", "t10k-labels-idx1-ubyte"] {
+        let bytes = files.get_mut(name).unwrap();
+        bytes[8..].iter_mut().filter(|label| **label == 2).for_each(|label| *label = 200);
+    }
+    common::data::write_files(Path::new(&training.path("data")), &files);
+    let run = training.path("gaps");
+    let output = training.run(&[&short[..], &["--out", &run]].concat());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let line = "201 classes, 198 of them without a training image (2, 3, 4, ...): \
+                the labels are 0 to 200";
+    assert_eq!(stderr(&output).lines().filter(|found| *found == line).count(), 1, "{line}");
+}
+
+#[test]
 fn a_run_folder_in_use_is_left_alone() {
     let training = Training::new();
     fs::create_dir(training.path("run")).unwrap();
