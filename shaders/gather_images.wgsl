@@ -5,7 +5,7 @@
 // last image takes the last one: nothing outside the buffers is read, whatever `order` holds.
 //
 // Buffers:
-//   images  [count, words], four grey values a word, the first in the lowest byte
+//   images  [count, words], four grey values per word, the first in the lowest byte
 //   order   [batch]
 //   x       [batch, pixels]; every element is written
 //   params  the struct below

@@ -12,7 +12,7 @@
 //
 // Everything moves in blocks of 4 x 4: s, r, v and w must be multiples of 4. Of each operand one
 // mode is contiguous, and a block is four vec4 along it; where that is the other mode than the
-// matrices here are written for, the block is turned.
+// matrices here are written for, the block is transposed.
 //
 // There is no barrier and no workgroup memory, which cost much on a software adapter.
 //

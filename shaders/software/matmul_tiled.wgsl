@@ -7,7 +7,7 @@
 // them. Tiles of 16 j take 0.4 s to compile instead of 0.9, and a fifth longer to run.
 //
 // Each matrix may lie transposed. Everything moves in blocks of 4 x 4: a block is four vec4 along the
-// contiguous mode, turned where that is the other mode than the matrices here are written for (`*_turned`:
+// contiguous mode, transposed where that is the other mode than the matrices here are written for (`*_transposed`:
 // A lies as [inner, rows], B as [columns, inner], C as [columns, rows]). The contiguous mode of each
 // must be a multiple of 4. A mode that is contiguous in none needs only to be 4 or more: its last block
 // overlaps the one before it, and what that would add or store twice is left out.
@@ -89,7 +89,7 @@ fn main(invocation: Invocation) {
         return;
     }
 
-    // Known only here: a kernel for each of the ways that a training needs would take 1.1 s more to compile.
+    // Known at run time only: a kernel for each layout that training needs would take 1.1 s more to compile.
     let a_transposed = params.a_transposed != 0u;
     let b_transposed = params.b_transposed != 0u;
     // In elements, and of the mode that is not contiguous in vec4.

@@ -1,5 +1,6 @@
-// Copies a tensor of three modes into one of other extents: what lies outside is left out, and what was
-// not there is zero. So operands get extents that the tiled kernels can take, and results theirs back.
+// Copies a tensor of three modes into one of other extents: elements outside the new extents are
+// dropped, new elements are zero. Operands are padded to extents that the tiled kernels can take, and results
+// cropped.
 //
 // One invocation copies RESIZE_PIECE elements of a row, because on a software adapter a division takes longer
 // than a copy.

@@ -1,7 +1,7 @@
 //! The log: `tracing` events on standard error and, once a run has a folder, in its `log.txt`.
 
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
@@ -57,7 +57,13 @@ pub fn init(verbose: u8) {
         })
     });
     tracing_subscriber::registry()
-        .with(fmt::layer().with_writer(io::stderr).without_time().with_filter(terminal))
+        .with(
+            fmt::layer()
+                .with_writer(io::stderr)
+                .with_ansi(io::stderr().is_terminal())
+                .without_time()
+                .with_filter(terminal),
+        )
         .with(
             fmt::layer()
                 .with_writer(RunLog)

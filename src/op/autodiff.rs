@@ -1,7 +1,7 @@
 //! The backward pass, registered with Burn's autodiff.
 //!
 //! The forward pass keeps the input and the cores, not the intermediate `U`: recomputing it is
-//! cheaper than `J·K·N` numbers a sample. `grad_x` is computed only where something upstream
+//! cheaper than keeping `J·K·N` numbers per sample. `grad_x` is computed only where something upstream
 //! asks for it; in a first layer nothing does.
 
 use burn::backend::autodiff::checkpoint::base::Checkpointer;
@@ -36,7 +36,7 @@ impl<B: MpsOps, const N: usize> Backward<B, N> for MpsBackward {
             grads.register::<B>(node.id, B::mps_grad_x(a.clone(), c.clone(), grad_y.clone()));
         }
         if of_a.is_some() || of_c.is_some() {
-            // The bias costs next to nothing beside the cores: the same kernel reads `grad_y`.
+            // The bias adds next to nothing: its gradient is the sum of `grad_y`, which is read anyway.
             let (grad_a, grad_c, grad_bias) = B::mps_grads(x, a, c, grad_y);
             let of = [(of_a, grad_a), (of_c, grad_c), (of_bias, grad_bias)];
             for (node, grad) in of {

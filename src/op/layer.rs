@@ -5,7 +5,7 @@
 
 use burn::backend::TensorMetadata;
 use burn::backend::tensor::FloatTensor;
-use burn::tensor::Shape;
+use burn::tensor::{DType, Shape};
 
 use super::training::TrainingOps;
 use super::{MpsOps, forced_strategy, rebuilt};
@@ -40,7 +40,9 @@ pub(crate) trait LayerOps: TrainingOps {
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 }
 
+/// The extents of an operand, whose elements the kernels take for f32.
 fn dims<B: LayerOps, const D: usize>(tensor: &FloatTensor<B>) -> [usize; D] {
+    assert!(tensor.dtype() == DType::F32, "elements of type {:?}, not f32", tensor.dtype());
     tensor.shape().dims()
 }
 

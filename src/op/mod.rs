@@ -119,19 +119,19 @@ fn target_of(device: &Device) -> Target {
     }
 }
 
-/// Waits until a software adapter was handed what is queued; elsewhere does nothing.
+/// Blocks until the work queued for a software adapter is submitted; elsewhere does nothing.
 ///
-/// To be called once a step. Burn's queues take 32 tasks, and a thread that finds one full spins up to
-/// 524,288 times before it sleeps. A GPU does not mind; llvmpipe's threads compute on the same
+/// Called once per step. Burn's queues take 32 tasks, and a thread that finds one full spins up to
+/// 524,288 times before it sleeps. This does not slow down a GPU; llvmpipe's threads compute on the same
 /// cores, and on two of them a step took 1.15 times as long (bond 1) or 1.7 times (dense).
 ///
 /// # Errors
 ///
-/// [`Error::Compute`] when the device has failed. (`Device::sync` would wait for a lost one for ever.)
-pub fn hand_over_to_software(device: &Device) -> Result<()> {
+/// [`Error::Compute`] when the device has failed. (`Device::sync` would block forever on a lost device.)
+pub fn submit_to_software(device: &Device) -> Result<()> {
     match target_of(device) {
         Target::Software => {
-            device.flush().map_err(|error| Error::compute("taking what was queued", error))
+            device.flush().map_err(|error| Error::compute("submitting queued work", error))
         }
         Target::Gpu | Target::Cpu => Ok(()),
     }

@@ -1,7 +1,7 @@
 //! The layer by way of `W`: rebuilt from the cores, then one matrix product, as a dense layer does it.
 //!
-//! `W[(j l),(m n)] = Σ_k A[m,k,j] C[l,k,n]` costs `J·L·M·N·K` multiply-adds once a batch, and a
-//! product with it `J·L·M·N` a sample. Where the bond is large, that is less than both contractions
+//! `W[(j l),(m n)] = Σ_k A[m,k,j] C[l,k,n]` costs `J·L·M·N·K` multiply-adds once per batch, and a
+//! product with it `J·L·M·N` per sample. Where the bond is large, that is less than both contractions
 //! of every sample. Written once for every backend, in the products of its dense layers.
 
 use burn::backend::tensor::FloatTensor;

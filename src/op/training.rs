@@ -1,9 +1,9 @@
-//! What a training step needs besides the layer: the gathering of a batch, dense layers, ReLU with
+//! What a training step needs apart from the layer: gathering a batch, dense layers, ReLU with
 //! dropout, softmax cross entropy and Adam, each one pass over its operands.
 //!
 //! Burn has all of these as compositions: a dropout draws a mask, compares, casts, multiplies and
 //! keeps the mask for its gradient; Adam is a dozen passes over every weight. Here they are one
-//! operation each, on the CPU and as WGSL, and tests hold them against Burn's. Their gradients are
+//! operation each, on the CPU and as WGSL, and tests compare them with Burn's. Their gradients are
 //! operations too; nothing is recorded ([`crate::train::learner`] calls them in order).
 //!
 //! All numbers are f32, indices i32.
@@ -125,7 +125,7 @@ pub(crate) trait TrainingOps: Backend {
         order: IntTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// New `value`, `mean` and `square`, in place where nothing else holds them.
+    /// New `value`, `mean` and `square`, in place where their buffers are not shared.
     #[fusion(meta = |value, mean, square, _grad, _step| (value.clone(), mean.clone(), square.clone()))]
     fn adam(
         value: FloatTensor<Self>,
@@ -279,8 +279,8 @@ pub fn softmax_cross_entropy(
     Ok((Tensor::from_dispatch(grad), Tensor::from_dispatch(sums)))
 }
 
-/// New `value`, `mean` and `square` of a weight from its gradient, all flat; in place where nothing else holds
-/// them.
+/// New `value`, `mean` and `square` of a weight from its gradient, all flat; in place where their
+/// buffers are not shared.
 ///
 /// # Errors
 ///

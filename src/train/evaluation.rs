@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::Network;
 use crate::data::{Resident, resident};
-use crate::op::hand_over_to_software;
+use crate::op::submit_to_software;
 use crate::op::training::softmax_cross_entropy;
 use crate::{Error, Result};
 
@@ -89,7 +89,7 @@ pub fn evaluate(network: &Network, set: &Resident) -> Result<Evaluation> {
         let logits = network.logits(set.gather(order.clone())?)?;
         let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order)?;
         tally.add(sums, indices.len());
-        hand_over_to_software(&device)?;
+        submit_to_software(&device)?;
     }
     tally.read()?;
     let (loss, accuracy) = tally.means();

@@ -10,7 +10,7 @@ use crate::data::Resident;
 use crate::model::{ClassifierConfig, DROPOUT, FirstLayer, HIDDEN};
 use crate::mps::MpsSpec;
 use crate::op::training::{self, AdamStep, Dropout};
-use crate::op::{hand_over_to_software, mps_linear, mps_linear_grads};
+use crate::op::{mps_linear, mps_linear_grads, submit_to_software};
 use crate::{Error, Result};
 
 use super::TrainConfig;
@@ -304,7 +304,7 @@ impl Learner {
             self.variables.push(Variable { name, shape, value, mean, square });
         }
         marks.end("dense weights' gradients, Adam")?;
-        hand_over_to_software(&sums.device())?;
+        submit_to_software(&sums.device())?;
         Ok(sums)
     }
 }

@@ -23,6 +23,7 @@ on_each_device!(
     gradients_are_computed_for_what_asks_for_them,
     a_layer_used_twice_adds_up_its_gradients,
     operands_that_do_not_fit_are_named,
+    operands_that_do_not_fit_stop_a_backend,
 );
 
 /// Operands of a layer whose extents all differ.
@@ -264,4 +265,40 @@ fn operands_that_do_not_fit_are_named(device: &Device) {
     let error = mps_linear(half, zeros(a), zeros(c), None).unwrap_err();
     assert!(matches!(error, Error::ElementType { operand: "x", .. }), "{error}");
     assert!(error.to_string().contains("f16"), "{error}");
+}
+
+/// Beneath the checked functions, too, nothing is read or written outside a buffer.
+fn operands_that_do_not_fit_stop_a_backend(device: &Device) {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(device) => stops::<CubeBackend>(device),
+        DispatchDevice::Flex(device) => stops::<Flex>(device),
+        other => panic!("{other:?} is neither"),
+    }
+}
+
+fn stops<B: Backend + MpsOps>(device: &B::Device) {
+    let zeros =
+        |shape: &[usize]| B::float_from_data(TensorData::zeros::<f32, _>(shape.to_vec()), device);
+    // b 2, J 3, L 4, M 5, N 6, K 7.
+    let fitting: [&[usize]; 5] = [&[2, 3, 4], &[5, 7, 3], &[4, 7, 6], &[5, 6], &[2, 5, 6]];
+    let run = |shapes: [&[usize]; 5]| {
+        let [x, a, c, bias, grad_y] = shapes;
+        let passes: [&dyn Fn(); 3] = [
+            &|| drop(B::mps_linear(zeros(x), zeros(a), zeros(c), zeros(bias))),
+            &|| drop(B::mps_grads(zeros(x), zeros(a), zeros(c), zeros(grad_y))),
+            &|| drop(B::mps_grad_x(zeros(a), zeros(c), zeros(grad_y))),
+        ];
+        passes.map(|pass| std::panic::catch_unwind(std::panic::AssertUnwindSafe(pass)).is_ok())
+    };
+    assert_eq!(run(fitting), [true; 3]);
+    let with = |operand: usize, shape: &'static [usize]| {
+        let mut shapes = fitting;
+        shapes[operand] = shape;
+        run(shapes)
+    };
+    assert_eq!(with(0, &[2, 9, 4])[..2], [false; 2], "x");
+    assert_eq!(with(1, &[5, 9, 3]), [false; 3], "a");
+    assert_eq!(with(2, &[4, 7, 9])[1..], [false; 2], "c");
+    assert!(!with(3, &[5, 9])[0], "bias");
+    assert_eq!(with(4, &[2, 5, 9])[1..], [false; 2], "grad_y");
 }

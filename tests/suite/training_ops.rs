@@ -1,8 +1,10 @@
 //! The operations of a training step, checked against Burn's own and against plain loops.
 
+use burn::backend::DispatchDevice;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::optim::{AdamConfig, GradientsParams};
-use burn::tensor::{Device, Tensor};
+use burn::tensor::{DType, Device, Tensor};
+use tnet_gpu::Error;
 use tnet_gpu::data::{Resident, resident};
 use tnet_gpu::op::training::{self, AdamStep, Dropout};
 
@@ -20,6 +22,8 @@ on_each_device!(
     adam_is_that_of_burn,
     adam_of_a_product_is_that_of_the_gradient,
     what_is_shared_is_not_written_to,
+    operands_that_do_not_fit_are_named,
+    no_index_reaches_outside_a_buffer,
 );
 
 /// Images of whole words of four pixels, and of 1 and 5 pixels.
@@ -276,4 +280,60 @@ fn what_is_shared_is_not_written_to(device: &Device) {
     let [new, ..] = training::adam([flat.clone(), flat.clone(), flat.clone()], flat, step).unwrap();
     assert_ne!(values(new), before);
     assert_eq!(values(kept), before);
+}
+
+fn operands_that_do_not_fit_are_named(device: &Device) {
+    let matrix = |shape: [usize; 2]| Tensor::<2>::zeros(shape, device);
+    let flat = |count: usize| Tensor::<1>::zeros([count], device);
+    let indices = |count: usize| integers(&vec![0; count], device);
+    let words = |shape: [usize; 2]| indices(shape[0] * shape[1]).reshape(shape);
+    let state = |count: usize| [flat(count), flat(6), flat(6)];
+    let dropout = Dropout { rate: 0.5, seed: 1 };
+    let step = AdamStep::new(1e-3, [0.9, 0.999], 1e-7, 1);
+    let cases: Vec<(&str, Option<Error>)> = vec![
+        ("images", training::gather_images(words([3, 2]), indices(2), 9).err()),
+        ("weight", training::linear(matrix([4, 2]), matrix([3, 3]), flat(3)).err()),
+        ("bias", training::linear(matrix([4, 2]), matrix([2, 3]), flat(2)).err()),
+        ("grad_y", training::linear_grad_x(matrix([2, 3]), matrix([4, 2])).err()),
+        ("grad_y", training::linear_grad_weight(matrix([4, 2]), matrix([3, 3])).err()),
+        ("grad_y", training::relu_dropout_grad(matrix([4, 2]), matrix([4, 3]), 0.5).err()),
+        ("order", training::softmax_cross_entropy(matrix([4, 3]), indices(9), indices(5)).err()),
+        ("value", training::adam(state(5), flat(6), step).err()),
+        ("mean", training::adam(state(7), flat(7), step).err()),
+        ("grad_y", training::linear_adam(state(6), matrix([4, 2]), matrix([5, 3]), step).err()),
+        ("value", training::linear_adam(state(5), matrix([4, 2]), matrix([4, 3]), step).err()),
+        ("x", training::relu_dropout(matrix([4, 2]).cast(DType::F16), dropout).err()),
+    ];
+    for (at, (expected, error)) in cases.into_iter().enumerate() {
+        match error {
+            Some(Error::Shape { operand, .. } | Error::ElementType { operand, .. }) => {
+                assert_eq!(operand, expected, "case {at}");
+            }
+            other => panic!("case {at}, {expected}: {other:?}"),
+        }
+    }
+}
+
+/// An index past the last image takes the last on an adapter, whose kernels have no other bounds checks; the CPU
+/// device panics.
+fn no_index_reaches_outside_a_buffer(device: &Device) {
+    let set = images(7, 5);
+    let resident = Resident::new(&set, device);
+    let gather =
+        |order: [u32; 2]| values(resident.gather(resident::order(&order, device)).unwrap());
+    let logits = tensor(&numbers(6, 8), [2, 3], device);
+    let gradient = |labels: [i32; 2], order: [i32; 2]| {
+        let [labels, order] = [labels, order].map(|numbers| integers(&numbers, device));
+        values(training::softmax_cross_entropy(logits.clone(), labels, order).unwrap().0)
+    };
+    if matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
+        let panics = |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));
+        panics(&|| drop(gather([1, 7]))).unwrap_err();
+        panics(&|| drop(gradient([1, 3], [0, 1]))).unwrap_err();
+        return;
+    }
+    assert_eq!(gather([1, 7]), gather([1, 6]));
+    assert_eq!(gather([u32::MAX, 0]), gather([6, 0]));
+    assert_eq!(gradient([1, 3], [0, 1]), gradient([1, 2], [0, 1]));
+    assert_eq!(gradient([1, 2], [0, -1]), gradient([1, 2], [0, 1]));
 }

@@ -1,12 +1,12 @@
 //! The threads of the CPU device.
 //!
-//! A fork into `rayon` from a thread that is not one of its own puts that thread to sleep, wakes others
+//! A fork into `rayon` from a thread outside its pool puts that thread to sleep, wakes others
 //! and is woken by the last of them: 20 µs on two cores, and 50 where all had fallen asleep since the
-//! last. A forward pass of the layer takes 40 µs, and a training step has some twenty forks. Here the
+//! last fork. A forward pass of the layer takes 40 µs, and a training step has some twenty forks. Here the
 //! calling thread works too, and the others look for work for a while before they sleep, so that the next
 //! fork finds them awake and costs less than 1 µs.
 //!
-//! Which thread takes which piece is left to chance; the pieces are not, so neither are the results.
+//! Which thread takes which piece is left to chance. The pieces are fixed, and so are the results.
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
@@ -159,7 +159,7 @@ impl Shared {
     /// Runs `task` on this thread and, at the same time, on those of the helpers that come before this
     /// one is done with it.
     fn run(&self, task: Task, helpers: &[Helper]) {
-        // SAFETY: only the lifetime is another. No helper calls the task after this function has returned:
+        // SAFETY: only the lifetime changes. No helper calls the task after this function has returned:
         // one takes it under the lock and is counted there, below it is taken away under the lock, and then
         // all who were counted are waited for. Nothing in between unwinds.
         let task_of_helpers = unsafe { std::mem::transmute::<Task<'_>, Task<'static>>(task) };

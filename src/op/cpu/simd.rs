@@ -138,9 +138,9 @@ pub fn add(sum: &mut [f32], terms: &[f32]) {
     Arch::new().dispatch(Add(sum, terms));
 }
 
-/// A row-major matrix in rows that are `stride` apart, to be turned.
+/// A row-major matrix in rows that are `stride` apart, to be transposed.
 #[derive(Debug, Clone, Copy)]
-pub struct Turn<'a> {
+pub struct Transpose<'a> {
     /// Its elements.
     pub elements: &'a [f32],
     /// Number of rows.
@@ -151,7 +151,7 @@ pub struct Turn<'a> {
     pub stride: usize,
 }
 
-impl Turn<'_> {
+impl Transpose<'_> {
     /// Writes the columns as rows of `out` that are `stride` apart. What lies between them is left.
     pub fn into_uninit(self, out: &mut [MaybeUninit<f32>], stride: usize, arch: Arch) {
         let Self { elements, rows, columns, stride: from } = self;
@@ -185,7 +185,7 @@ impl Turn<'_> {
     }
 }
 
-/// A block of 16 x 16 turned by shuffles: 0.06 ns an element, where loops take 0.45.
+/// A block of 16 x 16 transposed by shuffles: 0.06 ns per element, where loops take 0.45.
 #[cfg(target_arch = "x86_64")]
 struct Block<'a> {
     simd: pulp::x86::V4,
@@ -219,18 +219,18 @@ impl pulp::NullaryFnOnce for Block<'_> {
         };
         let quarters =
             |a, b| [avx._mm512_shuffle_f32x4::<0x88>(a, b), avx._mm512_shuffle_f32x4::<0xdd>(a, b)];
-        // In each quarter of a register 4 x 4 are turned: `turned[i][c]` holds, in its quarter q, column
+        // In each quarter of a register 4 x 4 are transposed: `transposed[i][c]` holds, in its quarter q, column
         // 4 q + c of rows 4 i to 4 i + 3.
-        let turned: [[__m512; 4]; 4] = std::array::from_fn(|i| {
+        let transposed: [[__m512; 4]; 4] = std::array::from_fn(|i| {
             let [a, b, c, d] = std::array::from_fn(|row| rows[4 * i + row]);
             let ([ab, ab_high], [cd, cd_high]) = (pair(a, b), pair(c, d));
             let ([c0, c1], [c2, c3]) = (double(ab, cd), double(ab_high, cd_high));
             [c0, c1, c2, c3]
         });
-        // Then the quarters of four registers are turned.
+        // Then the quarters of four registers are transposed.
         for c in 0..4 {
-            let [top_even, top_odd] = quarters(turned[0][c], turned[1][c]);
-            let [low_even, low_odd] = quarters(turned[2][c], turned[3][c]);
+            let [top_even, top_odd] = quarters(transposed[0][c], transposed[1][c]);
+            let [low_even, low_odd] = quarters(transposed[2][c], transposed[3][c]);
             let [q0, q2] = quarters(top_even, low_even);
             let [q1, q3] = quarters(top_odd, low_odd);
             for (q, column) in [q0, q1, q2, q3].into_iter().enumerate() {
@@ -248,13 +248,14 @@ mod tests {
 
     /// Rows and columns of whole blocks and more, with gaps, which stay as they were.
     #[test]
-    fn it_is_turned() {
+    fn it_is_transposed() {
         for (rows, columns) in [(1, 1), (16, 16), (32, 16), (17, 47), (5, 40), (48, 33)] {
             let (from, to) = (columns + 3, rows + 2);
             let elements: Vec<f32> = (0..rows * from).map(|at| at as f32).collect();
             for arch in [Arch::Scalar, Arch::new()] {
                 let mut out = vec![-1.0; columns * to];
-                Turn { elements: &elements, rows, columns, stride: from }.into(&mut out, to, arch);
+                Transpose { elements: &elements, rows, columns, stride: from }
+                    .into(&mut out, to, arch);
                 for (at, got) in out.iter().enumerate() {
                     let (column, row) = (at / to, at % to);
                     let expected = if row < rows { (row * from + column) as f32 } else { -1.0 };

@@ -16,13 +16,13 @@ use std::mem::MaybeUninit;
 
 use pulp::Arch;
 
-use super::simd::{LANES, Product, Turn, add};
+use super::simd::{LANES, Product, Transpose, add};
 use super::{Grads, filled, pack, pool, samples_per_partial};
 use crate::mps::Order;
 use crate::mps::plan::View;
 
 /// Most numbers of `U`, and of `V`, that are kept for a block of samples: 128 KiB each, so that both
-/// fit into a core's second-level cache beside the cores.
+/// fit into the second-level cache together with the packed cores.
 const MOST_BETWEEN: usize = 1 << 15;
 
 /// Samples that one task of the forward pass computes.
@@ -133,7 +133,7 @@ impl Tiles {
         };
         assert!(bias.len() == outputs);
         let all = |y: &mut [MaybeUninit<f32>]| {
-            // Some samples a task: one takes about a microsecond, as long as handing it over.
+            // Several samples per task: one takes about a microsecond, as long as passing it to a thread.
             let tasks =
                 x.chunks(SAMPLES_PER_TASK * inputs).zip(y.chunks_mut(SAMPLES_PER_TASK * outputs));
             pool::for_each_with(tasks, scratch, |(u, rows), (x, y)| {
@@ -314,8 +314,9 @@ impl Tiles {
                 to[..columns].copy_from_slice(&from[row * stride..][..columns]);
             }
         } else {
-            let turn = Turn { elements: from, rows: columns, columns: rows, stride: along };
-            turn.into(to, padded, self.arch);
+            let transpose =
+                Transpose { elements: from, rows: columns, columns: rows, stride: along };
+            transpose.into(to, padded, self.arch);
         }
     }
 }
@@ -327,8 +328,7 @@ struct Sums {
     bias: Vec<f32>,
 }
 
-/// What a block of samples needs besides its sums. Padding is 0 from the beginning and never written
-/// with anything else.
+/// Buffers for a block of samples, apart from its sums. Padding is 0 from the beginning and never overwritten.
 struct Scratch {
     /// `U[s k, b v]`.
     u: Vec<f32>,

@@ -11,11 +11,11 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::op::cpu::simd::Turn;
+use crate::op::cpu::simd::Transpose;
 use crate::op::cpu::{filled, pool, tensor, values};
 use crate::op::training::{AdamStep, Dropout, PIXELS_A_WORD, TrainingOps};
 
-/// Elements a task: about 10 µs, of which handing it over is less than one. A quarter of them took as long.
+/// Elements per task: about 10 µs of work, of which passing it to a thread is less than 1 µs. A quarter of them took as long.
 const PIECE: usize = 32 << 10;
 
 /// The extents of a matrix.
@@ -27,8 +27,8 @@ fn indices(tensor: &FlexTensor) -> &[i32] {
     values(tensor)
 }
 
-/// The elements to be written, of a tensor that `to_contiguous` returned: its own where nothing else
-/// holds them, else a copy.
+/// The elements to be written, of a tensor that `to_contiguous` returned: its own where the storage is
+/// not shared, else a copy.
 #[expect(clippy::expect_used, reason = "the callers have made it contiguous")]
 fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let (begin, end) = tensor.layout().contiguous_offsets().expect("a contiguous tensor");
@@ -265,7 +265,7 @@ const ROWS_OF_GRADIENT: usize = 128;
 /// Columns that one task computes where there are few rows.
 const COLUMNS: usize = 128;
 
-/// Rows of a product by a turned matrix that are computed at once: `gemm` is fastest with as many as a
+/// Rows of a product by a transposed matrix that are computed at once: `gemm` is fastest with as many as a
 /// register holds (305 µs, with 32 or 64 rows 318 and 354).
 const BLOCK: usize = 16;
 
@@ -300,9 +300,9 @@ fn product(left: Matrix, right: Matrix, bias: Option<&[f32]>, rows_a_task: usize
     out
 }
 
-/// The same where `right` is a turned matrix. `gemm` packs one slowly on the right side: a product of 128 x
+/// The same where `right` is a transposed matrix. `gemm` packs one slowly on the right side: a product of 128 x
 /// 512 x 512 took 0.85 ms that way and takes 0.32 without, on two cores. So the product of some rows is
-/// computed turned, `right` on the left side, and is turned then.
+/// computed transposed, with `right` on the left side, and transposed back.
 fn product_transposed(left: Matrix, right: Matrix) -> Vec<f32> {
     let arch = Arch::new();
     let (rows, columns) = (left.rows, right.columns);
@@ -318,7 +318,7 @@ fn product_transposed(left: Matrix, right: Matrix) -> Vec<f32> {
                         multiply(right.transpose(), left.transpose(), None, out);
                     })
                 };
-                let transposed = Turn {
+                let transposed = Transpose {
                     elements: &transposed,
                     rows: columns,
                     columns: left.rows,

@@ -90,7 +90,7 @@ pub fn elements(numbers: usize) -> (bool, usize) {
     (wide, if wide { numbers / 4 } else { numbers })
 }
 
-/// An uninitialised f32 tensor beside `like`.
+/// An uninitialised f32 tensor on the device of `like`.
 pub fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
     empty_device_contiguous_dtype(
         like.client.clone(),
@@ -112,7 +112,7 @@ pub fn sum_rows(
     output
 }
 
-/// Sums rows in groups until they are few enough for one more launch; how many are left.
+/// Sums rows in groups until one more launch can sum them; returns the number of rows left.
 pub fn sum_to_one_stage(
     mut input: CubeTensor,
     [mut rows, columns]: [usize; 2],

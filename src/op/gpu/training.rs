@@ -27,7 +27,7 @@ fn extents(matrix: &CubeTensor) -> [usize; 2] {
     matrix.meta.shape().dims()
 }
 
-/// The tensor itself where nothing else holds it, else a copy: something to write into.
+/// The tensor itself where its buffer is not shared, else a copy: something to write into.
 fn own(tensor: CubeTensor) -> CubeTensor {
     let tensor = into_contiguous(tensor);
     if tensor.can_mut() { tensor } else { tensor.copy() }
