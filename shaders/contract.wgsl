@@ -2,7 +2,7 @@
 //
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          Y[w,v] = Σ_{s,k} G[w,k,s] U[s,k,v] + B[w,v]
 //
-// in the letters of src/mps/plan.rs, where the core that meets the input first is F and the other one G.
+// in the letters of src/mps/view.rs, where the core that meets the input first is F and the other one G.
 // grad_x is the same contraction with the output's gradient as X, the transposed cores as F and G,
 // and no bias. Extents and strides arrive in `params`, so one pipeline serves every layer, order
 // and batch.

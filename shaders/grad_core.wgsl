@@ -2,7 +2,7 @@
 //
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          partial[w,k,s] = Σ_{b in group, v} D[w,v] U[s,k,v]
 //
-// D is the gradient of the loss by the output. In the letters of src/mps/plan.rs grad_a is the gradient by G with
+// D is the gradient of the loss by the output. In the letters of src/mps/view.rs grad_a is the gradient by G with
 // C first, and grad_c that with A first.
 //
 // U is recomputed: keeping it would cost s·k·v numbers per sample, more than the input itself.

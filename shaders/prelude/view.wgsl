@@ -1,4 +1,4 @@
-// Extents and strides, in elements, of one contraction in the letters of src/mps/plan.rs:
+// Extents and strides, in elements, of one contraction in the letters of src/mps/view.rs:
 //
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          Y[w,v] = Σ_{s,k} G[w,k,s] U[s,k,v]
 //

@@ -3,7 +3,7 @@
 //
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          partial[w,k,s] = Σ_{b in group, v} D[w,v] U[s,k,v]
 //
-// is the gradient by G. The gradient by F is the same of the reversed view (src/mps/plan.rs): D takes the
+// is the gradient by G. The gradient by F is the same of the reversed view (src/mps/view.rs): D takes the
 // place of X, and G that of F.
 //
 // An invocation computes a tile of 32 w x 16 s at one k, summed over the samples of one group, which are

@@ -7,7 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::say;
 use crate::Result;
 use crate::data::DataSet;
-use crate::data::fashion_mnist::{self, Download};
+use crate::data::{Download, fashion_mnist};
 use crate::report::table;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::{EpochMetrics, Observer, Profile, StepReport, TrainConfig};

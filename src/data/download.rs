@@ -4,7 +4,7 @@ use std::fmt::Display;
 use std::io::Read;
 use std::time::Duration;
 
-use super::fashion_mnist::Download;
+use super::Download;
 
 /// Largest file that is downloaded; the training images are 26 MB.
 const MAX_DOWNLOAD: u64 = 256 << 20;

@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::idx::{self, Idx};
-use super::{DataSet, ImageSet};
+use super::{DataSet, Download, ImageSet};
 use crate::{Error, Result};
 
 /// Where the set is published over HTTPS; its own page has HTTP only.
@@ -27,17 +27,6 @@ const FASHION_MNIST: [Content; 4] = [
     ("t10k-images-idx3-ubyte", "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
     ("t10k-labels-idx1-ubyte", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 ];
-
-/// How far the download of one file has come.
-#[derive(Debug, Clone, Copy)]
-pub struct Download<'a> {
-    /// Where it comes from.
-    pub url: &'a str,
-    /// Bytes received so far; 0 in the first report.
-    pub bytes: u64,
-    /// Size of the file, if the server has said it.
-    pub length: Option<u64>,
-}
 
 /// Loads the set in `folder`, else in `$TNET_DATA`, else Fashion-MNIST from the user's cache folder,
 /// else from Debian's package, else downloaded into the cache folder. `follow` is called as a

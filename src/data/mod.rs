@@ -121,6 +121,17 @@ pub struct DataSet {
     pub folder: PathBuf,
 }
 
+/// How far the download of one file has come.
+#[derive(Debug, Clone, Copy)]
+pub struct Download<'a> {
+    /// Where it comes from.
+    pub url: &'a str,
+    /// Bytes received so far; 0 in the first report.
+    pub bytes: u64,
+    /// Size of the file, if the server has said it.
+    pub length: Option<u64>,
+}
+
 /// Compresses a file of a test.
 #[cfg(test)]
 fn gzip(bytes: &[u8]) -> Vec<u8> {

@@ -1,12 +1,13 @@
 //! The mathematics of the layer, independent of any device: extents and counts ([`spec`]), the order
-//! of the contractions ([`plan`]), initial cores ([`init`]) and the f64 reference
-//! ([`mod@reference`]).
+//! of the contractions and the letters of the kernels ([`view`]), what is decided about a pass ([`plan`]),
+//! initial cores ([`init`]) and the f64 reference ([`mod@reference`]).
 
 pub mod init;
 pub mod plan;
 pub mod reference;
 pub mod spec;
+pub mod view;
 
 pub use init::MpsInit;
-pub use plan::Order;
 pub use spec::MpsSpec;
+pub use view::{Order, View};

@@ -1,7 +1,7 @@
 //! The layer on the CPU by [`Product`]s that keep their sums in registers, a few samples at a time,
 //! so that what lies between the contractions stays in the cache.
 //!
-//! In the letters of [`crate::mps::plan`], with `v` and `w` padded to whole rows of [`LANES`]:
+//! In the letters of [`crate::mps::view`], with `v` and `w` padded to whole rows of [`LANES`]:
 //!
 //! ```text
 //! forward, one sample:    U[s k, v] = Σ_r X[s,r] F[r, k v]        Y[w, v]   = Σ_sk G[s k, w] U[s k, v]
@@ -18,8 +18,7 @@ use pulp::Arch;
 
 use super::simd::{LANES, Product, Transpose, add};
 use super::{Grads, filled, pack, pool, samples_per_partial};
-use crate::mps::Order;
-use crate::mps::plan::View;
+use crate::mps::{Order, View};
 
 /// Most numbers of `U`, and of `V`, that are kept for a block of samples: 128 KiB each, so that both
 /// fit into the second-level cache together with the packed cores.

@@ -14,8 +14,8 @@ use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::template::SourceKernel;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::params::{Params, SumRowsParams, count};
-use super::shader::Kernel;
+use super::params::{SumRowsParams, count};
+use super::shader::{Kernel, Params};
 use crate::mps::plan::Target;
 
 /// WebGPU's limit on workgroups along one dimension; larger launches are laid out over two.

@@ -3,8 +3,7 @@
 
 use bytemuck::{Pod, Zeroable};
 
-use super::shader::Shader;
-use crate::mps::plan;
+use crate::mps;
 
 /// A member of a parameter struct.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,12 +14,6 @@ pub struct Member {
     pub kind: &'static str,
     /// Its offset in bytes.
     pub offset: usize,
-}
-
-/// The parameters of one kernel.
-pub trait Params: Pod {
-    /// The kernel that takes them.
-    const SHADER: Shader;
 }
 
 macro_rules! members {
@@ -45,17 +38,11 @@ macro_rules! members {
 }
 
 macro_rules! params {
-    ($($shader:ident: $name:ident { $($member:ident: $kind:ident),+ $(,)? })+) => {
-        $(
-            members! {
-                #[doc = concat!("Of [`Shader::", stringify!($shader), "`].")]
-                $name { $($member: $kind),+ }
-            }
-
-            impl Params for $name {
-                const SHADER: Shader = Shader::$shader;
-            }
-        )+
+    ($($name:ident { $($member:ident: $kind:ident),+ $(,)? })+) => {
+        $(members! {
+            /// Of the kernel of that name.
+            $name { $($member: $kind),+ }
+        })+
     };
 }
 
@@ -70,9 +57,9 @@ members! {
     }
 }
 
-impl From<&plan::View> for View {
-    fn from(view: &plan::View) -> Self {
-        let plan::View { s, r, v, w, k, x, f, g, y } = *view;
+impl From<&mps::View> for View {
+    fn from(view: &mps::View) -> Self {
+        let mps::View { s, r, v, w, k, x, f, g, y } = *view;
         let [s, r, v, w, k] = [s, r, v, w, k].map(count);
         let ([x_s, x_r], [y_w, y_v]) = (x.map(count), y.map(count));
         let ([f_r, f_k, f_v], [g_w, g_k, g_s]) = (f.map(count), g.map(count));
@@ -86,39 +73,39 @@ pub fn count(count: usize) -> u32 {
 }
 
 params! {
-    Contract: ContractParams {
+    ContractParams {
         batch: u32, view: View, start: u32,
         s_begin: u32, s_end: u32, k_begin: u32, k_end: u32, r_begin: u32, r_end: u32,
     }
-    GradCore: GradCoreParams {
+    GradCoreParams {
         batch: u32, view: View, groups: u32, group_size: u32, add: u32,
         b_begin: u32, b_end: u32, v_begin: u32, v_end: u32, r_begin: u32, r_end: u32,
     }
-    SumRows: SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32 }
-    GatherImages: GatherImagesParams { batch: u32, words: u32, pixels: u32, count: u32 }
-    ReluDropout: ReluDropoutParams {
+    SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32 }
+    GatherImagesParams { batch: u32, words: u32, pixels: u32, count: u32 }
+    ReluDropoutParams {
         count: u32, seed_low: u32, seed_high: u32, threshold: u32, scale: f32,
     }
-    ReluDropoutGrad: ReluDropoutGradParams { count: u32, scale: f32 }
-    SoftmaxCrossEntropy: SoftmaxCrossEntropyParams {
+    ReluDropoutGradParams { count: u32, scale: f32 }
+    SoftmaxCrossEntropyParams {
         batch: u32, classes: u32, count: u32, begin: u32, end: u32, add: u32,
     }
-    Adam: AdamParams { count: u32, beta_1: f32, beta_2: f32, size: f32, epsilon: f32 }
-    CeilingFma: CeilingFmaParams { invocations: u32, iterations: u32 }
-    CeilingCopy: CeilingCopyParams { count: u32 }
-    ContractTiled: ContractTiledParams { batch: u32, view: View, start: u32 }
-    GradTiled: GradTiledParams {
+    AdamParams { count: u32, beta_1: f32, beta_2: f32, size: f32, epsilon: f32 }
+    CeilingFmaParams { invocations: u32, iterations: u32 }
+    CeilingCopyParams { count: u32 }
+    ContractTiledParams { batch: u32, view: View, start: u32 }
+    GradTiledParams {
         batch: u32, view: View, groups: u32, b_begin: u32, b_end: u32, add: u32,
     }
-    SumGrads: SumGradsParams {
+    SumGradsParams {
         rows_a: u32, columns_a: u32, rows_c: u32, columns_c: u32, rows_y: u32, columns_y: u32,
     }
-    Resize: ResizeParams { in_0: u32, in_1: u32, in_2: u32, out_0: u32, out_1: u32, out_2: u32 }
-    Matmul: MatmulParams {
+    ResizeParams { in_0: u32, in_1: u32, in_2: u32, out_0: u32, out_1: u32, out_2: u32 }
+    MatmulParams {
         rows: u32, columns: u32, a_i: u32, a_k: u32, b_k: u32, b_j: u32, c_i: u32, c_j: u32,
         bias_i: u32, bias_j: u32, start: u32, k_begin: u32, k_end: u32,
     }
-    MatmulTiled: MatmulTiledParams {
+    MatmulTiledParams {
         rows: u32, inner: u32, columns: u32,
         a_transposed: u32, b_transposed: u32, c_transposed: u32, start: u32,
     }

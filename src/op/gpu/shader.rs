@@ -3,6 +3,7 @@
 
 use burn_cubecl::cubecl::prelude::KernelId;
 use burn_cubecl::template::{KernelSource, SourceTemplate};
+use bytemuck::Pod;
 
 use super::params::{self, Member};
 use crate::mps::plan::SOFTWARE_LANES;
@@ -101,6 +102,12 @@ pub struct Facts {
     pub params: &'static [Member],
 }
 
+/// The parameters of one kernel.
+pub trait Params: Pod {
+    /// The kernel that takes them.
+    const SHADER: Shader;
+}
+
 macro_rules! shaders {
     ($(
         $(#[$doc:meta])*
@@ -130,6 +137,10 @@ macro_rules! shaders {
             bindings: &[$(stringify!($binding),)* "params"],
             params: params::$params::MEMBERS,
         }),+];
+
+        $(impl Params for params::$params {
+            const SHADER: Shader = Shader::$name;
+        })+
     };
 }
 
