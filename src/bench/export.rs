@@ -7,7 +7,7 @@ use plotters::prelude::*;
 
 use super::{Report, Row, Variant};
 use crate::report::axis::Axis;
-use crate::report::palette::{self, Legend};
+use crate::report::figure::{self, Legend};
 use crate::report::table;
 use crate::{Error, Result};
 
@@ -189,28 +189,11 @@ fn draw(svg: &mut String, report: &Report) -> Result<(), Box<dyn std::error::Err
         // The bonds that were measured are the ticks: there are few.
         let bonds = Axis::logarithmic(points().map(|(bond, _)| bond))
             .with_ticks(distinct(points().map(|(bond, _)| bond)));
-        let mut chart = ChartBuilder::on(area)
-            .caption(format!("{pass}, batch {batch}"), ("sans-serif", 15))
-            .margin(8)
-            .margin_right(14)
-            .x_label_area_size(36)
-            .y_label_area_size(56)
-            .build_cartesian_2d(bonds, Axis::logarithmic(points().map(|(_, ms)| ms)))?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(BLACK.mix(0.12))
-            .x_desc("bond")
-            .y_desc("ms")
-            .label_style(("sans-serif", 13))
-            .draw()?;
-        for (index, curve) in curves.into_iter().enumerate() {
-            let markers = curve.clone().into_iter();
-            chart.draw_series(
-                markers.map(|point| EmptyElement::at(point) + palette::marker(index)),
-            )?;
-            let style = palette::color(index).stroke_width(2);
-            chart.draw_series(LineSeries::new(curve, style))?;
+        let times = Axis::logarithmic(points().map(|(_, ms)| ms));
+        let title = format!("{pass}, batch {batch}");
+        let mut chart = figure::chart(area, &title, (bonds, "bond"), (times, "ms"))?;
+        for (index, points) in curves.iter().enumerate() {
+            figure::curve(&mut chart, index, points, (0, 1))?;
         }
     }
     root.present()?;

@@ -3,7 +3,7 @@
 use plotters::prelude::*;
 
 use super::axis::Axis;
-use super::palette::{self, Legend};
+use super::figure::{self, Legend};
 use crate::{Error, Result};
 
 /// Width and height of a figure without its legend, in pixels.
@@ -47,20 +47,7 @@ fn draw(svg: &mut String, title: &str, curves: &[Curve]) -> Result<(), Box<dyn s
     let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
     let root = legend.draw(&root.titled(title, ("sans-serif", 18))?)?;
-    let mut chart = ChartBuilder::on(&root)
-        .margin(12)
-        .margin_right(20)
-        .x_label_area_size(40)
-        .y_label_area_size(56)
-        .build_cartesian_2d(x, y)?;
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(BLACK.mix(0.12))
-        .x_desc("epoch")
-        .y_desc("accuracy")
-        .label_style(("sans-serif", 14))
-        .draw()?;
+    let mut chart = figure::chart(&root, "", (x, "epoch"), (y, "accuracy"))?;
     if let Some(mark) = mark {
         chart.draw_series(DashedLineSeries::new(mark, 6, 5, BLACK.mix(0.7).stroke_width(1)))?;
     }
@@ -71,10 +58,7 @@ fn draw(svg: &mut String, title: &str, curves: &[Curve]) -> Result<(), Box<dyn s
         let points = curve.accuracy.iter().enumerate();
         let points: Vec<(f64, f64)> =
             points.map(|(at, &accuracy)| ((at + 1) as f64, accuracy)).collect();
-        let marked = points.iter().skip(index * every / curves.len()).step_by(every);
-        chart.draw_series(marked.map(|&point| EmptyElement::at(point) + palette::marker(index)))?;
-        let style = palette::color(index).stroke_width(2);
-        chart.draw_series(LineSeries::new(points, style))?;
+        figure::curve(&mut chart, index, &points, (index * every / curves.len(), every))?;
     }
     root.present()?;
     Ok(())

@@ -2,6 +2,6 @@
 
 pub mod axis;
 pub mod curves;
-pub mod palette;
+pub mod figure;
 #[cfg(feature = "cli")]
 pub mod table;

@@ -1,14 +1,18 @@
-//! How curves are told apart in every figure: by a colour and by a marker, both by the curve's index,
-//! and by a legend that stands beside the plot, never over it.
+//! What all figures have in common: charts with fitted axes, curves that are told apart by a colour and
+//! by a marker, and a legend that stands above the charts, never over a curve.
 
+use plotters::chart::{ChartBuilder, ChartContext};
 use plotters::coord::Shift;
+use plotters::coord::cartesian::Cartesian2d;
 use plotters::element::DynElement;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
 
+use super::axis::Axis;
+
 /// The palette of M. Okabe and K. Ito, whose colours stay distinct for colour-blind readers, without
 /// its yellow, which is too pale for a line on white.
-pub const COLORS: [RGBColor; 7] = [
+const COLORS: [RGBColor; 7] = [
     RGBColor(0x00, 0x72, 0xB2),
     RGBColor(0xE6, 0x9F, 0x00),
     RGBColor(0x00, 0x9E, 0x73),
@@ -49,13 +53,65 @@ const LEGEND_TEXT: u32 = 14;
 /// Length of the piece of a curve before its name in a legend, in pixels.
 const LEGEND_CURVE: i32 = 28;
 
+/// What drawing on a backend can fail with.
+type Fault<DB> = DrawingAreaErrorKind<<DB as DrawingBackend>::ErrorType>;
+
+/// A chart with its axes and their names, on which curves can be drawn.
+pub type Chart<'a, DB> = ChartContext<'a, DB, Cartesian2d<Axis, Axis>>;
+
+/// Draws the axes of a chart that fills an area; a title may be empty.
+///
+/// # Errors
+///
+/// The backend's.
+pub fn chart<'a, DB: DrawingBackend + 'a>(
+    area: &'a DrawingArea<DB, Shift>,
+    title: &str,
+    (x, x_name): (Axis, &str),
+    (y, y_name): (Axis, &str),
+) -> Result<Chart<'a, DB>, Fault<DB>> {
+    let mut builder = ChartBuilder::on(area);
+    builder.margin(8).margin_right(16).x_label_area_size(38).y_label_area_size(56);
+    if !title.is_empty() {
+        builder.caption(title, ("sans-serif", 15));
+    }
+    let mut chart = builder.build_cartesian_2d(x, y)?;
+    chart
+        .configure_mesh()
+        .light_line_style(TRANSPARENT)
+        .bold_line_style(BLACK.mix(0.12))
+        .x_desc(x_name)
+        .y_desc(y_name)
+        .label_style(("sans-serif", 13))
+        .draw()?;
+    Ok(chart)
+}
+
+/// Draws the curve with this index, with a marker at every `every`-th point from `first` on.
+///
+/// # Errors
+///
+/// The backend's.
+pub fn curve<DB: DrawingBackend>(
+    chart: &mut Chart<'_, DB>,
+    index: usize,
+    points: &[(f64, f64)],
+    (first, every): (usize, usize),
+) -> Result<(), Fault<DB>> {
+    let marked = points.iter().skip(first).step_by(every);
+    chart.draw_series(marked.map(|&point| EmptyElement::at(point) + marker(index)))?;
+    let line = LineSeries::new(points.iter().copied(), color(index).stroke_width(2));
+    chart.draw_series(line)?;
+    Ok(())
+}
+
 /// The colour of the curve with this index; they repeat after the last.
-pub fn color(index: usize) -> RGBColor {
+fn color(index: usize) -> RGBColor {
     COLORS[index % COLORS.len()]
 }
 
 /// The marker of the curve with this index, around the pixel `(0, 0)` of whatever it is added to.
-pub fn marker<DB: DrawingBackend>(index: usize) -> DynElement<'static, DB, (i32, i32)> {
+fn marker<DB: DrawingBackend>(index: usize) -> DynElement<'static, DB, (i32, i32)> {
     let style = color(index).filled();
     match (index % COLORS.len()).checked_sub(1) {
         None => Circle::new((0, 0), 4, style).into_dyn(),
@@ -88,10 +144,14 @@ impl<'a> Legend<'a> {
     }
 
     /// Draws it at the top of an area, each line in the middle, and returns what is left below.
+    ///
+    /// # Errors
+    ///
+    /// The backend's.
     pub fn draw<DB: DrawingBackend>(
         &self,
         area: &DrawingArea<DB, Shift>,
-    ) -> Result<DrawingArea<DB, Shift>, DrawingAreaErrorKind<DB::ErrorType>> {
+    ) -> Result<DrawingArea<DB, Shift>, Fault<DB>> {
         let (own, below) = area.split_vertically(self.height() as i32);
         let width = own.dim_in_pixel().0 as i32;
         let anchor = Pos::new(HPos::Left, VPos::Center);
