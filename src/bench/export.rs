@@ -72,7 +72,7 @@ pub fn markdown(report: &Report) -> String {
     text
 }
 
-/// One line about what the device can do at most.
+/// The ceilings of the device, in one line.
 pub fn ceilings(report: &Report) -> String {
     let ceilings = &report.ceilings;
     format!(
@@ -83,7 +83,7 @@ pub fn ceilings(report: &Report) -> String {
     )
 }
 
-/// The rows as a table; with `plans`, how the layer was computed too.
+/// The rows as a table; `plans` adds how the layer was computed.
 pub fn rows(report: &Report, plans: bool) -> Table {
     let mut header = vec!["pass", "batch", "bond", "variant"];
     if plans {
@@ -121,7 +121,7 @@ pub fn rows(report: &Report, plans: bool) -> Table {
     table
 }
 
-/// How many times as long as the fused layer a rival takes.
+/// How many times as long as the fused layer another variant takes.
 fn against_fused(report: &Report, row: &Row) -> String {
     let ratio = report
         .fused(row)
@@ -139,7 +139,7 @@ fn significant(number: f64) -> String {
     format!("{number:.*}", digits.max(0) as usize)
 }
 
-/// A time in the unit in which it is read most easily.
+/// A time with the unit that suits it.
 pub fn time(seconds: f64) -> String {
     let (scaled, unit) = match seconds {
         s if s < 1e-3 => (s * 1e6, "µs"),
@@ -206,7 +206,7 @@ fn grid(panels: usize) -> (usize, usize) {
     (columns, panels.div_ceil(columns).max(1))
 }
 
-/// The values in the order in which they first come.
+/// The distinct values, in the order of their first occurrence.
 fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
     let mut distinct = Vec::new();
     for value in values {
@@ -285,7 +285,7 @@ mod tests {
         let text = csv(&report());
         let columns: Vec<usize> = text
             .lines()
-            // The commas within quotation marks do not count.
+            // Commas within quotation marks do not count.
             .map(|line| line.split('"').step_by(2).map(|part| part.matches(',').count()).sum())
             .collect();
         assert_eq!(columns, [13; 4], "{text}");

@@ -9,7 +9,7 @@ use crate::{Error, Result};
 /// Width and height of a figure without its legend, in pixels.
 const SIZE: (u32, u32) = (720, 440);
 
-/// The article's mark: the accuracy that its networks reach on Fashion-MNIST.
+/// The accuracy that the article's networks reach on Fashion-MNIST.
 const MARK: f64 = 0.9;
 
 /// Most markers of a curve.
