@@ -1,45 +1,59 @@
-# make train   train the article's tensor network on Fashion-MNIST (on the GPU, or the CPU without one)
-# make test    every test, on the CPU and, where there is a Vulkan adapter, on the GPU
-# make lint    formatting, clippy, documentation
-# make bench   developers' benchmarks of the layer (TNET_BENCH_DEVICE=cpu|vulkan|...)
-# make setup   install what is missing: a Vulkan loader and driver, the data set
+# make train    train the article's tensor network on Fashion-MNIST, on a GPU if there is one
+# make test     run all tests: units, documentation, suite (CPU and Vulkan adapter), examples
+# make lint     check formatting, clippy (with and without the command line), documentation
+# make bench    benchmark the layer on one device: make bench TNET_BENCH_DEVICE=vulkan
+# make examples run the examples
+# make setup    install what is missing: a Vulkan loader and driver, the data set
 
-.PHONY: train test lint bench setup
+.PHONY: train test examples lint bench setup
 CARGO ?= cargo
 DATA_PACKAGE = /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 
-# One profile for everything, so that nothing is built twice.
+# ARGS holds further options: make train ARGS="--bond 16 --epochs 5". There is one profile for
+# everything, release, so that nothing is built twice.
 train: setup
 	$(CARGO) run --release --locked -- train $(ARGS)
 
+# The Rust code in README.md and in comments is compiled and run too.
 test: setup
 	$(CARGO) test --release --locked
+	$(MAKE) examples
 
+# Trains the small model of own_model on the CPU, and draws a figure of a run of two epochs.
+examples:
+	$(CARGO) run --release --locked --example own_model -- cpu
+	@run=$$(mktemp -d) && trap 'rm -r "$$run"' EXIT && \
+	printf 'epoch,test_accuracy\n1,0.85\n2,0.87\n' > "$$run/metrics.csv" && \
+	$(CARGO) run --release --locked --example figure -- "a run=$$run" > "$$run/figure.svg" && \
+	grep -q '^<svg' "$$run/figure.svg" && echo "figure: ok"
+
+# The library must compile without the command line and without its dependencies.
 lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
+	$(CARGO) clippy --release --locked --lib --no-default-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps
 
+# Prints one table; `tnet-gpu bench` has more options.
 bench: setup
-	$(CARGO) bench --locked
+	TNET_BENCH_DEVICE=$${TNET_BENCH_DEVICE:-cpu} $(CARGO) bench --locked --bench layer
 
-# Only Linux lacks a graphics API until a package brings it. Without root, or away from Debian, a
+# Linux alone has no graphics API until a package brings one. Without root, or away from Debian, one
 # line says what to install; the program then uses the CPU and downloads the data set.
 setup:
 	@command -v $(CARGO) >/dev/null || { echo "cargo was not found: install Rust 1.95 or newer from https://rustup.rs"; exit 1; }
 	@[ "$$(uname)" = Linux ] || exit 0; missing=; \
-	ldconfig -p | grep -q 'libvulkan\.so\.1' || missing=libvulkan1; \
+	PATH="$$PATH:/sbin" ldconfig -p | grep -q 'libvulkan\.so\.1' || missing=libvulkan1; \
 	ls /usr/share/vulkan/icd.d/*.json /etc/vulkan/icd.d/*.json >/dev/null 2>&1 || missing="$$missing mesa-vulkan-drivers"; \
 	[ -n "$$TNET_DATA" ] || [ -e $(DATA_PACKAGE) ] || missing="$$missing dataset-fashion-mnist"; \
 	[ -n "$$missing" ] || exit 0; \
+	if [ "$$(id -u)" = 0 ]; then sudo=; else sudo=sudo; fi; \
 	if ! command -v apt-get >/dev/null; then \
-		echo "missing: what Debian calls $$missing; install it to use the GPU, or go on with the CPU and a download"; \
-	elif [ "$$(id -u)" = 0 ]; then \
-		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing || \
-			echo "apt-get could not install $$missing"; \
-	elif sudo -n true 2>/dev/null; then \
-		sudo apt-get update -qq && sudo DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing || \
-			echo "apt-get could not install $$missing"; \
+		echo "missing (Debian's names): $$missing; install it to use the GPU, or continue with the CPU and a download"; \
+	elif [ -n "$$sudo" ] && ! sudo -n true 2>/dev/null; then \
+		echo "missing: run 'sudo apt-get install $$missing'; continuing without it"; \
 	else \
-		echo "missing: run 'sudo apt-get install $$missing'; going on without"; \
+		$$sudo apt-get update -qq && \
+			$$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing || \
+			echo "apt-get could not install $$missing"; \
 	fi

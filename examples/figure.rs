@@ -1,4 +1,4 @@
-//! Draws the test accuracy of several runs in one figure, as in the README:
+//! Draws the test accuracy of several runs in one figure, like the one in the README:
 //!
 //! ```text
 //! cargo run --release --example figure -- \

@@ -1,5 +1,5 @@
-//! The layer in a Burn model of one's own: a regression on random images, trained on the device
-//! that is the first argument (`auto` without one).
+//! The layer in a user's own Burn model: a regression on random images, trained on the device that is
+//! the first argument (default: `auto`).
 //!
 //! ```text
 //! cargo run --release --example own_model -- cpu
@@ -43,7 +43,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     opened.device.seed(1);
     let device = opened.device.autodiff();
 
-    // What is to be learned: the mean brightness of each image.
+    // The model learns the mean brightness of each image.
     let images = Tensor::<2>::random([256, 256], Distribution::Uniform(0.0, 1.0), &device);
     let targets = images.clone().mean_dim(1);
 

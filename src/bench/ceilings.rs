@@ -1,5 +1,5 @@
-//! What a device can do at most: multiply-adds a second, bytes copied a second, and the time that
-//! one launch takes. Measured in the same run as the rows, with small kernels of our own.
+//! What a device can do at most: multiply-adds per second, bytes copied per second, and the time of one
+//! launch. Measured in the same run as the rows, with small kernels of our own.
 
 use std::time::Instant;
 
@@ -15,30 +15,30 @@ use crate::op::gpu::launch::launch;
 use crate::op::gpu::params::{CeilingCopyParams, CeilingFmaParams};
 use crate::{Error, Result};
 
-/// Multiply-adds an iteration of `ceiling_fma.wgsl`: 32 of vec4.
+/// Multiply-adds per iteration of `ceiling_fma.wgsl`: 32 of vec4.
 const FMA_ITERATION: f64 = 128.0;
 
-/// Bytes of the buffer that is copied: beyond the caches of most GPUs, half of what WebGPU
-/// guarantees one binding may hold.
+/// Bytes of the buffer that is copied: larger than the caches of most GPUs, and half of what WebGPU
+/// guarantees for one binding.
 const COPY_BYTES: usize = 64 << 20;
 
 /// Most iterations of a kernel's loop; see [`crate::mps::plan::MAX_ITERATIONS`] on llvmpipe's limit.
 const MOST_ITERATIONS: u32 = 60_000;
 
-/// A measurement lasts at least this long, in seconds: short ones would measure the launch.
+/// Least duration of a measurement in seconds; a shorter one would measure the launch.
 const LONG_ENOUGH: f64 = 0.05;
 
-/// Repetitions of which the best counts, this being a ceiling.
+/// Repetitions, of which the best counts, because this is a ceiling.
 const REPETITIONS: usize = 5;
 
 /// What a device can do at most.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize)]
 pub struct Ceilings {
-    /// Floating-point operations a second, in 10⁹; a multiply-add counts as two.
+    /// Floating-point operations per second, in 10⁹; a multiply-add counts as two.
     pub gflops: f64,
-    /// Bytes read and written by a copy in a second, in 10⁹.
+    /// Bytes read and written per second by a copy, in 10⁹.
     pub gbps: f64,
-    /// Time of one launch among many, in seconds.
+    /// Time of one launch of many, in seconds.
     pub launch_s: f64,
 }
 
@@ -66,7 +66,7 @@ impl Ceilings {
     }
 }
 
-/// The best of several times in seconds.
+/// The shortest of several times, in seconds.
 fn best(mut run: impl FnMut() -> Result<()>) -> Result<f64> {
     run()?;
     let mut best = f64::INFINITY;
@@ -110,7 +110,7 @@ impl Gpu<'_> {
         })
     }
 
-    /// Multiply-adds a second, at a number of iterations that takes long enough.
+    /// Multiply-adds per second, with enough iterations for a measurement.
     fn multiply_adds(&self) -> Result<f64> {
         let invocations = 1_u32 << 16;
         let mut iterations = 64;
@@ -128,7 +128,8 @@ impl Gpu<'_> {
     }
 }
 
-/// The CPU device: a large matrix product, a copy by all threads, an addition of one number.
+/// The CPU device: a large matrix product, a copy by all threads, and, as a launch, an addition of two
+/// numbers.
 fn cpu(device: &Device) -> Result<Ceilings> {
     let size = 1024;
     let matrix = || Tensor::<2>::random([size; 2], Distribution::Uniform(0.0, 1.0), device);

@@ -1,5 +1,5 @@
-//! What a row has to do at least: operations as the algorithm needs them, and bytes that must cross
-//! memory once.
+//! The least work of a row: operations as the algorithm needs them, and bytes that must be moved to or
+//! from memory once.
 
 use serde::Serialize;
 
@@ -40,15 +40,15 @@ impl std::fmt::Display for Bound {
 }
 
 impl Work {
-    /// The work of a row; `rival` is none for this crate's operation. The composed layer has the
-    /// operations of the fused one.
+    /// The work of a row; without a `rival`, that of this crate's operation. The composed layer needs the
+    /// same operations as the fused one.
     ///
     /// - forward: both contractions in the cheaper order, and the bias
-    /// - backward: `U` or `T` again, the gradient by one core from it, the other intermediate `V`,
-    ///   and the gradient by the other core from that: twice the forward contractions
-    /// - with `grad_x`: one contraction of `V` more
+    /// - backward: `U` or `T` again, the gradient of one core from it, the other intermediate `V`, and
+    ///   the gradient of the other core from that: twice the forward contractions
+    /// - with `grad_x`: one more contraction, of `V`
     /// - step: three matrix products for each dense layer (the first one needs no `grad_x`), and
-    ///   about ten operations a parameter for Adam
+    ///   about ten operations per parameter for Adam
     pub fn of(pass: Pass, rival: Option<Rival>, spec: &MpsSpec, batch: usize) -> Self {
         let dense = pass.is_dense(rival);
         let outputs = spec.outputs() as f64;
@@ -58,16 +58,16 @@ impl Work {
             true => inputs * outputs,
             false => Order::cheaper(spec).multiply_adds(spec) as f64,
         };
-        // Of V with the core that meets the input.
+        // The contraction of V with the core that meets the input.
         let into_x = match (dense, Order::cheaper(spec)) {
             (true, _) => inputs * outputs,
             (false, Order::CFirst) => (spec.j * spec.l * spec.n * spec.k) as f64,
             (false, Order::AFirst) => (spec.m * spec.j * spec.l * spec.k) as f64,
         };
-        // A dense weight's gradient is one product, that of two cores two contractions each.
+        // A dense weight's gradient is one product; that of each core is two contractions.
         let into_cores = contractions * if dense { 1.0 } else { 2.0 };
         let batch = batch as f64;
-        let (a_sample, bytes) = match pass {
+        let (per_sample, bytes) = match pass {
             Pass::Forward => {
                 (2.0 * contractions + outputs, batch * (inputs + outputs) + parameters)
             }
@@ -82,7 +82,7 @@ impl Work {
                 return Self::of_step(spec, dense, batch, contractions + into_cores);
             }
         };
-        Self { flops: batch * a_sample, bytes: 4.0 * bytes }
+        Self { flops: batch * per_sample, bytes: 4.0 * bytes }
     }
 
     fn of_step(spec: &MpsSpec, dense: bool, batch: f64, first: f64) -> Self {

@@ -6,11 +6,16 @@ use comfy_table::Table;
 use plotters::prelude::*;
 
 use super::{Report, Row, Variant};
+use crate::report::axis::Axis;
+use crate::report::figure::{self, Legend};
 use crate::report::table;
 use crate::{Error, Result};
 
 /// Size of one panel of the figure, in pixels.
 const PANEL: (u32, u32) = (440, 320);
+
+/// Height of the figure's title, in pixels.
+const TITLE: u32 = 30;
 
 /// The report as JSON, in the form that the README documents.
 ///
@@ -67,18 +72,18 @@ pub fn markdown(report: &Report) -> String {
     text
 }
 
-/// One line about what the device can do at most.
+/// The ceilings of the device, in one line.
 pub fn ceilings(report: &Report) -> String {
     let ceilings = &report.ceilings;
     format!(
-        "Ceilings measured here: {:.4} GFLOP/s multiply-add, {:.4} GB/s copy, {} a launch",
+        "Ceilings measured here: {:.4} GFLOP/s multiply-add, {:.4} GB/s copy, {} per launch",
         ceilings.gflops,
         ceilings.gbps,
         time(ceilings.launch_s)
     )
 }
 
-/// The rows as a table; with `plans`, how the layer was computed too.
+/// The rows as a table; `plans` adds how the layer was computed.
 pub fn rows(report: &Report, plans: bool) -> Table {
     let mut header = vec!["pass", "batch", "bond", "variant"];
     if plans {
@@ -116,7 +121,7 @@ pub fn rows(report: &Report, plans: bool) -> Table {
     table
 }
 
-/// How many times as long as the fused layer a rival takes.
+/// How many times as long as the fused layer another variant takes.
 fn against_fused(report: &Report, row: &Row) -> String {
     let ratio = report
         .fused(row)
@@ -134,7 +139,7 @@ fn significant(number: f64) -> String {
     format!("{number:.*}", digits.max(0) as usize)
 }
 
-/// A time in the unit in which it is read most easily.
+/// A time with the unit that suits it.
 pub fn time(seconds: f64) -> String {
     let (scaled, unit) = match seconds {
         s if s < 1e-3 => (s * 1e6, "µs"),
@@ -156,81 +161,52 @@ pub fn plot(report: &Report) -> Result<String> {
 }
 
 fn draw(svg: &mut String, report: &Report) -> Result<(), Box<dyn std::error::Error>> {
-    let passes = distinct(report.rows.iter().map(|row| row.pass));
-    let batches = distinct(report.rows.iter().map(|row| row.batch));
+    let measured = report.rows.iter().filter(|row| row.figures.is_some());
+    let panels = distinct(measured.map(|row| (row.pass, row.batch)));
     let variants = distinct(report.rows.iter().map(|row| row.variant));
-    let (columns, rows) = (batches.len().max(1), passes.len().max(1));
-    let size = (PANEL.0 * columns as u32, PANEL.1 * rows as u32 + 24);
+    let names: Vec<String> = variants.iter().map(Variant::to_string).collect();
+
+    let (columns, rows) = grid(panels.len());
+    let width = PANEL.0 * columns as u32;
+    let legend = Legend::new(names.iter().map(String::as_str), width);
+    let size = (width, PANEL.1 * rows as u32 + TITLE + legend.height());
     let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
-    let root = root.titled(&report.device, ("sans-serif", 15))?;
-    for (at, panel) in root.split_evenly((rows, columns)).iter().enumerate() {
-        let (pass, batch) = (passes[at / columns], batches[at % columns]);
-        let points = |variant: Variant| -> Vec<(f64, f64)> {
-            let rows = report
-                .rows
-                .iter()
-                .filter(|row| (row.pass, row.batch, row.variant) == (pass, batch, variant));
+    let (title, below) = root.split_vertically(TITLE);
+    title.titled(&report.device, ("sans-serif", 16))?;
+    let areas = legend.draw(&below)?.split_evenly((rows, columns));
+    for (area, &(pass, batch)) in areas.iter().zip(&panels) {
+        let curve = |variant: Variant| -> Vec<(f64, f64)> {
+            let case = (pass, batch, variant);
+            let rows = report.rows.iter().filter(|row| (row.pass, row.batch, row.variant) == case);
             let points = rows.filter_map(|row| {
                 row.figures.map(|figures| (row.bond as f64, figures.samples.median_s * 1e3))
             });
             points.collect()
         };
-        let all: Vec<_> = variants.iter().flat_map(|&variant| points(variant)).collect();
-        if all.is_empty() {
-            continue;
+        let curves: Vec<_> = variants.iter().map(|&variant| curve(variant)).collect();
+        let points = || curves.iter().flatten().copied();
+        // The bonds that were measured are the ticks: there are few.
+        let bonds = Axis::logarithmic(points().map(|(bond, _)| bond))
+            .with_ticks(distinct(points().map(|(bond, _)| bond)));
+        let times = Axis::logarithmic(points().map(|(_, ms)| ms));
+        let title = format!("{pass}, batch {batch}");
+        let mut chart = figure::chart(area, &title, (bonds, "bond"), (times, "ms"))?;
+        for (index, points) in curves.iter().enumerate() {
+            figure::curve(&mut chart, index, points, (0, 1))?;
         }
-        let range = |numbers: &dyn Fn(&(f64, f64)) -> f64, margin: f64| {
-            let low = all.iter().map(numbers).fold(f64::INFINITY, f64::min);
-            let high = all.iter().map(numbers).fold(0.0, f64::max);
-            // Above the curves, room for the legend.
-            (low / margin..high * margin * margin).log_scale()
-        };
-        let mut chart = ChartBuilder::on(panel)
-            .caption(format!("{pass}, batch {batch}"), ("sans-serif", 15))
-            .margin(8)
-            .x_label_area_size(36)
-            .y_label_area_size(56)
-            .build_cartesian_2d(range(&|point| point.0, 1.2), range(&|point| point.1, 1.6))?;
-        chart
-            .configure_mesh()
-            .light_line_style(TRANSPARENT)
-            .bold_line_style(BLACK.mix(0.12))
-            .x_label_formatter(&|bond| label(*bond))
-            .y_label_formatter(&|ms| label(*ms))
-            .x_desc("bond")
-            .y_desc("ms")
-            .label_style(("sans-serif", 12))
-            .draw()?;
-        for (index, &variant) in variants.iter().enumerate() {
-            let style = Palette99::pick(index).stroke_width(2);
-            chart
-                .draw_series(LineSeries::new(points(variant), style).point_size(3))?
-                .label(variant.to_string())
-                .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
-        }
-        chart
-            .configure_series_labels()
-            .position(SeriesLabelPosition::UpperLeft)
-            .background_style(WHITE.mix(0.85))
-            .label_font(("sans-serif", 12))
-            .draw()?;
     }
     root.present()?;
     Ok(())
 }
 
-/// A label of a logarithmic axis: 1, 2 and 5 of every power of ten, so that none overlaps another.
-fn label(value: f64) -> String {
-    let power = 10_f64.powf(value.log10().floor());
-    let leading = (value / power * 10.0).round() / 10.0;
-    match [1.0, 2.0, 5.0, 10.0].contains(&leading) {
-        true => format!("{:.*}", (-power.log10()).max(0.0).round() as usize, value),
-        false => String::new(),
-    }
+/// Columns and rows that hold a number of panels, as near to a square as they can be.
+fn grid(panels: usize) -> (usize, usize) {
+    let columns = (1..).find(|columns| columns * columns >= panels).unwrap_or(1);
+    (columns, panels.div_ceil(columns).max(1))
 }
 
-/// The values in the order in which they first come.
+/// The distinct values, in the order of their first occurrence.
 fn distinct<T: PartialEq>(values: impl Iterator<Item = T>) -> Vec<T> {
     let mut distinct = Vec::new();
     for value in values {
@@ -309,7 +285,7 @@ mod tests {
         let text = csv(&report());
         let columns: Vec<usize> = text
             .lines()
-            // The commas within quotation marks do not count.
+            // Commas within quotation marks do not count.
             .map(|line| line.split('"').step_by(2).map(|part| part.matches(',').count()).sum())
             .collect();
         assert_eq!(columns, [13; 4], "{text}");
@@ -335,15 +311,24 @@ mod tests {
     }
 
     #[test]
+    fn panels_stand_in_a_grid_that_is_nearly_square() {
+        let grids = [0, 1, 2, 3, 4, 5, 7, 12].map(grid);
+        assert_eq!(grids, [(1, 1), (1, 1), (2, 1), (2, 2), (2, 2), (3, 2), (3, 3), (4, 3)]);
+    }
+
+    #[test]
+    fn a_report_without_figures_can_be_drawn() {
+        let mut report = report();
+        report.rows.retain(|row| row.figures.is_none());
+        assert!(plot(&report).unwrap().contains("cpu, 2 threads"));
+    }
+
+    #[test]
     fn numbers_have_three_digits() {
         for (number, text) in
             [(0.0123, "0.0123"), (1.2345, "1.23"), (12.345, "12.3"), (1234.5, "1234")]
         {
             assert_eq!(significant(number), text);
-        }
-        for (value, text) in [(0.05, "0.05"), (0.1, "0.1"), (0.30000000000000004, ""), (20.0, "20")]
-        {
-            assert_eq!(label(value), text);
         }
         assert_eq!(time(1.5e-6), "1.50 µs");
         assert_eq!(time(0.0123), "12.3 ms");

@@ -1,5 +1,5 @@
-//! `tnet-gpu bench`: how fast is the layer on this device, beside the same layer composed from
-//! Burn's operations, beside the dense layer it replaces, and beside what the device can do at most.
+//! `tnet-gpu bench`: benchmarks the layer against the same layer composed from Burn's operations,
+//! against the dense layer that it replaces, and against what the device can do at most.
 
 pub mod ceilings;
 pub mod count;
@@ -35,13 +35,13 @@ pub struct Grid {
     pub out_factors: [usize; 2],
     /// Sizes of the bond.
     pub bonds: Vec<usize>,
-    /// Samples an execution.
+    /// Samples per execution.
     pub batches: Vec<usize>,
     /// What is timed.
     pub passes: Vec<Pass>,
     /// What it is compared with.
     pub rivals: Vec<Rival>,
-    /// Whether each strategy that computes the layer gets a row, beside the one that the plan picks.
+    /// Whether every strategy gets a row, in addition to the plan's choice.
     pub every_strategy: bool,
 }
 
@@ -80,7 +80,7 @@ impl Grid {
 pub enum Variant {
     /// The layer as the plan computes it.
     Fused,
-    /// The layer by a strategy that the plan may not have picked.
+    /// The layer by a given strategy, whether or not the plan picks it.
     Forced(Strategy),
     /// A rival.
     Rival(Rival),
@@ -103,18 +103,18 @@ impl Serialize for Variant {
     }
 }
 
-/// One row: what was timed, and its figures or why there are none.
+/// One row: what was timed, and its figures or the reason why there are none.
 #[derive(Debug, Clone, Serialize)]
 pub struct Row {
     /// What was timed.
     pub pass: Pass,
     /// What computed it.
     pub variant: Variant,
-    /// Size of the bond; a dense layer has none and is repeated for each.
+    /// Size of the bond. A dense layer has none; its row is repeated for each bond.
     pub bond: usize,
-    /// Samples an execution.
+    /// Samples per execution.
     pub batch: usize,
-    /// How the plan computes it, where it is this crate's operation.
+    /// How the plan computes it, if it is this crate's operation.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub plan: Option<String>,
     /// The figures, unless it failed.
@@ -126,7 +126,7 @@ pub struct Row {
 }
 
 impl Row {
-    /// Whether the samples differ so much that the figures are doubtful.
+    /// Whether the samples vary so much that the figures are doubtful.
     pub fn is_wide(&self) -> bool {
         self.figures.is_some_and(|figures| figures.samples.is_wide())
     }
@@ -138,13 +138,13 @@ pub struct Figures {
     /// Times of one execution.
     #[serde(flatten)]
     pub samples: Samples,
-    /// Operations a second at the median, in 10⁹.
+    /// Operations per second at the median, in 10⁹.
     pub gflops: f64,
-    /// Bytes a second at the median, in 10⁹.
+    /// Bytes per second at the median, in 10⁹.
     pub gbps: f64,
-    /// What bounds the row.
+    /// What limits the row.
     pub bound: Bound,
-    /// Share of that bound which the median reaches, 1 at most but for errors of measurement.
+    /// Share of that limit which the median reaches; at most 1, except for measurement errors.
     pub fraction: f64,
 }
 
@@ -153,9 +153,9 @@ pub struct Figures {
 pub struct Report {
     /// Version of this form.
     pub version: u32,
-    /// The device, in words.
+    /// Description of the device.
     pub device: String,
-    /// The adapter, where it is not the CPU device.
+    /// The adapter, if it is not the CPU device.
     pub adapter: Option<Adapter>,
     /// What the device can do at most.
     pub ceilings: Ceilings,
@@ -172,9 +172,9 @@ impl Report {
     }
 }
 
-/// Measures the rows of grids, one grid after the other; `follow` is told of each row. A row that
-/// fails says why, and the next one is measured. After `until` none is begun, and the rows that are
-/// left say so.
+/// Measures the rows of the grids in order and calls `follow` after each row. A row that fails says
+/// why, and the next one is measured. After `until` no measurement is started, and the remaining rows
+/// say so.
 ///
 /// # Errors
 ///
@@ -197,7 +197,7 @@ pub fn run(
                         let case = Case { pass, variant, spec: *spec, batch };
                         let row = match until {
                             Some(until) if Instant::now() >= until => {
-                                case.failed("not measured: the time was over".into())
+                                case.failed("not measured: time ran out".into())
                             }
                             _ => case.measure(effort, opened, &ceilings),
                         };
@@ -217,7 +217,7 @@ pub fn run(
     })
 }
 
-/// What a row is about.
+/// What one row measures.
 struct Case {
     pass: Pass,
     variant: Variant,
@@ -262,7 +262,7 @@ impl Case {
             Variant::Rival(rival) => (Some(rival), None),
         };
         let before = if forced.is_some() { op::force_strategy(forced) } else { None };
-        // Burn and drivers panic where memory ends; the next row may be smaller.
+        // Burn and drivers panic when memory runs out; the next row may be smaller.
         let measured = panic::catch_unwind(AssertUnwindSafe(|| {
             let mut workload = workloads::workload(*pass, rival, spec, *batch, &opened.device)?;
             let samples = stats::measure(effort, workload.as_mut())?;

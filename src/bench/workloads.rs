@@ -15,31 +15,33 @@ use crate::op::mps_linear;
 use crate::train::{Learner, TrainConfig};
 use crate::{Error, Result};
 
-/// Classes of the classifier whose step is timed, as many as the article's has.
+/// Classes of the classifier whose step is timed, as in the article.
 const CLASSES: usize = 10;
 
-/// What the weights of both networks are drawn with.
+/// Seed of the weights of all networks.
 const SEED: u64 = 1;
 
-/// What is timed of a layer.
+/// What is timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ValueEnum)]
 #[serde(rename_all = "snake_case")]
 #[value(rename_all = "snake_case")]
 pub enum Pass {
     /// The output.
     Forward,
-    /// The gradients by both cores (a dense layer's weight) and the bias, through autodiff.
+    /// The gradients of both cores (a dense layer's weight) and the bias, through autodiff.
     Backward,
-    /// The same and the gradient by the input.
+    /// The same and the gradient of the input.
     BackwardX,
-    /// A training step of the classifier: forward, loss, backward, Adam. A rival's is all Burn's.
+    /// A training step of the classifier: forward, loss, backward, Adam. A rival's step is made of Burn's
+    /// operations alone.
     Step,
-    /// The same of the classifier whose first layer is dense; composed is the whole of it in Burn's operations.
+    /// A training step of the classifier whose first layer is dense; composed is the whole step in Burn's
+    /// operations.
     StepDense,
 }
 
 impl Pass {
-    /// Whether this is about a dense first layer, of this crate's own (where `rival` is none) or of a rival.
+    /// Whether the first layer is dense, in this crate's network (without a `rival`) or in a rival's.
     pub fn is_dense(self, rival: Option<Rival>) -> bool {
         self == Self::StepDense || rival == Some(Rival::Dense)
     }
@@ -57,7 +59,7 @@ impl std::fmt::Display for Pass {
     }
 }
 
-/// What computes it.
+/// What this crate is compared with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum Rival {
@@ -109,7 +111,7 @@ impl Layer {
         match self {
             Self::Fused(cores) => Self::Fused(tracked(cores)),
             Self::Composed(cores) => Self::Composed(tracked(cores)),
-            // A module's parameters are tracked from the beginning.
+            // Parameters of a module are always tracked.
             Self::Dense(linear) => Self::Dense(linear),
         }
     }
@@ -131,8 +133,8 @@ impl Layer {
     }
 }
 
-/// The layer as a user of Burn would compose it: two matrix products in the cheaper order, the core
-/// permuted rather than the larger intermediate.
+/// The layer as a user of Burn would compose it: two matrix products in the cheaper order, with the core
+/// permuted instead of the larger intermediate.
 pub fn composed(x: Tensor<3>, a: Tensor<3>, c: Tensor<3>, bias: Tensor<2>) -> Tensor<3> {
     let [batch, j, l] = x.dims();
     let [m, k, _] = a.dims();
@@ -157,7 +159,7 @@ fn wait(device: &Device) -> Result<()> {
     device.sync().map_err(|error| Error::compute("waiting for the device", error))
 }
 
-/// What a row times, ready to be measured. `rival` is none for this crate's own operation.
+/// The workload of a row, ready to be measured; without a `rival`, this crate's own operation.
 ///
 /// # Errors
 ///
@@ -227,7 +229,7 @@ impl Workload for Forward {
     }
 
     fn execute(&mut self) -> Result<()> {
-        // Outputs are kept until the end, or Burn might never compute them.
+        // Outputs are kept until the end; otherwise Burn might never compute them.
         let mut outputs = Vec::with_capacity(self.executions);
         for _ in 0..self.executions {
             outputs.push(self.layer.forward(self.x.clone(), &self.spec)?);
@@ -254,7 +256,7 @@ impl Workload for Backward {
     fn execute(&mut self) -> Result<()> {
         let mut gradients = Vec::with_capacity(self.outputs.len());
         for y in self.outputs.drain(..) {
-            // From a gradient by the output that is 1 everywhere.
+            // The gradient of the output is 1 everywhere.
             gradients.push(y.backward());
         }
         wait(&self.x.device())

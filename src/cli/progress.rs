@@ -6,8 +6,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say;
 use crate::Result;
-use crate::data::DataSet;
-use crate::data::{Download, fashion_mnist};
+use crate::data::{DataSet, Download, fashion_mnist};
 use crate::report::table;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::{EpochMetrics, Observer, Profile, StepReport, TrainConfig};

@@ -2,13 +2,18 @@
 
 use plotters::prelude::*;
 
+use super::axis::Axis;
+use super::figure::{self, Legend};
 use crate::{Error, Result};
 
-/// Width and height of a figure, in pixels.
+/// Width and height of a figure without its legend, in pixels.
 const SIZE: (u32, u32) = (720, 440);
 
-/// The article's mark: the accuracy that its networks reach on Fashion-MNIST.
+/// The accuracy that the article's networks reach on Fashion-MNIST.
 const MARK: f64 = 0.9;
+
+/// Most markers of a curve.
+const MARKERS: usize = 10;
 
 /// One curve of a figure.
 #[derive(Debug, Clone)]
@@ -19,7 +24,8 @@ pub struct Curve {
     pub accuracy: Vec<f64>,
 }
 
-/// Draws accuracy by epoch, with a dashed line at 0.9, and returns the SVG.
+/// Draws accuracy by epoch and returns the SVG. The axes fit the curves; a dashed line is at 0.9 where
+/// that is among the accuracies shown.
 ///
 /// # Errors
 ///
@@ -32,49 +38,28 @@ pub fn accuracy(title: &str, curves: &[Curve]) -> Result<String> {
 
 fn draw(svg: &mut String, title: &str, curves: &[Curve]) -> Result<(), Box<dyn std::error::Error>> {
     let epochs = curves.iter().map(|curve| curve.accuracy.len()).max().unwrap_or_default().max(2);
-    let lowest = curves.iter().flat_map(|curve| &curve.accuracy).copied().fold(MARK, f64::min);
-    // From the next lower twentieth to 1, so that most of the height shows what differs.
-    let bottom = (lowest * 20.0).floor() / 20.0;
+    let x = Axis::counting(epochs);
+    let y = Axis::fit(curves.iter().flat_map(|curve| curve.accuracy.iter().copied()), [0.0, 1.0]);
+    let mark = y.contains(MARK).then_some([(1.0, MARK), (epochs as f64, MARK)]);
 
-    let root = SVGBackend::with_string(svg, SIZE).into_drawing_area();
+    let legend = Legend::new(curves.iter().map(|curve| curve.name.as_str()), SIZE.0);
+    let size = (SIZE.0, SIZE.1 + legend.height());
+    let root = SVGBackend::with_string(svg, size).into_drawing_area();
     root.fill(&WHITE)?;
-    let mut chart = ChartBuilder::on(&root)
-        .caption(title, ("sans-serif", 18))
-        .margin(12)
-        .x_label_area_size(40)
-        .y_label_area_size(52)
-        .build_cartesian_2d(1.0..epochs as f64, bottom..1.0)?;
-    chart
-        .configure_mesh()
-        .light_line_style(TRANSPARENT)
-        .bold_line_style(BLACK.mix(0.12))
-        .x_labels(11)
-        .x_label_formatter(&|epoch| format!("{epoch:.0}"))
-        .x_desc("epoch")
-        .y_label_formatter(&|accuracy| format!("{accuracy:.2}"))
-        .y_desc("accuracy")
-        .label_style(("sans-serif", 13))
-        .draw()?;
-    let mark = [(1.0, MARK), (epochs as f64, MARK)];
-    chart.draw_series(DashedLineSeries::new(mark, 6, 5, BLACK.mix(0.7).stroke_width(1)))?;
-    for (index, curve) in curves.iter().enumerate() {
-        let style = Palette99::pick(index).stroke_width(2);
-        let points = curve.accuracy.iter().enumerate();
-        let points = points.map(|(at, &accuracy)| ((at + 1) as f64, accuracy));
-        // A point for an only epoch, through which no line can be drawn.
-        let single = if curve.accuracy.len() == 1 { 3 } else { 0 };
-        chart
-            .draw_series(LineSeries::new(points, style).point_size(single))?
-            .label(&curve.name)
-            .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], style));
+    let root = legend.draw(&root.titled(title, ("sans-serif", 18))?)?;
+    let mut chart = figure::chart(&root, "", (x, "epoch"), (y, "accuracy"))?;
+    if let Some(mark) = mark {
+        chart.draw_series(DashedLineSeries::new(mark, 6, 5, BLACK.mix(0.7).stroke_width(1)))?;
     }
-    chart
-        .configure_series_labels()
-        .position(SeriesLabelPosition::LowerRight)
-        .background_style(WHITE.mix(0.85))
-        .border_style(BLACK.mix(0.3))
-        .label_font(("sans-serif", 13))
-        .draw()?;
+    // A marker at every few epochs, so that the line between them is still seen; those of the second
+    // curve are beside those of the first.
+    let every = epochs.div_ceil(MARKERS);
+    for (index, curve) in curves.iter().enumerate() {
+        let points = curve.accuracy.iter().enumerate();
+        let points: Vec<(f64, f64)> =
+            points.map(|(at, &accuracy)| ((at + 1) as f64, accuracy)).collect();
+        figure::curve(&mut chart, index, &points, (index * every / curves.len(), every))?;
+    }
     root.present()?;
     Ok(())
 }
@@ -91,10 +76,11 @@ mod tests {
     fn a_figure_names_its_curves_and_has_a_line_for_each() {
         let curves = [curve("train", &[0.71, 0.84, 0.86]), curve("test <3>", &[0.8, 0.85, 0.87])];
         let svg = accuracy("MPS, bond 1", &curves).unwrap();
-        for text in ["MPS, bond 1", "train", "test &lt;3&gt;", "epoch", "accuracy", "0.70", "1.00"]
+        for text in ["MPS, bond 1", "train", "test &lt;3&gt;", "epoch", "accuracy", "0.70", "0.90"]
         {
             assert!(svg.contains(text), "{text} is missing");
         }
+        assert!(!svg.contains("1.00"), "the axis goes beyond the curves");
         // Two curves of three points; the grid's and the dashed line's pieces have two.
         let lines = svg.match_indices("<polyline").filter(|(at, _)| {
             let points =
@@ -102,6 +88,16 @@ mod tests {
             points.is_some_and(|points| points.split_whitespace().count() == 3)
         });
         assert_eq!(lines.count(), 2, "{svg}");
+    }
+
+    #[test]
+    fn the_mark_is_drawn_only_where_the_curves_come_near_it() {
+        let lines = |accuracies: &[f64]| {
+            let svg = accuracy("", &[curve("test", accuracies)]).unwrap();
+            svg.matches("<polyline").count()
+        };
+        // The same axes but for the mark's dashes.
+        assert!(lines(&[0.86, 0.91]) > lines(&[0.76, 0.81]) + 10);
     }
 
     #[test]

@@ -7,8 +7,8 @@ use comfy_table::{CellAlignment, Table, presets};
 use crate::Result;
 use crate::model::{ClassifierConfig, FirstLayer};
 
-/// An empty table in the program's style: a header, rules between, the columns from the second on
-/// aligned to the right where `numbers` is set.
+/// An empty table in the program's style: a header and rules; if `numbers` is set, all columns but the
+/// first are aligned to the right.
 pub fn new(header: &[&str], numbers: bool) -> Table {
     let mut table = Table::new();
     table.load_style(presets::ASCII_MARKDOWN);
@@ -21,8 +21,8 @@ pub fn new(header: &[&str], numbers: bool) -> Table {
     table
 }
 
-/// Parameters of the first layer and of the whole network, beside those of the same network with a
-/// dense first layer.
+/// Numbers of parameters of the first layer and of the whole network, compared with the same network with
+/// a dense first layer.
 ///
 /// # Errors
 ///
@@ -40,7 +40,7 @@ pub fn parameters(classifier: &ClassifierConfig) -> Result<Table> {
     Ok(table)
 }
 
-/// Where the time of a training step goes: its parts, each with the time of all `steps` of it.
+/// Where the time of a training step goes: `parts` has the total time of each part over all `steps`.
 pub fn profile(steps: usize, parts: &[(&str, Duration)]) -> Table {
     let steps = steps.max(1) as f64;
     let mut table = new(&["part of a step", "ms", "share"], true);

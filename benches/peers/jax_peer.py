@@ -1,0 +1,118 @@
+"""The network in JAX with optax: an epoch as one compiled scan, or as a loop over compiled steps."""
+
+import time
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from common import BATCH, DROPOUT, LEARNING_RATE, SEED, arguments, load, report
+
+parser = arguments(__doc__, ["mps", "mps-all", "dense"], ["scan", "loop"])
+parser.add_argument("--bond2", type=int, help="mps-all: bond of the second layer, else as the first")
+args = parser.parse_args()
+
+
+def dense(key, inputs, outputs):
+    """Weights of a dense layer."""
+    std = np.sqrt(2 / (inputs + outputs))
+    return {"w": std * jax.random.normal(key, (inputs, outputs)), "b": jnp.zeros(outputs)}
+
+
+def mps(key_a, key_c, j, l, bond, m=32, n=16):
+    """Cores and bias of a tensor network from `j * l` inputs to `m * n` outputs."""
+    std = (2 / (j * l) / bond) ** 0.25
+    return {
+        "a": std * jax.random.normal(key_a, (m, j, bond)),
+        "c": std * jax.random.normal(key_c, (n, l, bond)),
+        "b": jnp.zeros((m, n)),
+    }
+
+
+def layer(weights, x):
+    """A dense layer or a tensor network, whichever the weights belong to."""
+    if "w" in weights:
+        return x @ weights["w"] + weights["b"]
+    a, c, bias = weights["a"], weights["c"], weights["b"]
+    x = x.reshape(-1, a.shape[1], c.shape[1])
+    # The cheaper order: the core with 16 outputs first.
+    u = jnp.einsum("bjl,nlk->bjnk", x, c)
+    y = jnp.einsum("bjnk,mjk->bmn", u, a) + bias
+    return y.reshape(len(y), -1)
+
+
+def dropout(key, x):
+    kept = jax.random.bernoulli(key, 1 - DROPOUT, x.shape)
+    return jnp.where(kept, x / (1 - DROPOUT), 0.0)
+
+
+def network(weights, x, key=None):
+    """Logits; with a key, as in training."""
+    keys = (None, None) if key is None else jax.random.split(key)
+    for name, drop in zip(("layer1", "layer2"), keys):
+        x = jax.nn.relu(layer(weights[name], x))
+        if drop is not None:
+            x = dropout(drop, x)
+    return layer(weights["layer3"], x)
+
+
+key = jax.random.PRNGKey(SEED)
+keys = jax.random.split(key, 6)
+bond2 = args.bond2 or args.bond
+weights = {
+    "layer1": dense(keys[0], 784, 512)
+    if args.layer == "dense"
+    else mps(keys[0], keys[1], 28, 28, args.bond),
+    "layer2": mps(keys[2], keys[3], 32, 16, bond2)
+    if args.layer == "mps-all"
+    else dense(keys[4], 512, 512),
+    "layer3": dense(keys[5], 512, 10),
+}
+optimizer = optax.adam(LEARNING_RATE)
+train_x, train_y, test_x, test_y = (jnp.asarray(array) for array in load(args.images))
+batches = args.images // BATCH
+
+
+def loss(weights, x, y, key):
+    logits = network(weights, x, key)
+    return optax.softmax_cross_entropy_with_integer_labels(logits, y).mean()
+
+
+def step(state, indices):
+    weights, moments, key = state
+    key, drop = jax.random.split(key)
+    gradients = jax.grad(loss)(weights, train_x[indices], train_y[indices], drop)
+    updates, moments = optimizer.update(gradients, moments)
+    return (optax.apply_updates(weights, updates), moments, key), None
+
+
+@jax.jit
+def scan_epoch(state):
+    weights, moments, key = state
+    key, shuffle = jax.random.split(key)
+    order = jax.random.permutation(shuffle, args.images)[: batches * BATCH]
+    state, _ = jax.lax.scan(step, (weights, moments, key), order.reshape(batches, BATCH))
+    return state
+
+
+compiled_step = jax.jit(lambda state, indices: step(state, indices)[0])
+
+
+def loop_epoch(state):
+    order = np.random.permutation(args.images)[: batches * BATCH]
+    for indices in order.reshape(batches, BATCH):
+        state = compiled_step(state, indices)
+    return state
+
+
+epoch = scan_epoch if args.mode == "scan" else loop_epoch
+state = jax.block_until_ready(epoch((weights, optimizer.init(weights), key)))
+started = time.perf_counter()
+for _ in range(args.epochs):
+    state = epoch(state)
+jax.block_until_ready(state)
+seconds = time.perf_counter() - started
+
+accuracy = float((network(state[0], test_x).argmax(1) == test_y).mean())
+report(f"jax {jax.__version__} {jax.default_backend()} {args.mode}", args, seconds, accuracy)
