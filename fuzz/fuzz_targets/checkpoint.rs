@@ -1,5 +1,5 @@
-//! The checkpoint reader: whatever the bytes, one line of refusal, or a training that is written and
-//! read alike. The checksum would stop nearly every input, so each is read once more with the
+//! The checkpoint reader: any bytes are refused with one line, or are a checkpoint that reads the same
+//! after it is written again. The checksum would stop nearly every input, so each is also read with the
 //! checksum that it should have.
 
 #![no_main]

@@ -1,4 +1,4 @@
-//! The IDX reader: whatever the bytes, one line of refusal, or as many elements as the header says.
+//! The IDX reader: any bytes are refused with one line, or give as many elements as the header says.
 
 #![no_main]
 
