@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         batches: vec![128],
         passes: vec![Pass::Forward, Pass::Backward, Pass::Step],
         rivals: vec![Rival::Composed, Rival::Dense],
-        every_strategy: false,
+        strategies: Vec::new(),
     };
     let effort = Effort { warmup: 3, samples: None, seconds: 0.5 };
     let ceilings = Ceilings::measure(&opened.device)?;

@@ -41,8 +41,8 @@ pub struct Grid {
     pub passes: Vec<Pass>,
     /// What it is compared with.
     pub rivals: Vec<Rival>,
-    /// Whether every strategy gets a row, in addition to the plan's choice.
-    pub every_strategy: bool,
+    /// Strategies that get a row each, in addition to the plan's choice.
+    pub strategies: Vec<Strategy>,
 }
 
 impl Grid {
@@ -59,7 +59,7 @@ impl Grid {
     fn variants(&self, pass: Pass) -> Vec<Variant> {
         // A dense network has no strategies, and itself as the only dense rival.
         let dense = pass == Pass::StepDense;
-        let forced = if self.every_strategy && !dense { &Strategy::ALL[..] } else { &[] };
+        let forced = if dense { &[] } else { &self.strategies[..] };
         let rivals = self.rivals.iter().copied().filter(|&rival| !(dense && rival == Rival::Dense));
         let rivals = rivals.map(Variant::Rival);
         std::iter::once(Variant::Fused)

@@ -14,7 +14,7 @@ use crate::bench::{self, Grid, Report, Row, export};
 use crate::device::{self, DeviceChoice, OpenDevice};
 use crate::files::Pending;
 use crate::verify;
-use crate::{Error, Result};
+use crate::{Error, Result, op};
 
 /// Batches of the suite.
 const SUITE_BATCHES: [usize; 6] = [1, 32, 128, 512, 4096, 65_536];
@@ -143,14 +143,14 @@ pub fn run(args: &BenchArgs, verbose: bool) -> Result<()> {
     if args.suite {
         return suite(args, &effort);
     }
-    let grid = Grid {
+    let mut grid = Grid {
         in_factors: args.in_factors,
         out_factors: args.out_factors,
         bonds: args.bond.clone(),
         batches: args.batch.clone(),
         passes: args.pass.clone(),
         rivals: args.against.clone(),
-        every_strategy: args.variant == Variants::All,
+        strategies: Vec::new(),
     };
     grid.check()?;
     // Opened before anything is measured, so that no measurement is lost to a wrong path.
@@ -162,6 +162,9 @@ pub fn run(args: &BenchArgs, verbose: bool) -> Result<()> {
 
     let opened = device::open(args.device)?;
     introduce(&opened);
+    if args.variant == Variants::All {
+        grid.strategies = op::strategies(&opened.device).to_vec();
+    }
     let report = measure(&opened, &[grid], &effort, args.seed, None)?;
     out(&export::ceilings(&report))?;
     out(&export::rows(&report, verbose).to_string())?;
@@ -248,7 +251,7 @@ fn suite(args: &BenchArgs, effort: &Effort) -> Result<()> {
         batches: batches.to_vec(),
         passes: passes.to_vec(),
         rivals: vec![Rival::Composed, Rival::Dense],
-        every_strategy: false,
+        strategies: Vec::new(),
     };
     // The most important rows first: time may run out before the last.
     let (large, usual) = (&SUITE_BATCHES[4..], &SUITE_BATCHES[..4]);

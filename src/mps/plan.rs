@@ -48,6 +48,14 @@ impl Strategy {
     /// Every strategy.
     pub const ALL: [Self; 3] = [Self::Plain, Self::Tiled, Self::Rebuilt];
 
+    /// Those that a target has kernels for.
+    pub fn of(target: Target) -> &'static [Self] {
+        match target {
+            Target::Cpu => &[Self::Tiled, Self::Rebuilt],
+            Target::Software | Target::Gpu => &Self::ALL,
+        }
+    }
+
     /// Its name, as `TNET_STRATEGY` and the benchmark's rows have it.
     pub fn name(self) -> &'static str {
         match self {
@@ -284,7 +292,7 @@ impl Choice {
         let strategy = match forced {
             Some(Strategy::Rebuilt) => Strategy::Rebuilt,
             Some(Strategy::Tiled) if tiles => Strategy::Tiled,
-            Some(_) if target != Target::Cpu => Strategy::Plain,
+            Some(_) if Strategy::of(target).contains(&Strategy::Plain) => Strategy::Plain,
             _ => fastest(&tiled, order, (batch, times), target, (tiled != *spec, tiles)),
         };
         let layer = match strategy {

@@ -112,6 +112,11 @@ pub fn force_strategy(strategy: Option<Strategy>) -> Option<Strategy> {
     Strategy::ALL.get(before).copied()
 }
 
+/// The strategies that there are kernels for on a device.
+pub fn strategies(device: &Device) -> &'static [Strategy] {
+    Strategy::of(target_of(device))
+}
+
 fn target_of(device: &Device) -> Target {
     match device.as_dispatch() {
         DispatchDevice::Cube(device) => gpu::launch::target(device),

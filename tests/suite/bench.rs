@@ -39,10 +39,10 @@ fn every_row_is_measured_and_exported() {
     for ceiling in ["gflops", "gbps", "launch_s"] {
         assert!(report["ceilings"][ceiling].as_f64().unwrap() > 0.0, "{ceiling}");
     }
-    // For each of two bonds: four passes of six variants (fused, its three strategies, composed and
-    // dense), and `step_dense` of two.
+    // For each of two bonds: four passes of five variants (fused, the CPU's two strategies, composed
+    // and dense), and `step_dense` of two.
     let rows = report["rows"].as_array().unwrap();
-    assert_eq!(rows.len(), 2 * (4 * 6 + 2));
+    assert_eq!(rows.len(), 2 * (4 * 5 + 2));
     for row in rows {
         assert!(row.get("error").is_none(), "{row}");
         assert_eq!(row["samples"], 2, "{row}");

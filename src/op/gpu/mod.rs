@@ -1,6 +1,6 @@
 //! The layer on a GPU.
 //!
-//! [`shader`] is the table of all WGSL kernels, [`params`] what each takes, [`launch`] how one is started.
+//! [`shader`] is the table of all WGSL kernels, [`params`] what each takes, `launch` how one is started.
 //! Here are the plain kernels, which read well and compute every layer; software adapters have others
 //! ([`super::software`]).
 
