@@ -1,4 +1,4 @@
-//! The layer on any backend: the operands are checked, a plan is made, and what it says is done.
+//! The layer on any backend: the operands are checked, a plan is made and executed.
 //!
 //! A backend brings the kernels ([`LayerOps`]); by way of `W` the layer is made of matrix products
 //! ([`rebuilt`]).
@@ -8,7 +8,7 @@ use burn::backend::tensor::FloatTensor;
 use burn::tensor::{DType, Shape};
 
 use super::training::TrainingOps;
-use super::{MpsOps, forced_strategy, rebuilt};
+use super::{MpsOps, check_countable, forced_strategy, rebuilt};
 use crate::mps::MpsSpec;
 use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
 
@@ -53,14 +53,20 @@ fn fits<T>(checked: crate::Result<T>) -> T {
     checked.unwrap_or_else(|error| panic!("{error}"))
 }
 
+/// The layer that the shapes of `x`, `a` and `c` imply, and the batch.
+fn spec_of<B: LayerOps>(x: [usize; 3], a: &FloatTensor<B>, c: &FloatTensor<B>) -> (MpsSpec, usize) {
+    let (spec, batch) = fits(MpsSpec::from_shapes(x, dims::<B, 3>(a), dims::<B, 3>(c)));
+    fits(check_countable(&spec, batch));
+    (spec, batch)
+}
+
 fn forward<B: LayerOps>(
     x: FloatTensor<B>,
     a: FloatTensor<B>,
     c: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
 ) -> FloatTensor<B> {
-    let shapes = (dims::<B, 3>(&x), dims::<B, 3>(&a), dims::<B, 3>(&c));
-    let (spec, batch) = fits(MpsSpec::from_shapes(shapes.0, shapes.1, shapes.2));
+    let (spec, batch) = spec_of::<B>(dims::<B, 3>(&x), &a, &c);
     if let Some(bias) = &bias {
         fits(spec.check_bias(dims::<B, 2>(bias)));
     }
@@ -98,8 +104,7 @@ impl<B: LayerOps> MpsOps for B {
         c: FloatTensor<B>,
         grad_y: FloatTensor<B>,
     ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-        let shapes = (dims::<B, 3>(&x), dims::<B, 3>(&a), dims::<B, 3>(&c));
-        let (spec, batch) = fits(MpsSpec::from_shapes(shapes.0, shapes.1, shapes.2));
+        let (spec, batch) = spec_of::<B>(dims::<B, 3>(&x), &a, &c);
         fits(spec.check_grad_y(batch, dims::<B, 3>(&grad_y)));
         let plan = Plan::grads(&spec, batch, B::target(&x), forced_strategy());
         let layer = &plan.layer;
@@ -126,8 +131,7 @@ impl<B: LayerOps> MpsOps for B {
     fn mps_grad_x(a: FloatTensor<B>, c: FloatTensor<B>, grad_y: FloatTensor<B>) -> FloatTensor<B> {
         let ([batch, ..], [_, _, j]) = (dims::<B, 3>(&grad_y), dims::<B, 3>(&a));
         let [l, _, _] = dims::<B, 3>(&c);
-        let shapes = ([batch, j, l], dims::<B, 3>(&a), dims::<B, 3>(&c));
-        let (spec, batch) = fits(MpsSpec::from_shapes(shapes.0, shapes.1, shapes.2));
+        let (spec, batch) = spec_of::<B>([batch, j, l], &a, &c);
         fits(spec.check_grad_y(batch, dims::<B, 3>(&grad_y)));
         let plan = Plan::grad_x(&spec, batch, B::target(&grad_y), forced_strategy());
         let layer = &plan.layer;

@@ -12,6 +12,7 @@
 //! A library's matrix product packs both operands before it begins; with 28 to 32 rows and terms
 //! that costs as much as the product. Here the cores are packed once for the whole batch.
 
+use std::borrow::Cow;
 use std::mem::MaybeUninit;
 
 use pulp::Arch;
@@ -31,30 +32,38 @@ const SAMPLES_PER_TASK: usize = 8;
 const MOST_SAMPLES: usize = 16;
 
 /// One contraction with its cores packed and padded.
-pub struct Tiles {
+pub struct Tiles<'a> {
     view: View,
     order: Order,
     arch: Arch,
     /// `F[r, k, v]`, `v` padded.
-    f: Vec<f32>,
+    f: Cow<'a, [f32]>,
     /// `G[s, k, w]`.
-    g: Vec<f32>,
+    g: Cow<'a, [f32]>,
     /// `v` rounded up to whole rows.
     padded_v: usize,
     /// `w` rounded up to whole rows.
     padded_w: usize,
 }
 
-/// Copies `[d0, d1, d2]`, read through `strides`, into row-major order with rows of `padded`
-/// numbers, the rest of each row being 0.
-fn pack_padded(from: &[f32], extents: [usize; 3], strides: [usize; 3], padded: usize) -> Vec<f32> {
+/// `[d0, d1, d2]`, read through `strides`, in row-major order with rows of `padded` numbers, the rest of each
+/// row being 0; a copy unless it already lies so.
+fn pack_padded(
+    from: &[f32],
+    extents: [usize; 3],
+    strides: [usize; 3],
+    padded: usize,
+) -> Cow<'_, [f32]> {
     let [d0, d1, d2] = extents;
+    if padded == d2 && strides == [d1 * d2, d2, 1] {
+        return Cow::Borrowed(from);
+    }
     let mut packed = vec![0.0; d0 * d1 * padded];
     for (at, row) in packed.chunks_exact_mut(padded).enumerate() {
         let begin = at / d1 * strides[0] + at % d1 * strides[1];
         copy_strided(&mut row[..d2], &from[begin..], strides[2]);
     }
-    packed
+    Cow::Owned(packed)
 }
 
 fn copy_strided(to: &mut [f32], from: &[f32], stride: usize) {
@@ -67,9 +76,9 @@ fn copy_strided(to: &mut [f32], from: &[f32], stride: usize) {
     }
 }
 
-impl Tiles {
+impl<'a> Tiles<'a> {
     /// Packs the cores.
-    pub fn new(view: View, order: Order, a: &[f32], c: &[f32]) -> Self {
+    pub fn new(view: View, order: Order, a: &'a [f32], c: &'a [f32]) -> Self {
         let (f, g) = match order {
             Order::CFirst => (c, a),
             Order::AFirst => (a, c),
@@ -82,7 +91,7 @@ impl Tiles {
             order,
             arch: Arch::new(),
             f: pack_padded(f, [r, k, v], view.f, padded_v),
-            g: pack(g, [s, k, w], [g_s, g_k, g_w]),
+            g: pack_padded(g, [s, k, w], [g_s, g_k, g_w], w),
             padded_v,
             padded_w: w.next_multiple_of(LANES),
         }
