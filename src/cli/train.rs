@@ -220,7 +220,10 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
     (config.data, config.data_sha256) = (folder, checkpoint.data.clone());
     check_buffers(&opened, &config.train, &splits)?;
     let version = env!("CARGO_PKG_VERSION");
-    if opened.description != config.device_description || version != config.version {
+    // The description of the CPU device says how many threads it has, and its bits do not depend on that.
+    let same_device = id(&opened) == config.device
+        && (opened.adapter.is_none() || opened.description == config.device_description);
+    if !same_device || version != config.version {
         say!(
             "the run was on {} with version {}: it resumes from the checkpoint, but will match an \
              uninterrupted run only closely, not to the bit",

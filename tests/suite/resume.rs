@@ -292,6 +292,28 @@ fn a_finished_run_takes_more_epochs() {
     assert!(training.read("run/log.txt").matches("training").count() > 1, "the log was replaced");
 }
 
+/// The CPU device has the same bits on any number of threads, and a run that resumes on another says nothing.
+#[test]
+fn a_run_resumes_on_another_number_of_threads() {
+    let training = Training::new();
+    let [run, straight] = ["run", "straight"].map(|name| training.path(name));
+    // Large enough for the kernels to fork.
+    let options = ["--out-factors", "32,16", "--bond", "2", "--batch-size", "60"];
+    for (epochs, out) in [("1", &run), ("3", &straight)] {
+        let more = ["--epochs", epochs, "--out", out];
+        let mut command = training.command(&[&options[..], &more].concat());
+        let output = command.env("RAYON_NUM_THREADS", "1").output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+    let mut command = command(&["train", "--resume", &run, "--epochs", "3"]);
+    let output = command.env("RAYON_NUM_THREADS", "3").output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    assert!(stderr(&output).contains("cpu, 3 threads"), "{}", stderr(&output));
+    assert!(!stderr(&output).contains("not to the bit"), "{}", stderr(&output));
+    let [got, expected] = [&run, &straight].map(|run| Path::new(run).join("last.safetensors"));
+    assert!(fs::read(got).unwrap() == fs::read(expected).unwrap());
+}
+
 #[test]
 fn options_that_would_change_the_run_are_refused() {
     let training = finished();
