@@ -37,6 +37,8 @@ fn every_strategy_is_right_on_the_cpu() {
 }
 
 mod vulkan {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -60,14 +62,14 @@ mod vulkan {
     /// launched.
     struct Bench {
         plan: String,
-        kernels: Vec<String>,
+        kernels: BTreeSet<String>,
     }
 
     impl Bench {
         fn run(strategy: Option<&str>, layer: &[&str]) -> Self {
             let mut command = command(&["bench", "-v", "--device", "vulkan", "--pass", "forward"]);
             command.args(["--against", "dense", "--warmup", "1", "--samples", "1"]).args(layer);
-            command.env("RUST_LOG", "tnet_gpu::op=trace").env("NO_COLOR", "1");
+            command.env("RUST_LOG", "tnet_gpu::op=trace");
             if let Some(strategy) = strategy {
                 command.env("TNET_STRATEGY", strategy);
             }
@@ -89,7 +91,7 @@ mod vulkan {
         }
 
         fn launched(&self, kernel: &str) -> bool {
-            self.kernels.iter().any(|launched| launched == kernel)
+            self.kernels.contains(kernel)
         }
 
         /// The strategy that the launches show is the one that is printed, which is returned.
