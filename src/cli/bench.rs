@@ -108,8 +108,8 @@ pub struct BenchArgs {
     #[arg(long, value_name = "FILE")]
     plot: Option<PathBuf>,
 
-    /// Full report on a device: verify, ceilings, batches from 1 to 65536, training steps. Takes
-    /// about 7 minutes and writes one Markdown and one JSON file
+    /// Full report on a device: verify, ceilings, batches from 1 to 65536, training steps, as one
+    /// Markdown and one JSON file; starts no measurement after 7 minutes
     #[arg(
         long,
         conflicts_with_all = [
