@@ -101,20 +101,15 @@ impl Observer for Progress {
     }
 
     fn epoch(&mut self, metrics: &EpochMetrics) {
-        let EpochMetrics {
-            epoch,
-            train_loss,
-            train_accuracy,
-            test_loss,
-            test_accuracy,
-            seconds,
-            images_per_s,
-        } = *metrics;
+        let part = |loss: f64, accuracy: f64| format!("loss {loss:.4} accuracy {accuracy:.4}");
         self.line(&format!(
-            "epoch {epoch:>3}/{}  train: loss {train_loss:.4} accuracy {train_accuracy:.4}  \
-             test: loss {test_loss:.4} accuracy {test_accuracy:.4}  {seconds:.1} s, \
-             {images_per_s:.0} images/s",
-            self.epochs
+            "epoch {:>3}/{}  train: {}  test: {}  {:.1} s, {:.0} images/s",
+            metrics.epoch,
+            self.epochs,
+            part(metrics.train_loss, metrics.train_accuracy),
+            part(metrics.test_loss, metrics.test_accuracy),
+            metrics.seconds,
+            metrics.images_per_s
         ));
     }
 

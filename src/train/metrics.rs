@@ -31,17 +31,11 @@ impl EpochMetrics {
 
     /// The line of this epoch.
     pub fn line(&self) -> String {
-        let Self {
-            epoch,
-            train_loss,
-            train_accuracy,
-            test_loss,
-            test_accuracy,
-            seconds,
-            images_per_s,
-        } = self;
+        let Self { epoch, train_loss, test_loss, seconds, .. } = self;
+        let [train_accuracy, test_accuracy] = [self.train_accuracy, self.test_accuracy];
         format!(
-            "{epoch},{train_loss:.6},{train_accuracy:.6},{test_loss:.6},{test_accuracy:.6},{seconds:.3},{images_per_s:.1}"
+            "{epoch},{train_loss:.6},{train_accuracy:.6},{test_loss:.6},{test_accuracy:.6},{seconds:.3},{:.1}",
+            self.images_per_s
         )
     }
 
