@@ -6,6 +6,10 @@
 //! calling thread works too, and the others look for work for a while before they sleep, so that the next
 //! fork finds them awake and costs less than 1 µs.
 //!
+//! With `rayon` and one `install` around a whole training step, training was 1.04 times slower at bond 1, 1.03 times at
+//! bond 16 and as fast for the dense network (medians of five rounds in turn, two cores); outside such a step the
+//! layer at bond 1, batch 128 took 64 instead of 53 µs forward and 271 instead of 103 backward (three rounds).
+//!
 //! Which thread takes which piece is left to chance. The pieces are fixed, and so are the results.
 
 use std::any::Any;
