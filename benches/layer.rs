@@ -26,6 +26,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         passes: vec![Pass::Forward, Pass::Backward, Pass::Step],
         rivals: vec![Rival::Composed, Rival::Dense],
         strategies: Vec::new(),
+        network: None,
     };
     let effort = Effort { warmup: 3, samples: None, seconds: 0.5 };
     let ceilings = Ceilings::measure(&opened.device)?;

@@ -71,6 +71,24 @@ pub enum Error {
         problem: String,
     },
 
+    /// A layer of a network does not fit, or makes no sense.
+    #[error("{layer}: {problem}")]
+    Layer {
+        /// Its kind and its position, counted from 1: `mps1`.
+        layer: String,
+        /// The field that is wrong, what was expected and what was found.
+        problem: String,
+    },
+
+    /// A file describes a network that is impossible, or that does not fit the data.
+    #[error("{}: {problem}", file.display())]
+    Network {
+        /// The file.
+        file: PathBuf,
+        /// The layer or field that is wrong, what was expected and what was found.
+        problem: String,
+    },
+
     /// None of the folders searched holds the data set, and it could not be downloaded.
     #[error("Fashion-MNIST was not found: looked in {}; {download}", list(looked))]
     DataNotFound {
@@ -206,6 +224,15 @@ impl Error {
         }
     }
 
+    /// A TOML file that is not what was `expected`, by the line.
+    pub fn toml(path: &Path, text: &str, expected: &str, error: &toml::de::Error) -> Self {
+        let what = match error.span() {
+            Some(span) => format!("line {}", 1 + text[..span.start].matches('\n').count()),
+            None => "content".into(),
+        };
+        Self::malformed(path, what, expected, error.message())
+    }
+
     /// A value that makes no sense; `name` is the field or parameter that holds it.
     pub fn argument(name: &'static str, problem: impl Into<String>) -> Self {
         Self::Argument { name, problem: problem.into() }
@@ -225,7 +252,7 @@ impl Error {
     /// interrupted (130 for Ctrl-C).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Argument { .. } => 2,
+            Self::Argument { .. } | Self::Layer { .. } => 2,
             Self::Interrupted { signal, .. } => 128_u8.wrapping_add(*signal as u8),
             _ => 1,
         }

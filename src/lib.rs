@@ -38,7 +38,7 @@
 //! # Where to start
 //!
 //! - [`nn::MpsLinear`] is the layer as a Burn module, [`op::mps_linear`] the bare operation.
-//! - [`model::Classifier`] is the article's network, [`train::train`] trains it.
+//! - [`net::Stack`] is a network as data, [`net::Preset`] makes the article's, [`train::train`] trains it.
 //! - [`device::open`] opens a device by a name like `vulkan:0`; [`verify`] checks that it computes the
 //!   layer correctly.
 //! - [`mps::reference`] is the equation in plain f64 loops.
@@ -47,8 +47,8 @@
 //!
 //! ```text
 //! four files ─ data ─▶ images, labels ─ data::batches ─▶ x[b,784], labels[b]
-//! x ─ model: MpsLinear ▸ ReLU ▸ Dropout ▸ Linear ▸ ReLU ▸ Dropout ▸ Linear ─▶ logits
-//!       MpsLinear ─ op ─▶ WGSL kernels (any GPU) or Rust (CPU)
+//! x ─ net: a list of layers (mps, dense, relu, dropout) ─▶ logits
+//!       mps ─ op ─▶ WGSL kernels (any GPU) or Rust (CPU)
 //! loss ─ train ─▶ metrics.csv, curves.svg, checkpoints
 //! ```
 //!
@@ -65,8 +65,8 @@ pub mod data;
 pub mod device;
 pub mod error;
 mod files;
-pub mod model;
 pub mod mps;
+pub mod net;
 pub mod nn;
 pub mod op;
 mod random;

@@ -3,10 +3,11 @@
 
 use serde::Serialize;
 
+use super::Subject;
 use super::ceilings::Ceilings;
 use super::workloads::{Pass, Rival};
-use crate::model::{ClassifierConfig, FirstLayer, HIDDEN};
-use crate::mps::{MpsInit, MpsSpec, Order};
+use crate::Result;
+use crate::net::{Dense, Layer, Mps, MultiplyAdds, Stack, features};
 
 /// Operations and bytes of one execution.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -47,61 +48,63 @@ impl Work {
     /// - backward: `U` or `T` again, the gradient of one core from it, the other intermediate `V`, and
     ///   the gradient of the other core from that: twice the forward contractions
     /// - with `grad_x`: one more contraction, of `V`
-    /// - step: three matrix products for each dense layer (the first one needs no `grad_x`), and
-    ///   about ten operations per parameter for Adam
-    pub fn of(pass: Pass, rival: Option<Rival>, spec: &MpsSpec, batch: usize) -> Self {
+    /// - step: the same for each layer (the first one needs no `grad_x`), and about ten operations per
+    ///   parameter for Adam
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Layer`] for an impossible network.
+    pub fn of(pass: Pass, rival: Option<Rival>, subject: &Subject, batch: usize) -> Result<Self> {
         let dense = pass.is_dense(rival);
-        let outputs = spec.outputs() as f64;
-        let inputs = spec.inputs() as f64;
-        let parameters = if dense { spec.dense_parameters() } else { spec.parameters() } as f64;
-        let contractions = match dense {
-            true => inputs * outputs,
-            false => Order::cheaper(spec).multiply_adds(spec) as f64,
-        };
-        // The contraction of V with the core that meets the input.
-        let into_x = match (dense, Order::cheaper(spec)) {
-            (true, _) => inputs * outputs,
-            (false, Order::CFirst) => (spec.j * spec.l * spec.n * spec.k) as f64,
-            (false, Order::AFirst) => (spec.m * spec.j * spec.l * spec.k) as f64,
-        };
-        // A dense weight's gradient is one product; that of each core is two contractions.
-        let into_cores = contractions * if dense { 1.0 } else { 2.0 };
-        let batch = batch as f64;
-        let (per_sample, bytes) = match pass {
-            Pass::Forward => {
-                (2.0 * contractions + outputs, batch * (inputs + outputs) + parameters)
-            }
-            Pass::Backward => {
-                (2.0 * into_cores + outputs, batch * (inputs + outputs) + 2.0 * parameters)
-            }
-            Pass::BackwardX => (
-                2.0 * (into_cores + into_x) + outputs,
-                batch * (2.0 * inputs + outputs) + 2.0 * parameters,
-            ),
-            Pass::Step | Pass::StepDense => {
-                return Self::of_step(spec, dense, batch, contractions + into_cores);
+        let spec = match (pass, subject) {
+            (Pass::Forward | Pass::Backward | Pass::BackwardX, Subject::Layer(spec)) => spec,
+            _ => {
+                let network = subject.network()?;
+                return Self::of_step(&if dense { network.dense() } else { network }, batch as f64);
             }
         };
-        Self { flops: batch * per_sample, bytes: 4.0 * bytes }
-    }
-
-    fn of_step(spec: &MpsSpec, dense: bool, batch: f64, first: f64) -> Self {
-        let classes = 10;
-        let classifier = ClassifierConfig {
-            model: if dense { FirstLayer::Dense } else { FirstLayer::Mps },
+        let mps = Mps {
             in_factors: [spec.j, spec.l],
             out_factors: [spec.m, spec.n],
             bond: spec.k,
-            init: MpsInit::He,
-            classes,
+            bias: true,
         };
-        let total = classifier.parameters().map_or(0, |parameters| parameters.total) as f64;
-        let others = (spec.outputs() * HIDDEN + HIDDEN * classes) as f64;
-        Self {
-            flops: batch * 2.0 * (first + 3.0 * others) + 10.0 * total,
-            // Weight, gradient and two moments are read, weight and moments written.
-            bytes: 4.0 * (batch * (spec.inputs() + spec.outputs()) as f64 + 7.0 * total),
+        let input = [spec.inputs(), 1, 1];
+        let layer: Layer = match dense {
+            true => Dense { out: spec.outputs(), bias: true }.into(),
+            false => mps.into(),
+        };
+        let MultiplyAdds { forward, weights, grad_x } = layer.kind().multiply_adds(input);
+        let parameters: usize =
+            layer.kind().weights(input).iter().map(|weight| weight.count()).sum();
+        let (inputs, outputs) = (spec.inputs(), spec.outputs());
+        let (multiply_adds, per_sample, of_weights) = match pass {
+            Pass::Forward => (forward, inputs + outputs, parameters),
+            Pass::BackwardX => (weights + grad_x, 2 * inputs + outputs, 2 * parameters),
+            _ => (weights, inputs + outputs, 2 * parameters),
+        };
+        let batch = batch as f64;
+        Ok(Self {
+            flops: batch * (2.0 * multiply_adds as f64 + outputs as f64),
+            bytes: 4.0 * (batch * per_sample as f64 + of_weights as f64),
+        })
+    }
+
+    fn of_step(network: &Stack, batch: f64) -> Result<Self> {
+        let mut multiply_adds = 0.0;
+        for (at, placed) in network.placed()?.iter().enumerate() {
+            let layer = placed.layer.kind().multiply_adds(placed.input);
+            multiply_adds += layer.forward as f64 + layer.weights as f64;
+            if at > 0 {
+                multiply_adds += layer.grad_x as f64;
+            }
         }
+        let parameters = network.parameters()? as f64;
+        Ok(Self {
+            flops: batch * 2.0 * multiply_adds + 10.0 * parameters,
+            // The images are read; weight, gradient and two moments too, weight and moments written.
+            bytes: 4.0 * (batch * features(network.input) as f64 + 7.0 * parameters),
+        })
     }
 
     /// The shortest time that the ceilings allow, in seconds, and which of them it is.
@@ -119,11 +122,12 @@ impl Work {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mps::MpsSpec;
 
     #[test]
     fn the_article_s_layer_is_counted_as_designed() {
-        let spec = MpsSpec { m: 32, n: 16, j: 28, l: 28, k: 4 };
-        let of = |pass, rival| Work::of(pass, rival, &spec, 128);
+        let subject = Subject::Layer(MpsSpec { m: 32, n: 16, j: 28, l: 28, k: 4 });
+        let of = |pass, rival| Work::of(pass, rival, &subject, 128).unwrap();
         let forward = of(Pass::Forward, None);
         assert_eq!(forward.flops, 128.0 * (2.0 * 26_880.0 * 4.0 + 512.0));
         assert_eq!(forward.bytes, 4.0 * (128.0 * (784.0 + 512.0) + 1344.0 * 4.0 + 512.0));
@@ -133,6 +137,10 @@ mod tests {
         assert_eq!(with_x, 128.0 * 2.0 * 12_544.0 * 4.0);
         let dense = of(Pass::Forward, Some(Rival::Dense));
         assert_eq!(dense.flops, 128.0 * (2.0 * 401_408.0 + 512.0));
+        let step = of(Pass::Step, None);
+        let others = 3.0 * 512.0 * (512.0 + 10.0);
+        let parameters = 1_344.0 * 4.0 + 512.0 + 267_786.0;
+        assert_eq!(step.flops, 128.0 * 2.0 * (3.0 * 26_880.0 * 4.0 + others) + 10.0 * parameters);
     }
 
     #[test]

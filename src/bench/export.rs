@@ -34,7 +34,7 @@ pub fn csv(report: &Report) -> String {
     );
     for row in &report.rows {
         let plan = quoted(row.plan.as_deref().unwrap_or_default());
-        let _ = write!(text, "{},{},{plan},{},{}", row.pass, row.variant, row.bond, row.batch);
+        let _ = write!(text, "{},{},{plan},{},{}", row.pass, row.variant, bond(row), row.batch);
         let _ = match &row.figures {
             Some(figures) => {
                 let samples = &figures.samples;
@@ -55,6 +55,11 @@ pub fn csv(report: &Report) -> String {
         };
     }
     text
+}
+
+/// The cell of a row's bond.
+fn bond(row: &Row) -> String {
+    row.bond.map_or_else(String::new, |bond| bond.to_string())
 }
 
 /// A cell that may hold commas and quotation marks.
@@ -92,12 +97,8 @@ pub fn rows(report: &Report, plans: bool) -> Table {
     header.extend(["median", "min", "spread", "GFLOP/s", "GB/s", "of bound", "against fused"]);
     let mut table = table::new(&header, true);
     for row in &report.rows {
-        let mut cells = vec![
-            row.pass.to_string(),
-            row.batch.to_string(),
-            row.bond.to_string(),
-            row.variant.to_string(),
-        ];
+        let mut cells =
+            vec![row.pass.to_string(), row.batch.to_string(), bond(row), row.variant.to_string()];
         if plans {
             cells.push(row.plan.clone().unwrap_or_default());
         }
@@ -180,7 +181,8 @@ fn draw(svg: &mut String, report: &Report) -> Result<(), Box<dyn std::error::Err
             let case = (pass, batch, variant);
             let rows = report.rows.iter().filter(|row| (row.pass, row.batch, row.variant) == case);
             let points = rows.filter_map(|row| {
-                row.figures.map(|figures| (row.bond as f64, figures.samples.median_s * 1e3))
+                let (bond, figures) = row.bond.zip(row.figures)?;
+                Some((bond as f64, figures.samples.median_s * 1e3))
             });
             points.collect()
         };
@@ -242,7 +244,7 @@ mod tests {
         let row = |variant, bond, figures: Option<Figures>| Row {
             pass: Pass::Forward,
             variant,
-            bond,
+            bond: Some(bond),
             batch: 128,
             plan: (variant == Variant::Fused).then(|| "tiled, C first".into()),
             error: figures.is_none().then(|| "too large, by far".into()),

@@ -16,6 +16,7 @@ use serde::{Serialize, Serializer};
 use crate::device::{Adapter, OpenDevice};
 use crate::mps::MpsSpec;
 use crate::mps::plan::Strategy;
+use crate::net::{Model, Preset, Stack};
 use crate::op;
 use crate::{Error, Result};
 use ceilings::Ceilings;
@@ -43,17 +44,74 @@ pub struct Grid {
     pub rivals: Vec<Rival>,
     /// Strategies that get a row each, in addition to the plan's choice.
     pub strategies: Vec<Strategy>,
+    /// A network whose steps are timed, instead of the layer and the article's network with it.
+    pub network: Option<Stack>,
 }
 
-impl Grid {
-    /// The layers of the grid, checked.
+/// What a row is about.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Subject {
+    /// A layer; for a step, the article's network with this first layer.
+    Layer(MpsSpec),
+    /// A network.
+    Network(Stack),
+}
+
+impl Subject {
+    /// The size of the bond, if there is one.
+    pub fn bond(&self) -> Option<usize> {
+        match self {
+            Self::Layer(spec) => Some(spec.k),
+            Self::Network(_) => None,
+        }
+    }
+
+    /// The network whose step is timed.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] for an impossible layer.
-    pub fn check(&self) -> Result<Vec<MpsSpec>> {
-        let layer = |&bond: &usize| MpsSpec::new(self.in_factors, self.out_factors, bond);
-        self.bonds.iter().map(layer).collect()
+    /// [`Error::Layer`] for an impossible one.
+    pub fn network(&self) -> Result<Stack> {
+        match self {
+            Self::Layer(spec) => Preset {
+                model: Model::Mps,
+                bond: vec![spec.k],
+                hidden: vec![spec.outputs(), 512],
+                in_factors: Some([spec.j, spec.l]),
+                out_factors: Some([spec.m, spec.n]),
+                ..Preset::default()
+            }
+            .stack([1, spec.j, spec.l], CLASSES),
+            Self::Network(stack) => Ok(stack.clone()),
+        }
+    }
+}
+
+/// Classes of the article's data.
+const CLASSES: usize = 10;
+
+impl Grid {
+    /// What the rows are about, checked.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] for an impossible layer, and for a pass that a network does not have.
+    pub fn check(&self) -> Result<Vec<Subject>> {
+        let Some(network) = &self.network else {
+            let layer = |&bond: &usize| MpsSpec::new(self.in_factors, self.out_factors, bond);
+            let layers = self.bonds.iter().map(layer);
+            return layers.map(|layer| layer.map(Subject::Layer)).collect();
+        };
+        network.check()?;
+        let is_step = |pass: &&Pass| matches!(pass, Pass::Step | Pass::StepDense);
+        match self.passes.iter().find(|pass| !is_step(pass)) {
+            None => Ok(vec![Subject::Network(network.clone())]),
+            Some(pass) => {
+                let problem =
+                    format!("{pass}: of a network, only step and step_dense can be timed");
+                Err(Error::argument("pass", problem))
+            }
+        }
     }
 
     fn variants(&self, pass: Pass) -> Vec<Variant> {
@@ -71,7 +129,8 @@ impl Grid {
     /// How many rows there are.
     pub fn rows(&self) -> usize {
         let variants: usize = self.passes.iter().map(|&pass| self.variants(pass).len()).sum();
-        variants * self.batches.len() * self.bonds.len()
+        let subjects = if self.network.is_some() { 1 } else { self.bonds.len() };
+        variants * self.batches.len() * subjects
     }
 }
 
@@ -110,8 +169,8 @@ pub struct Row {
     pub pass: Pass,
     /// What computed it.
     pub variant: Variant,
-    /// Size of the bond. A dense layer has none; its row is repeated for each bond.
-    pub bond: usize,
+    /// Size of the bond. A dense layer has none; its row is repeated for each bond. Nor has a network.
+    pub bond: Option<usize>,
     /// Samples per execution.
     pub batch: usize,
     /// How the plan computes it, if it is this crate's operation.
@@ -189,12 +248,12 @@ pub fn run(
 ) -> Result<Report> {
     let mut rows = Vec::new();
     for grid in grids {
-        let specs = grid.check()?;
+        let subjects = grid.check()?;
         for &pass in &grid.passes {
             for &batch in &grid.batches {
-                for spec in &specs {
+                for subject in &subjects {
                     for variant in grid.variants(pass) {
-                        let case = Case { pass, variant, spec: *spec, batch };
+                        let case = Case { pass, variant, subject, batch };
                         let row = match until {
                             Some(until) if Instant::now() >= until => {
                                 case.failed("not measured: time ran out".into())
@@ -218,19 +277,19 @@ pub fn run(
 }
 
 /// What one row measures.
-struct Case {
+struct Case<'a> {
     pass: Pass,
     variant: Variant,
-    spec: MpsSpec,
+    subject: &'a Subject,
     batch: usize,
 }
 
-impl Case {
+impl Case<'_> {
     fn failed(&self, error: String) -> Row {
         Row {
             pass: self.pass,
             variant: self.variant,
-            bond: self.spec.k,
+            bond: self.subject.bond(),
             batch: self.batch,
             plan: None,
             figures: None,
@@ -238,9 +297,10 @@ impl Case {
         }
     }
 
-    /// The plans by which the layer is executed, in words; a dense network has none.
+    /// The plans by which the layer is executed, in words; a dense network has none, and of other networks none is told.
     fn plan(&self, device: &Device) -> Option<String> {
-        let Self { pass, spec, batch, .. } = self;
+        let Self { pass, subject, batch, .. } = self;
+        let Subject::Layer(spec) = subject else { return None };
         let forward = || op::forward_plan(spec, *batch, device);
         let grads = || op::grads_plan(spec, *batch, device);
         match pass {
@@ -255,7 +315,7 @@ impl Case {
     }
 
     fn measure(&self, effort: &Effort, opened: &OpenDevice, ceilings: &Ceilings) -> Row {
-        let Self { pass, variant, spec, batch } = self;
+        let Self { pass, variant, subject, batch } = self;
         let (rival, forced) = match *variant {
             Variant::Fused => (None, None),
             Variant::Forced(strategy) => (None, Some(strategy)),
@@ -264,9 +324,10 @@ impl Case {
         let before = if forced.is_some() { op::force_strategy(forced) } else { None };
         // Burn and drivers panic when memory runs out; the next row may be smaller.
         let measured = panic::catch_unwind(AssertUnwindSafe(|| {
-            let mut workload = workloads::workload(*pass, rival, spec, *batch, &opened.device)?;
+            let mut workload = workloads::workload(*pass, rival, subject, *batch, &opened.device)?;
             let samples = stats::measure(effort, workload.as_mut())?;
-            Ok((samples, rival.is_none().then(|| self.plan(&opened.device)).flatten()))
+            let plan = rival.is_none().then(|| self.plan(&opened.device)).flatten();
+            Ok((samples, plan, Work::of(*pass, rival, subject, *batch)?))
         }));
         if forced.is_some() {
             op::force_strategy(before);
@@ -274,11 +335,10 @@ impl Case {
         let measured = measured.unwrap_or_else(|_| {
             Err(Error::compute("measuring a row", "it may need more memory than the device has"))
         });
-        let (samples, plan) = match measured {
+        let (samples, plan, work) = match measured {
             Ok(measured) => measured,
             Err(error) => return self.failed(error.to_string()),
         };
-        let work = Work::of(*pass, rival, spec, *batch);
         let (shortest, bound) = work.bound(ceilings);
         let figures = Figures {
             samples,

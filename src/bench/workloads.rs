@@ -1,5 +1,6 @@
 //! What is timed: the layer and its rivals, and a training step of the classifier with each.
 
+use burn::module::{Module, Param};
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::optim::{AdamConfig, GradientsParams, ModuleOptimizer};
@@ -7,16 +8,14 @@ use burn::tensor::{Device, Distribution, Int, Tensor};
 use clap::ValueEnum;
 use serde::Serialize;
 
+use super::Subject;
 use super::stats::Workload;
 use crate::data::{ImageSet, Resident, resident};
-use crate::model::{Classifier, ClassifierConfig, First, FirstLayer};
-use crate::mps::{MpsInit, MpsSpec, Order};
+use crate::mps::{MpsInit, MpsSpec};
+use crate::net::{Kind, Mps, Stack, features};
 use crate::op::mps_linear;
 use crate::train::{Learner, TrainConfig};
 use crate::{Error, Result};
-
-/// Classes of the classifier whose step is timed, as in the article.
-const CLASSES: usize = 10;
 
 /// Seed of the weights of all networks.
 const SEED: u64 = 1;
@@ -32,16 +31,16 @@ pub enum Pass {
     Backward,
     /// The same and the gradient of the input.
     BackwardX,
-    /// A training step of the classifier: forward, loss, backward, Adam. A rival's step is made of Burn's
+    /// A training step of the network: forward, loss, backward, Adam. A rival's step is made of Burn's
     /// operations alone.
     Step,
-    /// A training step of the classifier whose first layer is dense; composed is the whole step in Burn's
-    /// operations.
+    /// A training step of the network with dense layers in place of tensor networks; composed is the whole step in
+    /// Burn's operations.
     StepDense,
 }
 
 impl Pass {
-    /// Whether the first layer is dense, in this crate's network (without a `rival`) or in a rival's.
+    /// Whether the layer, or the network's, is dense: this crate's (without a `rival`) or a rival's.
     pub fn is_dense(self, rival: Option<Rival>) -> bool {
         self == Self::StepDense || rival == Some(Rival::Dense)
     }
@@ -125,33 +124,20 @@ impl Layer {
                 mps_linear(folded(x), a.clone(), c.clone(), Some(bias.clone()))?
             }
             Self::Composed(Cores { a, c, bias }) => {
-                composed(folded(x), a.clone(), c.clone(), bias.clone())
+                let weights =
+                    [a.clone().flatten(0, 2), c.clone().flatten(0, 2), bias.clone().flatten(0, 1)];
+                let layer = Mps {
+                    in_factors: [spec.j, spec.l],
+                    out_factors: [spec.m, spec.n],
+                    bond: spec.k,
+                    bias: true,
+                };
+                return Ok(layer.composed([spec.inputs(), 1, 1], &weights, x));
             }
             Self::Dense(linear) => return Ok(linear.forward(x)),
         };
         Ok(y.reshape([batch, spec.outputs()]))
     }
-}
-
-/// The layer as a user of Burn would compose it: two matrix products in the cheaper order, with the core
-/// permuted instead of the larger intermediate.
-pub fn composed(x: Tensor<3>, a: Tensor<3>, c: Tensor<3>, bias: Tensor<2>) -> Tensor<3> {
-    let [batch, j, l] = x.dims();
-    let [m, k, _] = a.dims();
-    let n = c.dims()[2];
-    let y = match Order::cheaper(&MpsSpec { m, n, j, l, k }) {
-        Order::CFirst => {
-            let u = x.reshape([batch * j, l]).matmul(c.reshape([l, k * n]));
-            let a = a.swap_dims(1, 2).reshape([1, m, j * k]);
-            a.matmul(u.reshape([batch, j * k, n]))
-        }
-        Order::AFirst => {
-            let t = a.reshape([1, m * k, j]).matmul(x);
-            let c = c.swap_dims(0, 1).reshape([k * l, n]);
-            t.reshape([batch * m, k * l]).matmul(c).reshape([batch, m, n])
-        }
-    };
-    y + bias.unsqueeze()
 }
 
 /// Waits for the device.
@@ -163,24 +149,24 @@ fn wait(device: &Device) -> Result<()> {
 ///
 /// # Errors
 ///
-/// [`Error::Argument`] for an impossible layer, [`Error::Compute`] when the device fails.
+/// [`Error::Argument`] and [`Error::Layer`] for an impossible layer, [`Error::Compute`] when the device fails.
 pub fn workload(
     pass: Pass,
     rival: Option<Rival>,
-    spec: &MpsSpec,
+    subject: &Subject,
     batch: usize,
     device: &Device,
 ) -> Result<Box<dyn Workload>> {
     let uniform = Distribution::Uniform(0.0, 1.0);
     let autodiff = device.clone().autodiff();
-    let workload: Box<dyn Workload> = match pass {
-        Pass::Forward => Box::new(Forward {
+    let workload: Box<dyn Workload> = match (pass, subject) {
+        (Pass::Forward, Subject::Layer(spec)) => Box::new(Forward {
             layer: Layer::new(rival, spec, device),
             x: Tensor::random([batch, spec.inputs()], uniform, device),
             spec: *spec,
             executions: 0,
         }),
-        Pass::Backward | Pass::BackwardX => {
+        (Pass::Backward | Pass::BackwardX, Subject::Layer(spec)) => {
             let x = Tensor::random([batch, spec.inputs()], uniform, &autodiff);
             Box::new(Backward {
                 layer: Layer::new(rival, spec, &autodiff).require_grad(),
@@ -189,26 +175,13 @@ pub fn workload(
                 outputs: Vec::new(),
             })
         }
-        Pass::Step | Pass::StepDense => {
-            let classifier = ClassifierConfig {
-                model: if pass.is_dense(rival) { FirstLayer::Dense } else { FirstLayer::Mps },
-                in_factors: [spec.j, spec.l],
-                out_factors: [spec.m, spec.n],
-                bond: spec.k,
-                init: MpsInit::He,
-                classes: CLASSES,
-            };
-            if rival.is_none() {
-                return Ok(Box::new(OwnStep::new(classifier, batch, device)?));
+        _ => {
+            let network = subject.network()?;
+            let network = if pass.is_dense(rival) { network.dense() } else { network };
+            match rival {
+                None => Box::new(OwnStep::new(network, batch, device)?),
+                Some(_) => Box::new(Step::new(network, batch, &autodiff)?),
             }
-            let labels = Tensor::<1, Int>::arange(0..batch as i64, &autodiff) % CLASSES as i64;
-            Box::new(Step {
-                network: classifier.init(SEED, &autodiff)?,
-                optimizer: AdamConfig::new().init(),
-                images: Tensor::random([batch, spec.inputs()], uniform, &autodiff),
-                labels,
-                executions: 0,
-            })
         }
     };
     wait(device)?;
@@ -268,29 +241,35 @@ struct OwnStep {
     learner: Learner,
     images: Resident,
     order: Tensor<1, Int>,
+    /// Dropout layers.
+    dropouts: u64,
     device: Device,
     executions: usize,
 }
 
 impl OwnStep {
-    fn new(classifier: ClassifierConfig, batch: usize, device: &Device) -> Result<Self> {
-        let [height, width] = classifier.in_factors;
+    fn new(network: Stack, batch: usize, device: &Device) -> Result<Self> {
+        let (classes, [channels, rows, width]) = (network.outputs()?, network.input);
+        let height = channels * rows;
         let pixels = (0..batch * height * width).map(|at| (at * 31 % 256) as u8).collect();
-        let labels = (0..batch).map(|image| (image % CLASSES) as u8).collect();
+        let labels = (0..batch).map(|image| (image % classes) as u8).collect();
         let images = ImageSet { count: batch, height, width, pixels, labels };
+        let dropouts = network.dropouts() as u64;
         let config = TrainConfig {
             epochs: 1,
             batch_size: batch,
             lr: 1e-3,
             seed: SEED,
             validation: 0,
-            classifier,
+            init: MpsInit::He,
+            network,
         };
         let order: Vec<u32> = (0..batch as u32).collect();
         Ok(Self {
             learner: Learner::new(&config, device)?,
             images: Resident::new(&images, device),
             order: resident::order(&order, device),
+            dropouts,
             device: device.clone(),
             executions: 0,
         })
@@ -305,7 +284,8 @@ impl Workload for OwnStep {
 
     fn execute(&mut self) -> Result<()> {
         for step in 0..self.executions as u64 {
-            self.learner.step(&self.images, self.order.clone(), [2 * step, 2 * step + 1])?;
+            let seeds: Vec<u64> = (0..self.dropouts).map(|at| self.dropouts * step + at).collect();
+            self.learner.step(&self.images, self.order.clone(), &seeds)?;
         }
         wait(&self.device)
     }
@@ -313,27 +293,47 @@ impl Workload for OwnStep {
 
 /// A step of the same network in Burn's operations: its dropout, loss, autodiff and Adam.
 struct Step {
-    network: Classifier,
+    stack: Stack,
+    weights: Weights,
     optimizer: ModuleOptimizer,
     images: Tensor<2>,
     labels: Tensor<1, Int>,
     executions: usize,
 }
 
+/// The weights of a network, flat, as a Burn module.
+#[derive(Module, Debug)]
+struct Weights {
+    values: Vec<Param<Tensor<1>>>,
+}
+
 impl Step {
-    fn forward(&self) -> Tensor<2> {
-        let images = self.images.clone();
-        match &self.network.first {
-            First::Mps(layer) => {
-                let MpsSpec { j, l, .. } = layer.spec();
-                let x = images.reshape([-1, j as i64, l as i64]);
-                let bias = layer.bias.as_ref().map(|bias| bias.val());
-                let bias = bias.unwrap_or_else(|| Tensor::zeros([1, 1], &self.images.device()));
-                let y = composed(x, layer.a.val(), layer.c.val(), bias);
-                self.network.after_first(y.flatten(1, 2))
-            }
-            First::Dense(_) => self.network.forward(images),
+    fn new(stack: Stack, batch: usize, autodiff: &Device) -> Result<Self> {
+        let classes = stack.outputs()? as i64;
+        let drawn = stack.draw(MpsInit::He, SEED)?.into_iter();
+        let values = drawn
+            .map(|values| Param::from_tensor(Tensor::from_data(&values[..], autodiff)))
+            .collect();
+        let shape = [batch, features(stack.input)];
+        Ok(Self {
+            weights: Weights { values },
+            optimizer: AdamConfig::new().init(),
+            images: Tensor::random(shape, Distribution::Uniform(0.0, 1.0), autodiff),
+            labels: Tensor::<1, Int>::arange(0..batch as i64, autodiff) % classes,
+            executions: 0,
+            stack,
+        })
+    }
+
+    fn forward(&self) -> Result<Tensor<2>> {
+        let mut x = self.images.clone();
+        let mut values = self.weights.values.iter();
+        for placed in self.stack.placed()? {
+            let count = placed.weights().len();
+            let weights: Vec<Tensor<1>> = values.by_ref().take(count).map(Param::val).collect();
+            x = placed.layer.kind().composed(placed.input, &weights, x);
         }
+        Ok(x)
     }
 }
 
@@ -347,10 +347,10 @@ impl Workload for Step {
         for _ in 0..self.executions {
             let loss = CrossEntropyLossConfig::new()
                 .init(&self.images.device())
-                .forward(self.forward(), self.labels.clone());
-            let gradients = GradientsParams::from_grads(loss.backward(), &self.network);
-            let network = self.network.clone();
-            self.network = self.optimizer.step(1e-3, network, gradients);
+                .forward(self.forward()?, self.labels.clone());
+            let gradients = GradientsParams::from_grads(loss.backward(), &self.weights);
+            let weights = self.weights.clone();
+            self.weights = self.optimizer.step(1e-3, weights, gradients);
         }
         wait(&self.images.device())
     }

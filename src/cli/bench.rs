@@ -14,7 +14,7 @@ use crate::bench::{self, Grid, Report, Row, export};
 use crate::device::{self, DeviceChoice, OpenDevice};
 use crate::files::Pending;
 use crate::verify;
-use crate::{Error, Result, op};
+use crate::{Error, Result, net, op};
 
 /// Batches of the suite.
 const SUITE_BATCHES: [usize; 6] = [1, 32, 128, 512, 4096, 65_536];
@@ -40,14 +40,9 @@ pub struct BenchArgs {
     batch: Vec<usize>,
 
     /// What to time: backward is the gradients of both cores and the bias, backward_x also that of
-    /// the input, step a training step of the classifier, step_dense one of the dense classifier
-    #[arg(
-        long,
-        value_enum,
-        value_delimiter = ',',
-        value_name = "PASS,…",
-        default_value = "forward,backward,backward_x,step"
-    )]
+    /// the input, step a training step of the network, step_dense one with dense layers in place of
+    /// tensor networks [default: forward,backward,backward_x,step; of a file's network: step]
+    #[arg(long, value_enum, value_delimiter = ',', value_name = "PASS,…")]
     pass: Vec<Pass>,
 
     /// What to compare with: the layer composed from Burn's operations, the dense layer of that size
@@ -75,6 +70,10 @@ pub struct BenchArgs {
     /// Extents M,N into which the output is folded
     #[arg(long, value_name = "M,N", default_value = "32,16", value_parser = factors)]
     out_factors: [usize; 2],
+
+    /// Time steps of the network of a file, as train --print-network writes it, instead of the article's
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["bond", "in_factors", "out_factors", "plot", "variant"])]
+    network: Option<PathBuf>,
 
     /// Untimed executions before the samples of a row
     #[arg(long, value_name = "N", default_value_t = 3)]
@@ -113,7 +112,7 @@ pub struct BenchArgs {
     #[arg(
         long,
         conflicts_with_all = [
-            "bond", "batch", "pass", "against", "variant", "in_factors", "out_factors",
+            "bond", "batch", "pass", "against", "variant", "in_factors", "out_factors", "network",
             "export_json", "export_csv", "export_markdown", "plot",
         ]
     )]
@@ -143,14 +142,20 @@ pub fn run(args: &BenchArgs, verbose: bool) -> Result<()> {
     if args.suite {
         return suite(args, &effort);
     }
+    let passes = match (&args.pass[..], &args.network) {
+        ([], None) => vec![Pass::Forward, Pass::Backward, Pass::BackwardX, Pass::Step],
+        ([], Some(_)) => vec![Pass::Step],
+        (passes, _) => passes.to_vec(),
+    };
     let mut grid = Grid {
         in_factors: args.in_factors,
         out_factors: args.out_factors,
         bonds: args.bond.clone(),
         batches: args.batch.clone(),
-        passes: args.pass.clone(),
+        passes,
         rivals: args.against.clone(),
         strategies: Vec::new(),
+        network: args.network.as_deref().map(net::file::read).transpose()?,
     };
     grid.check()?;
     // Opened before anything is measured, so that no measurement is lost to a wrong path.
@@ -216,13 +221,13 @@ fn warn(report: &Report, effort: &Effort) {
     let wide: Vec<&Row> = report.rows.iter().filter(|row| row.is_wide()).collect();
     if let Some(row) = wide.first() {
         say!(
-            "{} of {} rows spread by more than {:.0} % (first: {}, {}, bond {}, batch {}): close other programs, let the device cool, or give each row more time with --seconds {}",
+            "{} of {} rows spread by more than {:.0} % (first: {}, {}, {}batch {}): close other programs, let the device cool, or give each row more time with --seconds {}",
             wide.len(),
             report.rows.len(),
             100.0 * WIDE,
             row.pass,
             row.variant,
-            row.bond,
+            row.bond.map_or_else(String::new, |bond| format!("bond {bond}, ")),
             row.batch,
             (effort.seconds * 4.0).max(1.0)
         );
@@ -252,6 +257,7 @@ fn suite(args: &BenchArgs, effort: &Effort) -> Result<()> {
         passes: passes.to_vec(),
         rivals: vec![Rival::Composed, Rival::Dense],
         strategies: Vec::new(),
+        network: None,
     };
     // The most important rows first: time may run out before the last.
     let (large, usual) = (&SUITE_BATCHES[4..], &SUITE_BATCHES[..4]);

@@ -9,6 +9,7 @@ use super::progress::load;
 use super::{introduce, json, out, say};
 use crate::data::{DataSet, Resident};
 use crate::device::{self, DeviceChoice};
+use crate::net::features;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::run::{self, Newest};
 use crate::train::{self, Evaluation, evaluate};
@@ -50,11 +51,11 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let opened = device::open(args.device)?;
     let data = load(args.data.as_deref())?;
     check_fit(&file, &checkpoint, &data)?;
-    opened.check_buffers(train::buffers(&checkpoint.config.classifier, 0, [&data.test])?)?;
+    opened.check_buffers(train::buffers(&checkpoint.config.network, 0, [&data.test])?)?;
     introduce(&opened);
     say!("data: {} ({} test images)", data.folder.display(), data.test.count);
 
-    let network = checkpoint.network(&opened.device);
+    let network = checkpoint.network(&opened.device)?;
     let evaluation = evaluate(&network, &Resident::new(&data.test, &opened.device))?;
     let epoch = checkpoint.epoch;
     if args.json {
@@ -82,15 +83,16 @@ fn checkpoint_of(run: &Path) -> Result<(PathBuf, Checkpoint)> {
 
 /// Checks that the data has the image size and the classes of the network.
 fn check_fit(file: &Path, checkpoint: &Checkpoint, data: &DataSet) -> Result<()> {
-    let [j, l] = checkpoint.config.classifier.in_factors;
+    let network = &checkpoint.config.network;
+    let (inputs, classes) = (features(network.input), network.outputs()?);
     let pixels = data.test.height * data.test.width;
-    if j * l == pixels && checkpoint.config.classifier.classes == data.classes {
+    if inputs == pixels && classes == data.classes {
         return Ok(());
     }
     Err(Error::malformed(
         file,
         "network",
         format!("{pixels} inputs and {} classes, as in {}", data.classes, data.folder.display()),
-        format!("{} and {}", j * l, checkpoint.config.classifier.classes),
+        format!("{inputs} and {classes}"),
     ))
 }

@@ -10,11 +10,11 @@ use serde::{Deserialize, Serialize};
 
 use super::message::message;
 use super::progress::{Progress, load};
-use super::{at_least_one, factors, introduce, log, out, say};
+use super::{at_least_one, factors, introduce, json, log, out, say};
 use crate::data::DataSet;
 use crate::device::{self, Adapter, DeviceChoice, OpenDevice};
-use crate::model::{ClassifierConfig, FirstLayer};
 use crate::mps::MpsInit;
+use crate::net::{self, Model, Preset, Stack};
 use crate::report::table;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::run::Newest;
@@ -24,21 +24,43 @@ use crate::{Error, Result};
 /// Options of `train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// First layer: two cores joined by a bond, or one matrix
+    /// Which hidden layers are tensor networks (two cores joined by a bond): the first, none, or all
     #[arg(long, value_enum, default_value_t)]
-    model: FirstLayer,
+    model: Model,
 
-    /// Size K of the bond (mps only)
-    #[arg(long, value_name = "K", default_value = "1", value_parser = at_least_one())]
-    bond: usize,
+    /// Size K of the bond, one for all tensor networks or one for each
+    #[arg(long, value_name = "K,…", value_delimiter = ',', default_value = "1", value_parser = at_least_one())]
+    bond: Vec<usize>,
 
-    /// Extents M,N into which the first layer's output is folded
-    #[arg(long, value_name = "M,N", default_value = "32,16", value_parser = factors)]
-    out_factors: [usize; 2],
+    /// Widths of the hidden layers [default: 512,512, the first one the product of --out-factors]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = at_least_one())]
+    hidden: Option<Vec<usize>>,
+
+    /// Share of activations that dropout sets to 0 after each hidden layer; 0 for none
+    #[arg(long, value_name = "RATE", default_value_t = 0.2)]
+    dropout: f64,
+
+    /// Extents M,N into which the first layer's output is folded [default: the factors of its width
+    /// that are closest to each other, 32,16 for 512; other layers always have those]
+    #[arg(long, value_name = "M,N", value_parser = factors)]
+    out_factors: Option<[usize; 2]>,
 
     /// Extents J,L into which an image is folded [default: its height and width]
     #[arg(long, value_name = "J,L", value_parser = factors)]
     in_factors: Option<[usize; 2]>,
+
+    /// Train the network of a file instead; --print-network writes one to begin with
+    #[arg(
+        long,
+        value_name = "FILE",
+        conflicts_with_all = ["model", "bond", "hidden", "dropout", "out_factors", "in_factors"]
+    )]
+    network: Option<PathBuf>,
+
+    /// Print the network of these options as such a file, and exit; without --data for images of 28 x 28
+    /// in 10 classes
+    #[arg(long, conflicts_with_all = ["resume", "json"])]
+    print_network: bool,
 
     /// Initial weights: he and glorot give the variance of a dense layer of that size, article draws
     /// the cores from N(0, 1/32)
@@ -97,6 +119,10 @@ pub struct TrainArgs {
     /// Resume this run; --epochs may extend it
     #[arg(long, value_name = "RUN", conflicts_with_all = ["out", "exist_ok"])]
     resume: Option<PathBuf>,
+
+    /// Print one JSON object at the end instead of lines
+    #[arg(long)]
+    json: bool,
 }
 
 /// `config.toml`: every option in effect.
@@ -109,6 +135,9 @@ struct RunConfig {
     data_sha256: String,
     train_images: usize,
     save_every: usize,
+    /// The options that made the network, unless it is a file's.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preset: Option<Preset>,
     #[serde(flatten)]
     train: TrainConfig,
 }
@@ -124,6 +153,9 @@ struct Ready {
 
 /// Runs the command; `given` are the ids of the options that were typed.
 pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
+    if args.print_network {
+        return print_network(args);
+    }
     let ready = match &args.resume {
         None => begin(args)?,
         Some(run) => resume(args, run, given)?,
@@ -132,7 +164,7 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
     log::to_file(run.log()?, run.path())?;
     run.write_config(&config)?;
     introduce(&opened);
-    describe(&splits, &config);
+    describe(&splits, &config)?;
     tracing::info!(?config, "training");
 
     let mut progress = Progress::new(&config.train, splits.train.count, args.profile);
@@ -146,16 +178,39 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
     if let Err(error) = &outcome {
         tracing::info!("{}", message(error));
     }
-    conclude(&config.train.classifier, &outcome?, &run)
+    let outcome = Outcome { network: &config.train.network, summary: outcome?, run: &run };
+    if args.json { out(&json(&outcome.line()?)?) } else { outcome.print() }
+}
+
+/// `--print-network`.
+fn print_network(args: &TrainArgs) -> Result<()> {
+    let (input, classes) = match &args.data {
+        None => GUESS,
+        Some(folder) => shape_of(&load(Some(folder))?),
+    };
+    let text = net::file::write(&network(args, input, classes)?)?;
+    out(text.trim_end())
+}
+
+/// Shape of the images and number of classes of Fashion-MNIST.
+const GUESS: (net::Shape, usize) = ([1, 28, 28], 10);
+
+fn shape_of(data: &DataSet) -> (net::Shape, usize) {
+    ([1, data.train.height, data.train.width], data.classes)
 }
 
 fn begin(args: &TrainArgs) -> Result<Ready> {
     let opened = device::open(args.device)?;
     // The image size and the number of classes are not known yet: guess Fashion-MNIST's. If the guess is
     // wrong, the kernels are compiled when they are needed.
-    let guess = checked(args, args.in_factors.unwrap_or([28, 28]), 10)?;
+    let guess = match &args.network {
+        // Whatever the file says; whether it fits the data is seen when that is read.
+        Some(file) => checked(args, net::file::read(file)?)?,
+        None => checked(args, guessed(args)?)?,
+    };
     let data = load_warming_up(&guess, &opened, args.data.as_deref())?;
-    let config = checked(args, [data.train.height, data.train.width], data.classes)?;
+    let (input, classes) = shape_of(&data);
+    let config = checked(args, network(args, input, classes)?)?;
     let train_images = args.train_images.unwrap_or(data.train.count);
     let (folder, splits) = split(data, &config, train_images)?;
     check_buffers(&opened, &config, &splits)?;
@@ -167,13 +222,10 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
         data_sha256: splits.sha256(),
         train_images,
         save_every: args.save_every.unwrap_or_default(),
+        preset: args.network.is_none().then(|| preset(args)),
         train: config,
     };
-    let name = match args.model {
-        FirstLayer::Mps => format!("mps-bond{}", args.bond),
-        FirstLayer::Dense => "dense".into(),
-    };
-    let run = RunFolder::create(args.out.as_deref(), &name, args.exist_ok)?;
+    let run = RunFolder::create(args.out.as_deref(), &name(args), args.exist_ok)?;
     Ok(Ready { config, splits, opened, run, from: None })
 }
 
@@ -239,14 +291,26 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
 
 /// Refuses options that would change what is trained.
 fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()> {
-    let pair = |[a, b]: [usize; 2]| format!("{a},{b}");
-    let TrainConfig { batch_size, lr, seed, validation, ref classifier, .. } = config.train;
-    let options = [
-        ("model", value(&args.model), value(&classifier.model)),
-        ("bond", args.bond.to_string(), classifier.bond.to_string()),
-        ("out_factors", pair(args.out_factors), pair(classifier.out_factors)),
-        ("in_factors", args.in_factors.map(pair).unwrap_or_default(), pair(classifier.in_factors)),
-        ("init", value(&args.init), value(&classifier.init)),
+    if let Some(file) = &args.network
+        && net::file::read(file)? != config.train.network
+    {
+        let problem = format!(
+            "{}: the run is trained with another network, which --resume cannot change; omit the option or start \
+             another run",
+            file.display()
+        );
+        return Err(Error::argument("network", problem));
+    }
+    let TrainConfig { batch_size, lr, seed, validation, init, .. } = config.train;
+    let typed = texts(&preset(args));
+    let kept = config.preset.as_ref().map(texts);
+    let of_network = typed.into_iter().enumerate().map(|(at, (id, typed))| {
+        let kept =
+            kept.as_ref().map_or_else(|| "a file's network".into(), |kept| kept[at].1.clone());
+        (id, typed, kept)
+    });
+    let others = [
+        ("init", value(&args.init), value(&init)),
         ("batch_size", args.batch_size.to_string(), batch_size.to_string()),
         ("lr", args.lr.to_string(), lr.to_string()),
         ("seed", args.seed.to_string(), seed.to_string()),
@@ -257,7 +321,8 @@ fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()
             config.train_images.to_string(),
         ),
     ];
-    match options.into_iter().find(|(id, typed, kept)| given.contains(id) && typed != kept) {
+    let mut options = of_network.chain(others);
+    match options.find(|(id, typed, kept)| given.contains(id) && typed != kept) {
         None => Ok(()),
         Some((id, typed, kept)) => {
             let problem = format!(
@@ -267,6 +332,24 @@ fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()
             Err(Error::argument(id, problem))
         }
     }
+}
+
+/// The options that make a network, as they are typed.
+fn texts(preset: &Preset) -> [(&'static str, String); 6] {
+    let Preset { model, ref bond, ref hidden, dropout, in_factors, out_factors } = *preset;
+    let list =
+        |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
+    let pair = |factors: Option<[usize; 2]>| {
+        factors.map_or_else(|| "the default".into(), |factors| list(&factors))
+    };
+    [
+        ("model", model.to_string()),
+        ("bond", list(bond)),
+        ("hidden", list(hidden)),
+        ("dropout", dropout.to_string()),
+        ("out_factors", pair(out_factors)),
+        ("in_factors", pair(in_factors)),
+    ]
 }
 
 /// The text of an option's value, as typed.
@@ -299,7 +382,7 @@ fn load_warming_up(
     opened: &OpenDevice,
     folder: Option<&Path>,
 ) -> Result<DataSet> {
-    let buffers = train::buffers(&config.classifier, config.batch_size, [])?;
+    let buffers = train::buffers(&config.network, config.batch_size, [])?;
     if opened.adapter.is_none() || opened.check_buffers(buffers).is_err() {
         return load(folder);
     }
@@ -316,7 +399,7 @@ fn load_warming_up(
 fn check_buffers(opened: &OpenDevice, config: &TrainConfig, splits: &Splits) -> Result<()> {
     let sets = [Some(&splits.train), splits.validation.as_ref(), Some(&splits.test)];
     let sets = sets.into_iter().flatten();
-    opened.check_buffers(train::buffers(&config.classifier, config.batch_size, sets)?)
+    opened.check_buffers(train::buffers(&config.network, config.batch_size, sets)?)
 }
 
 /// The name that selects the same device again, even if `auto` chose it.
@@ -324,37 +407,79 @@ fn id(opened: &OpenDevice) -> String {
     opened.adapter.as_ref().map_or_else(|| "cpu".into(), Adapter::id)
 }
 
-/// The options as a configuration, for images of this height and width.
-fn checked(args: &TrainArgs, [height, width]: [usize; 2], classes: usize) -> Result<TrainConfig> {
-    let in_factors = args.in_factors.unwrap_or([height, width]);
-    let [j, l] = in_factors;
-    if j.checked_mul(l) != Some(height * width) {
-        let pixels = height * width;
-        let problem = format!(
-            "{j},{l}: expected a product of {pixels}, an image's {height} x {width} pixels"
-        );
-        return Err(Error::argument("in_factors", problem));
+/// The options that make the network.
+fn preset(args: &TrainArgs) -> Preset {
+    let first = args.out_factors.map_or(512, |[m, n]| m.saturating_mul(n));
+    Preset {
+        model: args.model,
+        bond: args.bond.clone(),
+        hidden: args.hidden.clone().unwrap_or_else(|| vec![first, 512]),
+        dropout: args.dropout,
+        in_factors: args.in_factors,
+        out_factors: args.out_factors,
     }
+}
+
+/// The network to train on images of a shape.
+fn network(args: &TrainArgs, input: net::Shape, classes: usize) -> Result<Stack> {
+    let Some(file) = &args.network else { return preset(args).stack(input, classes) };
+    let network = net::file::read(file)?;
+    let wrong = |problem| Err(Error::Network { file: file.clone(), problem });
+    if network.input != input {
+        return wrong(format!(
+            "input: expected {input:?}, as the data has, found {:?}",
+            network.input
+        ));
+    }
+    let outputs = network.outputs()?;
+    if outputs != classes {
+        let last = network.placed()?.pop().map(|placed| placed.name).unwrap_or_default();
+        return wrong(format!(
+            "{last}: expected {classes} outputs, one for each class of the data, found {outputs}"
+        ));
+    }
+    Ok(network)
+}
+
+/// The network of the options for images as Fashion-MNIST's, or of as many pixels as --in-factors says.
+fn guessed(args: &TrainArgs) -> Result<Stack> {
+    let (mut input, classes) = GUESS;
+    if let Some([height, width]) = args.in_factors {
+        input = [1, height, width];
+    }
+    network(args, input, classes)
+}
+
+/// The name of a new run's folder, without its number.
+fn name(args: &TrainArgs) -> String {
+    if let Some(file) = &args.network {
+        return file
+            .file_stem()
+            .map_or_else(|| "network".into(), |stem| stem.to_string_lossy().into());
+    }
+    let bonds: Vec<String> = args.bond.iter().map(usize::to_string).collect();
+    match args.model {
+        Model::Dense => "dense".into(),
+        model => format!("{model}-bond{}", bonds.join("-")),
+    }
+}
+
+/// The options as a configuration.
+fn checked(args: &TrainArgs, network: Stack) -> Result<TrainConfig> {
     let config = TrainConfig {
         epochs: args.epochs,
         batch_size: args.batch_size,
         lr: args.lr,
         seed: args.seed,
         validation: args.validation,
-        classifier: ClassifierConfig {
-            model: args.model,
-            in_factors,
-            out_factors: args.out_factors,
-            bond: args.bond,
-            init: args.init,
-            classes,
-        },
+        init: args.init,
+        network,
     };
     config.check()?;
     Ok(config)
 }
 
-fn describe(splits: &Splits, config: &RunConfig) {
+fn describe(splits: &Splits, config: &RunConfig) -> Result<()> {
     let held_out = match &splits.validation {
         Some(validation) => format!(", {} held out", validation.count),
         None => String::new(),
@@ -365,11 +490,12 @@ fn describe(splits: &Splits, config: &RunConfig) {
         splits.train.count,
         splits.test.count
     );
-    say!("network: {}", config.train.title());
-    let classes = config.train.classifier.classes;
+    say!("network: {}", config.train.network.title()?);
+    let classes = config.train.network.outputs()?;
     if let Some(line) = empty_classes(classes, &splits.train.empty_classes(classes)) {
         say!("{line}");
     }
+    Ok(())
 }
 
 /// Says that some classes have no training image, if any: labels with gaps make a network with outputs
@@ -405,19 +531,82 @@ fn listen() -> Result<StopFlag> {
     Ok(StopFlag::from(asked))
 }
 
-/// Prints the outcome of the run.
-fn conclude(classifier: &ClassifierConfig, summary: &Summary, run: &RunFolder) -> Result<()> {
-    let Summary { last, best, training, mean_test_accuracy, averaged } = *summary;
-    out(&table::parameters(classifier)?.to_string())?;
-    out(&format!("test accuracy: {:.4} after epoch {}", last.test_accuracy, last.epoch))?;
-    if averaged > 1 {
-        out(&format!("mean test accuracy of the last {averaged} epochs: {mean_test_accuracy:.4}"))?;
+/// What a finished run has to tell.
+struct Outcome<'a> {
+    network: &'a Stack,
+    summary: Summary,
+    run: &'a RunFolder,
+}
+
+/// The object that `--json` prints.
+#[derive(Serialize)]
+struct Line<'a> {
+    parameters: usize,
+    layers: Vec<LayerLine>,
+    epochs: usize,
+    test_accuracy: f64,
+    test_loss: f64,
+    mean_test_accuracy: f64,
+    averaged_epochs: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    best: Option<BestLine>,
+    images_per_s: f64,
+    seconds: f64,
+    run: &'a Path,
+}
+
+#[derive(Serialize)]
+struct LayerLine {
+    name: String,
+    parameters: usize,
+    dense_parameters: usize,
+}
+
+#[derive(Serialize)]
+struct BestLine {
+    epoch: usize,
+    held_out_accuracy: f64,
+}
+
+impl Outcome<'_> {
+    fn line(&self) -> Result<Line<'_>> {
+        let Summary { last, best, training, images_per_s, mean_test_accuracy, averaged } =
+            self.summary;
+        let layers = self.network.placed()?.into_iter().map(|placed| LayerLine {
+            parameters: placed.parameters(),
+            dense_parameters: placed.dense_parameters(),
+            name: placed.name,
+        });
+        Ok(Line {
+            parameters: self.network.parameters()?,
+            layers: layers.collect(),
+            epochs: last.epoch,
+            test_accuracy: last.test_accuracy,
+            test_loss: last.test_loss,
+            mean_test_accuracy,
+            averaged_epochs: averaged,
+            best: best.map(|(epoch, held_out_accuracy)| BestLine { epoch, held_out_accuracy }),
+            images_per_s,
+            seconds: training.as_secs_f64(),
+            run: self.run.path(),
+        })
     }
-    if let Some((epoch, accuracy)) = best {
-        out(&format!("best on the held-out images: {accuracy:.4} after epoch {epoch}"))?;
+
+    fn print(&self) -> Result<()> {
+        let Summary { last, best, training, mean_test_accuracy, averaged, .. } = self.summary;
+        out(&table::parameters(self.network)?.to_string())?;
+        out(&format!("test accuracy: {:.4} after epoch {}", last.test_accuracy, last.epoch))?;
+        if averaged > 1 {
+            out(&format!(
+                "mean test accuracy of the last {averaged} epochs: {mean_test_accuracy:.4}"
+            ))?;
+        }
+        if let Some((epoch, accuracy)) = best {
+            out(&format!("best on the held-out images: {accuracy:.4} after epoch {epoch}"))?;
+        }
+        out(&format!("training time: {}", duration(training)))?;
+        out(&format!("run: {}", self.run.path().display()))
     }
-    out(&format!("training time: {}", duration(training)))?;
-    out(&format!("run: {}", run.path().display()))
 }
 
 /// `75.3 s` or `12 min 5 s`.

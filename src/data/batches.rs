@@ -9,12 +9,12 @@ pub fn permutation(seed: u64, epoch: usize, count: usize) -> Vec<u32> {
     shuffled(&mut random(Purpose::Order, seed, epoch), count)
 }
 
-/// The dropout seeds of both hidden layers for a step, counted from 0, of an epoch.
-pub fn dropout_seeds(seed: u64, epoch: usize, step: usize) -> [u64; 2] {
+/// A seed for each of `layers` dropout layers in a step, counted from 0, of an epoch.
+pub fn dropout_seeds(seed: u64, epoch: usize, step: usize, layers: usize) -> Vec<u64> {
     let mut random = random(Purpose::Dropout, seed, epoch);
     // Two words per seed, so a step's seeds do not depend on the steps before it.
-    random.set_word_pos(4 * step as u128);
-    [random.next_u64(), random.next_u64()]
+    random.set_word_pos(2 * layers as u128 * step as u128);
+    (0..layers).map(|_| random.next_u64()).collect()
 }
 
 /// The indices of the `held_out` of `count` images that are held out, in ascending order.
@@ -54,7 +54,7 @@ mod tests {
         assert_ne!(order, permutation(201, 1, 100));
         assert_ne!(order, permutation(200, 2, 100));
         let seeds = [(200, 1, 0), (200, 1, 1), (200, 2, 0), (201, 1, 0)]
-            .map(|(seed, epoch, step)| dropout_seeds(seed, epoch, step));
+            .map(|(seed, epoch, step)| dropout_seeds(seed, epoch, step, 2));
         let distinct: std::collections::HashSet<_> = seeds.into_iter().flatten().collect();
         assert_eq!(distinct.len(), 8);
         assert_ne!(held_out(200, 100, 100 - 1), order[..100 - 1]);
@@ -64,7 +64,8 @@ mod tests {
     #[test]
     fn orders_stay_what_they_were() {
         assert_eq!(permutation(200, 1, 8), [4, 7, 6, 0, 3, 2, 1, 5]);
-        assert_eq!(dropout_seeds(200, 1, 0)[0], 15_043_612_436_754_669_399);
+        assert_eq!(dropout_seeds(200, 1, 0, 2)[0], 15_043_612_436_754_669_399);
+        assert_eq!(dropout_seeds(200, 1, 3, 2), dropout_seeds(200, 1, 2, 3)[..2]);
         assert_eq!(held_out(200, 8, 3), [2, 5, 6]);
     }
 

@@ -225,6 +225,23 @@ pub fn mps_linear_grads(
     ))
 }
 
+/// The gradient `grad_x[batch, J, L]` of [`mps_linear`] on a device without autodiff.
+///
+/// # Errors
+///
+/// As [`mps_linear`].
+pub fn mps_linear_grad_x(a: Tensor<3>, c: Tensor<3>, grad_y: Tensor<3>) -> Result<Tensor<3>> {
+    let ([batch, ..], [_, _, j], [l, ..]) = (grad_y.dims(), a.dims(), c.dims());
+    let (spec, batch) = MpsSpec::from_shapes([batch, j, l], a.dims(), c.dims())?;
+    for (operand, tensor) in [("a", &a), ("c", &c), ("grad_y", &grad_y)] {
+        check_dtype(operand, DType::F32, tensor.dtype())?;
+    }
+    check_countable(&spec, batch)?;
+    spec.check_grad_y(batch, grad_y.dims())?;
+    let [a, c, grad_y] = [a, c, grad_y].map(Tensor::into_dispatch);
+    Ok(Tensor::from_dispatch(Dispatch::mps_grad_x(a, c, grad_y)))
+}
+
 fn check_dtype(operand: &'static str, expected: DType, found: DType) -> Result<()> {
     if found == expected {
         return Ok(());

@@ -1,10 +1,10 @@
-//! What a training step needs apart from the layer: gathering a batch, dense layers, ReLU with
+//! What a training step needs apart from the layer: gathering a batch, dense layers, ReLU and
 //! dropout, softmax cross entropy and Adam, each one pass over its operands.
 //!
 //! Burn has all of these as compositions: a dropout draws a mask, compares, casts, multiplies and
 //! keeps the mask for its gradient; Adam is a dozen passes over every weight. Here they are one
 //! operation each, on the CPU and as WGSL, and tests compare them with Burn's. Their gradients are
-//! operations too; nothing is recorded ([`crate::train::learner`] calls them in order).
+//! operations too; nothing is recorded ([`crate::net`] calls them in order).
 //!
 //! All numbers are f32, indices i32.
 
@@ -14,12 +14,12 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Int, Shape, Tensor};
 
 use super::{check_dtype, check_shape};
-use crate::Result;
+use crate::{Error, Result};
 
 /// Pixels in one word of a resident image.
 pub const PIXELS_A_WORD: usize = 4;
 
-/// What is dropped: each activation with probability `rate`, as `seed` and its index determine.
+/// What is dropped: each element with probability `rate`, as `seed` and its index determine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
     /// The share that is set to 0; what is left is scaled by `1 / (1 - rate)`.
@@ -29,7 +29,7 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// An activation is kept where its hash is not below this.
+    /// An element is kept where its hash is not below this.
     pub(super) fn threshold(&self) -> u32 {
         (f64::from(self.rate) * 4_294_967_296.0) as u32
     }
@@ -41,6 +41,61 @@ impl Dropout {
     /// The two halves of the seed.
     pub(super) fn words(&self) -> [u32; 2] {
         [self.seed as u32, (self.seed >> 32) as u32]
+    }
+}
+
+/// What is done to each element of a layer's output, in this order.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Activation {
+    /// Whether what is not above 0 becomes 0.
+    pub relu: bool,
+    /// What is dropped, if anything.
+    pub dropout: Option<Dropout>,
+}
+
+impl Activation {
+    /// Nothing.
+    pub const NONE: Self = Self { relu: false, dropout: None };
+
+    /// ReLU alone.
+    pub const RELU: Self = Self { relu: true, dropout: None };
+
+    /// Dropout alone, without a seed yet.
+    pub const fn dropout(rate: f32) -> Self {
+        Self { relu: false, dropout: Some(Dropout { rate, seed: 0 }) }
+    }
+
+    /// This and then another in one pass, where that can be.
+    pub fn then(self, next: Self) -> Option<Self> {
+        match (self, next) {
+            (Self { dropout: Some(_), .. }, _)
+            | (Self { relu: true, .. }, Self { relu: true, .. }) => None,
+            (Self { relu, .. }, next) => {
+                Some(Self { relu: relu || next.relu, dropout: next.dropout })
+            }
+        }
+    }
+
+    /// With a seed for what is dropped.
+    pub fn seeded(self, seed: u64) -> Self {
+        let dropout = self.dropout.map(|Dropout { rate, .. }| Dropout { rate, seed });
+        Self { dropout, ..self }
+    }
+
+    /// With nothing dropped.
+    pub fn without_dropout(self) -> Self {
+        Self { dropout: None, ..self }
+    }
+
+    /// Whether the gradient needs the output: where that is above 0, the element was positive and kept. Without ReLU the
+    /// hash says what was kept.
+    pub fn needs_output(self) -> bool {
+        self.relu
+    }
+
+    /// By what an element is multiplied that is kept.
+    pub(super) fn scale(self) -> f32 {
+        self.dropout.map_or(1.0, |dropout| Dropout::scale(dropout.rate))
     }
 }
 
@@ -104,17 +159,14 @@ pub(crate) trait TrainingOps: Backend {
     #[fusion(dtype = matrix, shape = Shape::new([matrix[1]]))]
     fn column_sums(matrix: FloatTensor<Self>) -> FloatTensor<Self>;
 
-    /// ReLU, then dropout.
+    /// ReLU where the activation has it, then dropout.
     #[fusion(dtype = x, shape = x)]
-    fn relu_dropout(x: FloatTensor<Self>, dropout: Dropout) -> FloatTensor<Self>;
+    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
 
-    /// Its gradient, from its output: what is above 0 there was kept.
+    /// The gradient of an activation with ReLU, from its output: what is above 0 there was kept, and multiplied by
+    /// `scale`.
     #[fusion(dtype = grad_y, shape = grad_y)]
-    fn relu_dropout_grad(
-        y: FloatTensor<Self>,
-        grad_y: FloatTensor<Self>,
-        rate: f32,
-    ) -> FloatTensor<Self>;
+    fn relu_grad(y: FloatTensor<Self>, grad_y: FloatTensor<Self>, scale: f32) -> FloatTensor<Self>;
 
     /// The gradient `[b, classes]` of the batch's mean loss by the logits, and `[sum of losses,
     /// images right]`; `labels[count]` are looked up by `order[b]`.
@@ -182,19 +234,25 @@ pub fn gather_images(
     Ok(Tensor::from_dispatch(Dispatch::gather_images(images, order, pixels)))
 }
 
-/// `Y = X W + B`: `x[b,i]`, `weight[i,o]`, `bias[o]`.
+/// `Y = X W + B`: `x[b,i]`, `weight[i,o]`, `bias[o]`, or no bias.
 ///
 /// # Errors
 ///
 /// As [`gather_images`].
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Tensor<1>) -> Result<Tensor<2>> {
+pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Result<Tensor<2>> {
     let ([_, inputs], [_, outputs]) = (x.dims(), weight.dims());
-    check_floats([("x", x.dtype()), ("weight", weight.dtype()), ("bias", bias.dtype())])?;
+    check_floats([("x", x.dtype()), ("weight", weight.dtype())])?;
     check_matrix("x", &x)?;
     check_shape("weight", weight.dims(), [inputs, outputs.max(1)])?;
-    check_shape("bias", bias.dims(), [outputs])?;
-    let bias = bias.into_dispatch();
-    let y = Dispatch::affine(x.into_dispatch(), weight.into_dispatch(), bias);
+    let [x, weight] = [x, weight].map(Tensor::into_dispatch);
+    let y = match bias {
+        None => Dispatch::matmul(x, weight, [false, false]),
+        Some(bias) => {
+            check_floats([("bias", bias.dtype())])?;
+            check_shape("bias", bias.dims(), [outputs])?;
+            Dispatch::affine(x, weight, bias.into_dispatch())
+        }
+    };
     Ok(Tensor::from_dispatch(y))
 }
 
@@ -233,28 +291,41 @@ pub fn column_sums(matrix: Tensor<2>) -> Result<Tensor<1>> {
     Ok(Tensor::from_dispatch(Dispatch::column_sums(matrix.into_dispatch())))
 }
 
-/// ReLU, then dropout, of `x[b,o]`.
+/// An activation of `x[b,o]`.
 ///
 /// # Errors
 ///
 /// As [`gather_images`].
-pub fn relu_dropout(x: Tensor<2>, dropout: Dropout) -> Result<Tensor<2>> {
+pub fn activate(x: Tensor<2>, activation: Activation) -> Result<Tensor<2>> {
     check_floats([("x", x.dtype())])?;
     check_matrix("x", &x)?;
-    Ok(Tensor::from_dispatch(Dispatch::relu_dropout(x.into_dispatch(), dropout)))
+    if activation == Activation::NONE {
+        return Ok(x);
+    }
+    Ok(Tensor::from_dispatch(Dispatch::activate(x.into_dispatch(), activation)))
 }
 
-/// The gradient of [`relu_dropout`] from its output `y[b,o]`: what is above 0 there was kept.
+/// The gradient of [`activate`] from the gradient by its output and, where [`Activation::needs_output`] says so, that
+/// output `y[b,o]`.
 ///
 /// # Errors
 ///
-/// As [`gather_images`].
-pub fn relu_dropout_grad(y: Tensor<2>, grad_y: Tensor<2>, rate: f32) -> Result<Tensor<2>> {
+/// As [`gather_images`]; [`Error::Argument`] naming `y` when it is needed and missing.
+pub fn activate_grad(
+    y: Option<Tensor<2>>,
+    grad_y: Tensor<2>,
+    activation: Activation,
+) -> Result<Tensor<2>> {
+    if !activation.needs_output() {
+        // Its own gradient: what was dropped gets none, the rest is scaled.
+        return activate(grad_y, activation);
+    }
+    let y = y.ok_or_else(|| Error::argument("y", "none: the gradient of ReLU needs its output"))?;
     check_floats([("y", y.dtype()), ("grad_y", grad_y.dtype())])?;
     check_matrix("y", &y)?;
     check_shape("grad_y", grad_y.dims(), y.dims())?;
-    let grad_y = grad_y.into_dispatch();
-    Ok(Tensor::from_dispatch(Dispatch::relu_dropout_grad(y.into_dispatch(), grad_y, rate)))
+    let (y, grad_y) = (y.into_dispatch(), grad_y.into_dispatch());
+    Ok(Tensor::from_dispatch(Dispatch::relu_grad(y, grad_y, activation.scale())))
 }
 
 /// The gradient `[b, classes]` of the batch's mean loss by `logits[b, classes]`, and `[sum of losses,

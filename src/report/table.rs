@@ -5,7 +5,7 @@ use std::time::Duration;
 use comfy_table::{CellAlignment, Table, presets};
 
 use crate::Result;
-use crate::model::{ClassifierConfig, FirstLayer};
+use crate::net::{Placed, Stack};
 
 /// An empty table in the program's style: a header and rules; if `numbers` is set, all columns but the
 /// first are aligned to the right.
@@ -21,31 +21,41 @@ pub fn new(header: &[&str], numbers: bool) -> Table {
     table
 }
 
-/// Numbers of parameters of the first layer and of the whole network, compared with the same network with
-/// a dense first layer.
+/// Numbers of parameters of each layer and of the whole network, compared with the same network with dense layers in
+/// place of tensor networks.
 ///
 /// # Errors
 ///
-/// [`crate::Error::Argument`] for an impossible network.
-pub fn parameters(classifier: &ClassifierConfig) -> Result<Table> {
-    let own = classifier.parameters()?;
-    let dense = ClassifierConfig { model: FirstLayer::Dense, ..*classifier }.parameters()?;
-    let mut table = new(&["parameters", "this network", "dense", "of dense"], true);
-    for (name, own, dense) in
-        [("first layer", own.first, dense.first), ("whole network", own.total, dense.total)]
-    {
-        let share = format!("{:.2} %", 100.0 * own as f64 / dense as f64);
-        table.add_row([name.to_owned(), thousands(own), thousands(dense), share]);
+/// [`crate::Error::Layer`] for an impossible network.
+pub fn parameters(network: &Stack) -> Result<Table> {
+    let mut table = new(&["layer", "", "parameters", "dense", "of dense"], true);
+    if let Some(column) = table.column_mut(1) {
+        column.set_cell_alignment(CellAlignment::Left);
     }
+    let placed = network.placed()?;
+    let mut row = |name: &str, summary: String, own: usize, dense: usize| {
+        let share = match dense {
+            0 => String::new(),
+            _ => format!("{:.2} %", 100.0 * own as f64 / dense as f64),
+        };
+        table.add_row([name.to_owned(), summary, thousands(own), thousands(dense), share]);
+    };
+    for layer in &placed {
+        let summary = layer.layer.kind().summary(layer.input);
+        row(&layer.name, summary, layer.parameters(), layer.dense_parameters());
+    }
+    let own = placed.iter().map(Placed::parameters).sum();
+    let dense = placed.iter().map(Placed::dense_parameters).sum();
+    row("all", String::new(), own, dense);
     Ok(table)
 }
 
 /// Where the time of a training step goes: `parts` has the total time of each part over all `steps`.
-pub fn profile(steps: usize, parts: &[(&str, Duration)]) -> Table {
+pub fn profile(steps: usize, parts: &[(String, Duration)]) -> Table {
     let steps = steps.max(1) as f64;
     let mut table = new(&["part of a step", "ms", "share"], true);
     let total: f64 = parts.iter().map(|(_, time)| time.as_secs_f64()).sum();
-    let parts = parts.iter().map(|(part, time)| (*part, time.as_secs_f64()));
+    let parts = parts.iter().map(|(part, time)| (part.as_str(), time.as_secs_f64()));
     for (part, seconds) in parts.chain([("all", total)]) {
         let share = format!("{:.1} %", 100.0 * seconds / total.max(f64::MIN_POSITIVE));
         table.add_row([part.to_owned(), format!("{:.3}", 1e3 * seconds / steps), share]);
@@ -69,7 +79,7 @@ pub fn thousands(number: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mps::MpsInit;
+    use crate::net::{Model, Preset};
 
     #[test]
     fn numbers_are_grouped_by_thousands() {
@@ -81,17 +91,19 @@ mod tests {
 
     #[test]
     fn the_article_s_networks_are_counted() {
-        let classifier = ClassifierConfig {
-            model: FirstLayer::Mps,
-            in_factors: [28, 28],
-            out_factors: [32, 16],
-            bond: 1,
-            init: MpsInit::He,
-            classes: 10,
+        let text = |model, bond: &[usize]| {
+            let preset = Preset { model, bond: bond.into(), ..Preset::default() };
+            parameters(&preset.stack([1, 28, 28], 10).unwrap()).unwrap().to_string()
         };
-        let text = parameters(&classifier).unwrap().to_string();
+        let article = text(Model::Mps, &[1]);
         for number in ["1,856", "401,920", "0.46 %", "269,642", "669,706", "40.26 %"] {
-            assert!(text.contains(number), "{number} in\n{text}");
+            assert!(article.contains(number), "{number} in\n{article}");
         }
+        let all = text(Model::MpsAll, &[1, 2]);
+        for number in ["| mps4 ", "32x16 -> 32x16, bond 2", "3,072", "10,058"] {
+            assert!(all.contains(number), "{number} in\n{all}");
+        }
+        // A row for each of seven layers and one for all of them, below a header.
+        assert_eq!(all.lines().count(), 2 + 8, "{all}");
     }
 }

@@ -18,16 +18,16 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::TrainConfig;
-use super::learner::{Network, State, Weight};
-use crate::hex;
-use crate::model::ClassifierConfig;
-use crate::{Error, Result};
+use super::learner::{State, Weight};
+use crate::mps::MpsInit;
+use crate::net::{Network, Stack};
+use crate::{Error, Result, hex};
 
 /// The metadata key that identifies a file as written by this program.
 const KEY: &str = "tnet-gpu";
 
 /// The version of the format. No other version is read.
-const FORMAT: u32 = 3;
+const FORMAT: u32 = 4;
 
 /// Size of the header length at the start of a safetensors file, in bytes.
 const LENGTH: usize = 8;
@@ -75,7 +75,8 @@ struct Metadata {
     lr: f64,
     seed: u64,
     validation: usize,
-    classifier: ClassifierConfig,
+    init: MpsInit,
+    network: Stack,
     data: String,
     epoch: usize,
     step: usize,
@@ -94,7 +95,7 @@ struct Version {
 }
 
 impl Checkpoint {
-    /// The first weight or moment that is NaN or infinite, if any, as in `first.a has a number that is
+    /// The first weight or moment that is NaN or infinite, if any, as in `mps1.a has a number that is
     /// NaN`.
     pub fn not_finite(&self) -> Option<String> {
         self.state.weights.iter().find_map(|weight| {
@@ -133,7 +134,8 @@ impl Checkpoint {
     }
 
     fn metadata(&self) -> Metadata {
-        let TrainConfig { epochs, batch_size, lr, seed, validation, classifier } = self.config;
+        let TrainConfig { epochs, batch_size, lr, seed, validation, init, ref network } =
+            self.config;
         Metadata {
             format: FORMAT,
             epochs,
@@ -141,7 +143,8 @@ impl Checkpoint {
             lr,
             seed,
             validation,
-            classifier,
+            init,
+            network: network.clone(),
             data: self.data.clone(),
             epoch: self.epoch,
             step: self.step,
@@ -186,12 +189,16 @@ impl Checkpoint {
     }
 
     /// The network on `device`.
-    pub fn network(&self, device: &Device) -> Network {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] for an impossible network, which the reader of a file has refused.
+    pub fn network(&self, device: &Device) -> Result<Network> {
         let values = self.state.weights.iter().map(|weight| {
             let shape = [weight.values.len()];
             Tensor::from_data(TensorData::new(weight.values.clone(), shape), device)
         });
-        Network::new(self.config.classifier, values.collect())
+        Network::new(&self.config.network, values.collect())
     }
 }
 
@@ -206,7 +213,7 @@ impl Weight {
 struct Header {
     tensors: Tensors,
     metadata: Metadata,
-    weights: Vec<(&'static str, Vec<usize>)>,
+    weights: Vec<(String, Vec<usize>)>,
     /// Offset of the tensors in the file.
     begin: usize,
     /// Length of the whole file, in bytes.
@@ -255,10 +262,10 @@ impl Header {
             return Err(wrong("epoch", "one of the run's epochs", &found));
         }
 
-        let weights = config
-            .classifier
-            .weights()
-            .map_err(|error| wrong("classifier", "possible extents", &error))?;
+        let weights = config.network.weights();
+        let weights = weights.map_err(|error| wrong("network", "a possible one", &error))?;
+        let weights: Vec<(String, Vec<usize>)> =
+            weights.into_iter().map(|(name, weight)| (name, weight.shape)).collect();
         for ((name, shape), prefix) in
             weights.iter().flat_map(|weight| PREFIXES.map(|prefix| (weight, prefix)))
         {
@@ -315,7 +322,7 @@ impl Header {
             }
         };
         let weights = weights.into_iter().map(|(name, shape)| {
-            let [values, mean, square] = PREFIXES.map(|prefix| read(name, prefix));
+            let [values, mean, square] = PREFIXES.map(|prefix| read(&name, prefix));
             Ok(Weight { name, shape, values: values?, mean: mean?, square: square? })
         });
         let weights = weights.collect::<Result<_>>()?;
@@ -340,7 +347,8 @@ impl Metadata {
             lr: self.lr,
             seed: self.seed,
             validation: self.validation,
-            classifier: self.classifier,
+            init: self.init,
+            network: self.network.clone(),
         }
     }
 }
@@ -371,26 +379,27 @@ fn checksum(bytes: &[u8], at: usize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::FirstLayer;
-    use crate::mps::MpsInit;
+    use crate::net::{Model, Preset};
 
     /// A checkpoint of a network as small as possible, with all weights 0.
     fn checkpoint(lr: f64, loss: f64, accuracy: f64) -> Checkpoint {
-        let classifier = ClassifierConfig {
-            model: FirstLayer::Mps,
-            in_factors: [2, 1],
-            out_factors: [1, 1],
-            bond: 1,
-            init: MpsInit::He,
-            classes: 2,
-        };
-        let weights = classifier.weights().unwrap().into_iter().map(|(name, shape)| {
-            let zeros = vec![0.0; shape.iter().product()];
-            Weight { name, shape, values: zeros.clone(), mean: zeros.clone(), square: zeros }
+        let preset = Preset { model: Model::Mps, hidden: vec![1], ..Preset::default() };
+        let network = preset.stack([1, 2, 1], 2).unwrap();
+        let weights = network.weights().unwrap().into_iter().map(|(name, weight)| {
+            let zeros = vec![0.0; weight.count()];
+            let (shape, values) = (weight.shape, zeros.clone());
+            Weight { name, shape, values, mean: zeros.clone(), square: zeros }
         });
         let state = State { steps: 7, weights: weights.collect() };
-        let config =
-            TrainConfig { epochs: 3, batch_size: 4, lr, seed: 1, validation: 1, classifier };
+        let config = TrainConfig {
+            epochs: 3,
+            batch_size: 4,
+            lr,
+            seed: 1,
+            validation: 1,
+            init: MpsInit::He,
+            network,
+        };
         let best = Some((1, accuracy));
         Checkpoint { config, data: String::new(), epoch: 1, step: 2, loss, right: 5, best, state }
     }
@@ -417,7 +426,7 @@ mod tests {
         let bytes = checkpoint(1e-3, 0.0, 0.0).to_bytes().unwrap();
         let from = format!(r#"format\":{FORMAT}"#);
         let at = bytes.windows(from.len()).position(|part| part == from.as_bytes()).unwrap();
-        for version in [1, 2, 9] {
+        for version in [1, 2, 3, 9] {
             let mut other = bytes.clone();
             let to = format!(r#"format\":{version}"#);
             other[at..at + to.len()].copy_from_slice(to.as_bytes());

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{ClassifierConfig, FirstLayer};
+use crate::mps::MpsInit;
+use crate::net::Stack;
 use crate::{Error, Result};
 
 /// Everything that determines a training run, except the data and the device.
@@ -18,8 +19,11 @@ pub struct TrainConfig {
     pub seed: u64,
     /// Number of training images held out, by which `best` is chosen; 0 for none.
     pub validation: usize,
+    /// Distribution of the weights before training. Dense layers are drawn by He's rule for `he`, and by Glorot's for
+    /// `glorot` and `article` (the default of the article's framework).
+    pub init: MpsInit,
     /// The network.
-    pub classifier: ClassifierConfig,
+    pub network: Stack,
 }
 
 impl TrainConfig {
@@ -27,7 +31,7 @@ impl TrainConfig {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] naming the field.
+    /// [`Error::Argument`] naming the field, [`Error::Layer`] naming the layer.
     pub fn check(&self) -> Result<()> {
         if self.epochs == 0 {
             return Err(Error::argument("epochs", "0: at least one epoch is needed"));
@@ -38,14 +42,6 @@ impl TrainConfig {
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return Err(Error::argument("lr", format!("{}: expected a number above 0", self.lr)));
         }
-        self.classifier.spec().map(drop)
-    }
-
-    /// The kind of first layer, as the title of a figure.
-    pub fn title(&self) -> String {
-        match self.classifier.model {
-            FirstLayer::Mps => format!("mps, bond {}", self.classifier.bond),
-            FirstLayer::Dense => "dense".into(),
-        }
+        self.network.check()
     }
 }

@@ -3,8 +3,8 @@
 use burn::tensor::Tensor;
 use serde::Serialize;
 
-use super::Network;
 use crate::data::{Resident, resident};
+use crate::net::Network;
 use crate::op::submit_to_software;
 use crate::op::training::softmax_cross_entropy;
 use crate::{Error, Result};

@@ -22,13 +22,13 @@ use checkpoint::Checkpoint;
 pub use config::TrainConfig;
 use evaluation::{EVALUATION_BATCH, Tally};
 pub use evaluation::{Evaluation, evaluate};
-pub use learner::{Learner, Network};
+pub use learner::Learner;
 pub use metrics::EpochMetrics;
 pub use profile::Profile;
 pub use run::RunFolder;
 
 use crate::data::{ImageSet, Resident, batches, resident};
-use crate::model::{ClassifierConfig, HIDDEN};
+use crate::net::{Stack, features};
 use crate::op::training::PIXELS_A_WORD;
 use crate::{Error, Result, hex};
 
@@ -115,6 +115,8 @@ pub struct Summary {
     pub best: Option<(usize, f64)>,
     /// Time of all training steps, without evaluation.
     pub training: Duration,
+    /// Training images per second in that time.
+    pub images_per_s: f64,
     /// Mean test accuracy of the last [`Summary::averaged`] epochs, less noisy than that of one.
     pub mean_test_accuracy: f64,
     /// Ten, or the number of epochs if there were fewer.
@@ -200,7 +202,8 @@ pub fn train(
 ///
 /// [`Error::Argument`] for an impossible network, [`Error::Compute`] when the device fails.
 pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
-    let [height, width] = config.classifier.in_factors;
+    let [channels, rows, width] = config.network.input;
+    let height = channels * rows;
     // The layer's plan depends on the batch, up to some size.
     let count = config.batch_size.min(EVALUATION_BATCH);
     let pixels = vec![0; count * height * width];
@@ -209,9 +212,10 @@ pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
     let mut learner = Learner::new(config, device)?;
     let order: Vec<u32> = (0..count as u32).collect();
     let mut tally = Tally::default();
-    tally.add(learner.step(&data, resident::order(&order, device), [0, 1])?, count);
+    let seeds = vec![0; config.network.dropouts()];
+    tally.add(learner.step(&data, resident::order(&order, device), &seeds)?, count);
     tally.read()?;
-    evaluate(&learner.network(), &data)?;
+    evaluate(&learner.network()?, &data)?;
     Ok(())
 }
 
@@ -222,25 +226,30 @@ pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
 ///
 /// [`Error::Argument`] for an impossible network.
 pub fn buffers<'a>(
-    classifier: &ClassifierConfig,
+    network: &Stack,
     batch_size: usize,
     sets: impl IntoIterator<Item = &'a ImageSet>,
 ) -> Result<Vec<(String, u64)>> {
     let bytes = |extents: &[usize]| {
         extents.iter().fold(4, |bytes: u64, &extent| bytes.saturating_mul(extent as u64))
     };
-    let spec = classifier.spec()?;
-    let mut buffers = Vec::new();
-    for (name, shape) in classifier.weights()? {
-        buffers.push((format!("the weights {name}"), bytes(&shape)));
-    }
+    let weights = network.weights()?.into_iter();
+    let mut buffers: Vec<(String, u64)> = weights
+        .map(|(name, weight)| (format!("the weights {name}"), bytes(&weight.shape)))
+        .collect();
+    let placed = network.placed()?;
+    let of_layers = placed.iter().flat_map(|placed| placed.layer.kind().buffers(placed.input));
+    let mut widths: Vec<usize> =
+        std::iter::once(features(network.input)).chain(of_layers).collect();
+    widths.sort_unstable();
+    widths.dedup();
     for ImageSet { count, height, width, .. } in sets {
         let words = (height * width).div_ceil(PIXELS_A_WORD);
         buffers.push((format!("{count} images"), bytes(&[*count, words])));
         let batch = batch_size.max(EVALUATION_BATCH).min(*count);
-        for width in [spec.inputs(), spec.outputs(), HIDDEN] {
+        for width in &widths {
             let name = format!("{width} numbers for each of the {batch} images of a batch");
-            buffers.push((name, bytes(&[batch, width])));
+            buffers.push((name, bytes(&[batch, *width])));
         }
     }
     Ok(buffers)
@@ -314,7 +323,7 @@ impl Trainer<'_> {
         let seconds = started.elapsed().as_secs_f64();
         let (train_loss, train_accuracy) = self.tally.means();
 
-        let network = self.learner.network();
+        let network = self.learner.network()?;
         let epoch = self.epoch + 1;
         let test = self.finite(evaluate(&network, &self.test)?)?;
         let metrics = EpochMetrics {
@@ -344,7 +353,7 @@ impl Trainer<'_> {
         // dropped when the run is resumed.
         self.history.push(metrics);
         self.run.write_history(&self.history)?;
-        self.run.write_curves(&self.config.title(), &self.history)?;
+        self.run.write_curves(&self.config.network.title()?, &self.history)?;
         self.run.write_last(&checkpoint)?;
         tracing::info!(?metrics, held_out = accuracy, "epoch");
         observer.saved(checkpoint.state.steps);
@@ -359,13 +368,14 @@ impl Trainer<'_> {
         let order = batches::permutation(seed, epoch, self.data.count);
         // Copied once per epoch; each step takes its part of it on the device.
         let order = resident::order(&order, self.device);
+        let dropouts = self.config.network.dropouts();
         let begun = self.images(self.step);
         let started = Instant::now();
         while self.step < steps {
             let (begin, end) = (self.step * batch_size, self.images(self.step + 1));
             let batch = order.clone().narrow(0, begin, end - begin);
-            let seeds = batches::dropout_seeds(seed, epoch, self.step);
-            self.tally.add(self.learner.step(&self.data, batch, seeds)?, end - begin);
+            let seeds = batches::dropout_seeds(seed, epoch, self.step, dropouts);
+            self.tally.add(self.learner.step(&self.data, batch, &seeds)?, end - begin);
             self.step += 1;
             if self.step.is_multiple_of(REPORT_EVERY) || self.step == steps {
                 self.read()?;
@@ -457,8 +467,13 @@ impl Trainer<'_> {
         let averaged = tail.len();
         let mean_test_accuracy =
             tail.iter().map(|metrics| metrics.test_accuracy).sum::<f64>() / averaged as f64;
-        let training = self.history.iter().map(|metrics| metrics.seconds).sum();
-        let training = Duration::try_from_secs_f64(training).unwrap_or(Duration::MAX);
-        Ok(Summary { last, best: self.best, training, mean_test_accuracy, averaged })
+        let seconds: f64 = self.history.iter().map(|metrics| metrics.seconds).sum();
+        // A resumed epoch has the time, and the rate, of what was left of it.
+        let images: f64 =
+            self.history.iter().map(|metrics| metrics.images_per_s * metrics.seconds).sum();
+        let images_per_s = images / seconds.max(1e-9);
+        let training = Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX);
+        let best = self.best;
+        Ok(Summary { last, best, training, images_per_s, mean_test_accuracy, averaged })
     }
 }

@@ -11,7 +11,7 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct Profile {
     device: Device,
-    parts: Vec<(&'static str, Duration)>,
+    parts: Vec<(String, Duration)>,
     steps: usize,
     since: Instant,
 }
@@ -23,7 +23,7 @@ impl Profile {
     }
 
     /// The parts, in the order in which a step runs them, with their times.
-    pub fn parts(&self) -> &[(&'static str, Duration)] {
+    pub fn parts(&self) -> &[(String, Duration)] {
         &self.parts
     }
 
@@ -39,13 +39,14 @@ impl Profile {
         Ok(())
     }
 
-    fn end(&mut self, part: &'static str) -> Result<()> {
+    fn end(&mut self, part: &str, suffix: &str) -> Result<()> {
         self.wait()?;
         let now = Instant::now();
         let time = now - self.since;
-        match self.parts.iter_mut().find(|(name, _)| *name == part) {
+        let is = |name: &str| name.strip_prefix(part) == Some(suffix);
+        match self.parts.iter_mut().find(|(name, _)| is(name)) {
             Some((_, total)) => *total += time,
-            None => self.parts.push((part, time)),
+            None => self.parts.push((format!("{part}{suffix}"), time)),
         }
         self.since = now;
         Ok(())
@@ -70,8 +71,8 @@ impl<'a> Marks<'a> {
         Ok(marks)
     }
 
-    /// Adds the time since the last mark to `part`.
-    pub(super) fn end(&mut self, part: &'static str) -> Result<()> {
-        self.0.as_deref_mut().map_or(Ok(()), |profile| profile.end(part))
+    /// Adds the time since the last mark to the part of this name and suffix.
+    pub(super) fn end(&mut self, part: &str, suffix: &str) -> Result<()> {
+        self.0.as_deref_mut().map_or(Ok(()), |profile| profile.end(part, suffix))
     }
 }

@@ -126,11 +126,8 @@ impl RunFolder {
     pub fn read_config<Config: DeserializeOwned>(&self) -> Result<Config> {
         let path = self.path.join(CONFIG);
         let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        toml::from_str(&text).map_err(|error| {
-            let line = error.span().map_or(0, |span| text[..span.start].lines().count().max(1));
-            let what = if line > 0 { format!("line {line}") } else { "content".into() };
-            Error::malformed(&path, what, "the options of a training run", error.message())
-        })
+        toml::from_str(&text)
+            .map_err(|error| Error::toml(&path, &text, "the options of a training run", &error))
     }
 
     /// The checkpoint to resume from: the newest undamaged one. A damaged newer one is renamed, so that

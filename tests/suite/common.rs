@@ -11,8 +11,9 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tnet_gpu::device::{self, OpenDevice};
-use tnet_gpu::model::{ClassifierConfig, FirstLayer};
 use tnet_gpu::mps::MpsInit;
+use tnet_gpu::net::{Model, Preset, Stack};
+use tnet_gpu::train::TrainConfig;
 
 /// Opens a device. Without a Vulkan adapter it prints that the test is skipped and returns `None`, or
 /// fails where `TNET_REQUIRE_ADAPTER` is 1.
@@ -84,13 +85,33 @@ pub fn largest_difference(got: &[f32], expected: &[f32]) -> f32 {
     differences.fold(0.0, |largest: f32, d| if d.is_nan() { d } else { largest.max(d) }) / scale
 }
 
-/// A network from `J x L` inputs through `M x N` outputs of its first layer, with He's weights.
-pub fn classifier(
-    model: FirstLayer,
-    in_factors: [usize; 2],
-    out_factors: [usize; 2],
+/// A network for images of `J x L` pixels, whose first layer has `M x N` outputs and whose second has 512.
+pub fn stack(
+    model: Model,
+    [height, width]: [usize; 2],
+    [m, n]: [usize; 2],
     bond: usize,
     classes: usize,
-) -> ClassifierConfig {
-    ClassifierConfig { model, in_factors, out_factors, bond, init: MpsInit::He, classes }
+) -> Stack {
+    let preset = Preset {
+        model,
+        bond: vec![bond],
+        hidden: vec![m * n, 512],
+        out_factors: Some([m, n]),
+        ..Preset::default()
+    };
+    preset.stack([1, height, width], classes).unwrap()
+}
+
+/// One epoch of a network, with He's weights.
+pub fn config(network: Stack) -> TrainConfig {
+    TrainConfig {
+        epochs: 1,
+        batch_size: 33,
+        lr: 1e-3,
+        seed: 5,
+        validation: 0,
+        init: MpsInit::He,
+        network,
+    }
 }

@@ -47,8 +47,8 @@ fn files_that_are_no_checkpoints_are_refused() {
         ("garbage", vec![0xff; 4096]),
         ("longer", [good.as_slice(), &[0]].concat()),
         ("not_finite", not_finite),
-        ("format", changed("format\\\":3", "format\\\":9")),
-        ("renamed", changed("first.a", "first.b")),
+        ("format", changed("format\\\":4", "format\\\":9")),
+        ("renamed", changed("mps1.a", "mps1.b")),
         ("wider", changed("bond\\\":1", "bond\\\":9")),
     ] {
         let name = format!("{name}.safetensors");

@@ -11,7 +11,7 @@
 //! - `faults`: a full disk, a link, a second process or a lost device costs no checkpoint.
 //! - `layer`: the layer agrees with its f64 reference, as an operation and through autodiff.
 //! - `matmul`: the matrix products for software adapters agree with a loop in f64.
-//! - `model`: networks have the article's parameters, initial weights and gradients.
+//! - `net`: any stack of layers has its shapes, counts, initial weights and gradients, and is kept in files.
 //! - `resume`: a run that was stopped or killed ends as if it had not been, to the bit.
 //! - `shaders`: the WGSL files are valid and agree with the Rust side.
 //! - `soak`: memory does not grow over thousands of steps (not run by default).
@@ -42,7 +42,7 @@ mod eval;
 mod faults;
 mod layer;
 mod matmul;
-mod model;
+mod net;
 mod resume;
 mod shaders;
 mod soak;

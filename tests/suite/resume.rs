@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use tempfile::{TempDir, tempdir};
 use tnet_gpu::Error;
 use tnet_gpu::data::fashion_mnist;
-use tnet_gpu::model::FirstLayer;
+use tnet_gpu::net::Model;
 use tnet_gpu::train::{
     self, Conduct, EpochMetrics, Observer, RunFolder, Splits, StepReport, StopFlag, TrainConfig,
     run,
@@ -30,7 +30,7 @@ use crate::common::executable::{
 };
 #[cfg(unix)]
 use crate::common::running::Running;
-use crate::common::{self, classifier};
+use crate::common::{self, stack};
 
 mod on {
     use super::stopped_and_resumed_is_straight_to_the_bit;
@@ -47,14 +47,14 @@ const KILLS: usize = 10;
 const ALL_KILLS: usize = 200;
 
 /// Four epochs of ten steps; the last step of each takes a smaller batch.
-fn config(model: FirstLayer) -> TrainConfig {
+fn config(model: Model) -> TrainConfig {
     TrainConfig {
         epochs: 4,
         batch_size: 4,
         lr: 0.012_345_678_901_234_567,
         seed: 7,
         validation: 22,
-        classifier: classifier(model, [8, 8], [4, 4], 2, 3),
+        ..common::config(stack(model, [8, 8], [4, 4], 2, 3))
     }
 }
 
@@ -119,7 +119,7 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
     let data = splits();
     let folder = tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for model in [FirstLayer::Mps, FirstLayer::Dense] {
+    for model in [Model::Mps, Model::Dense, Model::MpsAll] {
         let config = config(model);
         let straight = at(&format!("{model:?}"));
         go(&config, &data, device, &straight, 0);
@@ -127,8 +127,8 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
         assert_eq!(run::newest(&straight).unwrap().checkpoint.state.steps, 40);
 
         let stops: &[&[u64]] = match model {
-            FirstLayer::Mps => &[&[1], &[7], &[13], &[20], &[39], &[1, 7, 13, 20, 39]],
-            FirstLayer::Dense => &[&[7]],
+            Model::Mps => &[&[1], &[7], &[13], &[20], &[39], &[1, 7, 13, 20, 39]],
+            Model::Dense | Model::MpsAll => &[&[7]],
         };
         for stops in stops {
             let run = at(&format!("{model:?}{stops:?}"));
@@ -141,7 +141,7 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
         }
     }
     // Two more runs with the same seed give the same files.
-    let config = config(FirstLayer::Mps);
+    let config = config(Model::Mps);
     for again in ["second", "third"] {
         go(&config, &data, device, &at(again), 0);
         assert_equal_runs(again, &at(again), &at("Mps"));
@@ -321,6 +321,8 @@ fn options_that_would_change_the_run_are_refused() {
     for (option, value) in [
         ("--model", "dense"),
         ("--bond", "2"),
+        ("--hidden", "16,16"),
+        ("--dropout", "0.1"),
         ("--out-factors", "8,2"),
         ("--in-factors", "4,16"),
         ("--init", "glorot"),

@@ -1,96 +1,155 @@
-//! A whole training step, written by hand, against Burn's autodiff of the same network.
+//! A whole training step, written by hand, against Burn's autodiff of the same network, and against finite differences.
 
+use burn::module::Param;
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use tnet_gpu::data::{Resident, resident};
-use tnet_gpu::model::{First, FirstLayer};
-use tnet_gpu::op::training::{self, Dropout};
+use tnet_gpu::data::{ImageSet, Resident, resident};
+use tnet_gpu::mps::MpsInit;
+use tnet_gpu::net::{Dense, Dropout, Layer, Model, Mps, Relu, Stack, features};
+use tnet_gpu::op::training::{self, Activation};
+use tnet_gpu::train::learner::State;
 use tnet_gpu::train::{Learner, TrainConfig};
 
 use crate::common::data::{images, scaled};
-use crate::common::{classifier, integers, largest_difference, tensor, values};
+use crate::common::{config, integers, largest_difference, stack, tensor, values};
 
-on_each_device!(a_step_is_that_of_autodiff);
+on_each_device!(a_step_is_that_of_autodiff, gradients_are_those_of_finite_differences);
+
+/// Every kind of layer, with and without a bias, in places where the ReLU and the dropout after a layer run with it and
+/// where they do not.
+fn mixed() -> Stack {
+    let mps = |in_factors, out_factors, bond, bias| Mps { in_factors, out_factors, bond, bias };
+    let layers: Vec<Layer> = vec![
+        Dropout { rate: 0.1 }.into(),
+        mps([5, 4], [6, 4], 3, false).into(),
+        Relu {}.into(),
+        Dense { out: 15, bias: false }.into(),
+        Dropout { rate: 0.3 }.into(),
+        Relu {}.into(),
+        mps([3, 5], [7, 2], 2, true).into(),
+        Relu {}.into(),
+        Dropout { rate: 0.2 }.into(),
+        Dropout { rate: 0.2 }.into(),
+        Dense { out: 3, bias: true }.into(),
+    ];
+    assert!(Layer::KINDS.iter().all(|kind| layers.iter().any(|layer| layer.name() == *kind)));
+    Stack { input: [1, 4, 5], layers }
+}
+
+/// One step on a batch of 33 images: the state before and after, and the loss.
+fn step(config: &TrainConfig, device: &Device, order: &[u32]) -> (ImageSet, [State; 2], f32) {
+    let set = images(40, features(config.network.input));
+    let data = Resident::new(&set, device);
+    let mut learner = Learner::new(config, device).unwrap();
+    let before = learner.state().unwrap();
+    let seeds: Vec<u64> = (77..).take(config.network.dropouts()).collect();
+    let sums = learner.step(&data, resident::order(order, device), &seeds).unwrap();
+    let loss = values(sums)[0] / order.len() as f32;
+    (set, [before, learner.state().unwrap()], loss)
+}
+
+/// The loss of the network in Burn's operations, with the masks that the step drew.
+fn loss(network: &Stack, weights: &[Tensor<1>], x: Tensor<2>, labels: &[i32]) -> Tensor<1> {
+    let device = x.device();
+    let (mut x, mut weights, mut seed) = (x, weights, 77);
+    for placed in network.placed().unwrap() {
+        let (own, rest) = weights.split_at(placed.weights().len());
+        weights = rest;
+        if let Layer::Dropout(Dropout { rate }) = placed.layer {
+            let activation = Activation::dropout(*rate as f32).seeded(seed);
+            let mask = training::activate(Tensor::ones(x.dims(), &Device::flex()), activation);
+            x = x.clone() * tensor(&values(mask.unwrap()), x.dims(), &device);
+            seed += 1;
+        } else {
+            x = placed.layer.kind().composed(placed.input, own, x);
+        }
+    }
+    CrossEntropyLossConfig::new().init(&device).forward(x, integers(labels, &device))
+}
+
+fn order() -> Vec<u32> {
+    (0..33).map(|b| b * 7 % 40).collect()
+}
+
+fn labels(set: &ImageSet, order: &[u32]) -> Vec<i32> {
+    order.iter().map(|&image| set.labels[image as usize].into()).collect()
+}
 
 /// The moments after the first step give the gradients: `mean` is a tenth of them, `square` a thousandth
 /// of their squares.
 fn a_step_is_that_of_autodiff(device: &Device) {
-    for model in [FirstLayer::Mps, FirstLayer::Dense] {
-        let config = TrainConfig {
-            epochs: 1,
-            batch_size: 33,
-            lr: 1e-3,
-            seed: 5,
-            validation: 0,
-            classifier: classifier(model, [4, 5], [3, 8], 2, 3),
-        };
-        let set = images(40, 20);
-        let data = Resident::new(&set, device);
-        let mut learner = Learner::new(&config, device).unwrap();
-        let before = learner.state().unwrap();
-        let order: Vec<u32> = (0..33).map(|b| b * 7 % 40).collect();
-        let seeds = [77, 78];
-        let sums = learner.step(&data, resident::order(&order, device), seeds).unwrap();
-        let after = learner.state().unwrap();
+    let usual = |model| stack(model, [4, 5], [3, 8], 2, 3);
+    for network in [usual(Model::Mps), usual(Model::Dense), usual(Model::MpsAll), mixed()] {
+        let title = network.title().unwrap();
+        let config = config(network);
+        let order = order();
+        let (set, [before, after], got) = step(&config, device, &order);
 
         let autodiff = Device::flex().autodiff();
-        let flat = before
+        let weights: Vec<_> = before
             .weights
             .iter()
-            .map(|weight| tensor(&weight.values, [weight.values.len()], &autodiff));
-        let network = config.classifier.with_weights(flat.collect()).unwrap();
-        let labels: Vec<i32> =
-            order.iter().map(|&image| set.labels[image as usize].into()).collect();
-        let mask = |seed: u64, width: usize| {
-            let ones = Tensor::ones([33, width], &Device::flex());
-            let mask = values(training::relu_dropout(ones, Dropout { rate: 0.2, seed }).unwrap());
-            tensor(&mask, [33, width], &autodiff)
-        };
+            .map(|weight| {
+                Param::from_tensor(tensor(&weight.values, [weight.values.len()], &autodiff))
+            })
+            .collect();
+        let tensors: Vec<Tensor<1>> = weights.iter().map(Param::val).collect();
         let x = tensor(&scaled(&set, &order), [33, 20], &autodiff);
-        let hidden = match &network.first {
-            First::Mps(layer) => layer.forward(x),
-            First::Dense(layer) => layer.forward(x),
-        };
-        let hidden = relu(hidden) * mask(77, 24);
-        let hidden = relu(network.second.forward(hidden)) * mask(78, 512);
-        let logits = network.output.forward(hidden);
-        let loss = CrossEntropyLossConfig::new()
-            .init(&autodiff)
-            .forward(logits, integers(&labels, &autodiff));
-        let off = (values(sums)[0] / 33.0 / loss.clone().into_scalar::<f32>() - 1.0).abs();
-        assert!(off < 1e-5, "{model:?}: loss off by {off}");
+        let loss = loss(&config.network, &tensors, x, &labels(&set, &order));
+        let off = (got / loss.clone().into_scalar::<f32>() - 1.0).abs();
+        assert!(off < 1e-5, "{title}: loss off by {off}");
         let grads = loss.backward();
-        let of = |grad: Option<Vec<f32>>| grad.unwrap();
-        let expected = match &network.first {
-            First::Mps(layer) => vec![
-                of(layer.a.val().grad(&grads).map(values)),
-                of(layer.c.val().grad(&grads).map(values)),
-                of(layer.bias.as_ref().unwrap().val().grad(&grads).map(values)),
-            ],
-            First::Dense(layer) => vec![
-                of(layer.weight.val().grad(&grads).map(values)),
-                of(layer.bias.as_ref().unwrap().val().grad(&grads).map(values)),
-            ],
-        };
-        let rest = [&network.second, &network.output].into_iter().flat_map(|layer| {
-            let bias = layer.bias.as_ref().unwrap();
-            [layer.weight.val().grad(&grads).map(values), bias.val().grad(&grads).map(values)]
-        });
-        let expected = expected.into_iter().chain(rest.map(of));
-        for (weight, grad) in after.weights.iter().zip(expected) {
-            let name = weight.name;
+        for (weight, tensor) in after.weights.iter().zip(&tensors) {
+            let name = &weight.name;
+            let grad = values(tensor.grad(&grads).unwrap());
             // The gradient is right to some 1e-6 of its largest element; 0.1 and 0.001 are f32.
             let mean: Vec<f32> = grad.iter().map(|grad| 0.1 * grad).collect();
             let square: Vec<f32> = grad.iter().map(|grad| 0.001 * grad * grad).collect();
-            assert!(mean.iter().any(|&mean| mean != 0.0), "{model:?} {name}: no gradient");
+            assert!(mean.iter().any(|&mean| mean != 0.0), "{title} {name}: no gradient");
             let off = largest_difference(&weight.mean, &mean);
-            assert!(off < 1e-5, "{model:?} {name}: mean off by {off}");
+            assert!(off < 1e-5, "{title} {name}: mean off by {off}");
             // `1 - 0.999` in f32 is 5e-5 off a thousandth.
             let off = largest_difference(&weight.square, &square);
-            assert!(off < 1e-4, "{model:?} {name}: square off by {off}");
+            assert!(off < 1e-4, "{title} {name}: square off by {off}");
         }
         assert_ne!(after.weights[0].values, before.weights[0].values);
         assert_eq!(after.steps, 1);
     }
+}
+
+/// The loss along a direction, forward passes alone: `(loss(w + h d) - loss(w - h d)) / 2h` is the sum of the gradient
+/// times `d`. Every weight has its own direction.
+///
+/// At `h` = 1/1000 of a weight's size the loss changes by 1e-4 to 1e-2, and f32 knows it to 1e-7: the quotient is right
+/// to some 1e-3 of itself. A ReLU whose sign changes on the way adds to that, less the shorter it is: at 1/100 of the
+/// size, the gradient by one core was off by 3 %. A wrong gradient is off by tens of per cent.
+fn gradients_are_those_of_finite_differences(device: &Device) {
+    let config = config(mixed());
+    let order = order();
+    let (set, [before, after], _) = step(&config, device, &order);
+    let data = Resident::new(&set, device);
+    let seeds: Vec<u64> = (77..).take(config.network.dropouts()).collect();
+    let loss = |state: &State| {
+        let mut learner = Learner::resume(&config, state, device).unwrap();
+        let sums = learner.step(&data, resident::order(&order, device), &seeds).unwrap();
+        f64::from(values(sums)[0]) / order.len() as f64
+    };
+    for (at, weight) in before.weights.iter().enumerate() {
+        // Along the gradient, where the loss changes most.
+        let grad: Vec<f64> =
+            after.weights[at].mean.iter().map(|mean| f64::from(*mean) * 10.0).collect();
+        let norm = grad.iter().map(|grad| grad * grad).sum::<f64>().sqrt();
+        let size = weight.values.iter().map(|value| f64::from(*value).powi(2)).sum::<f64>().sqrt();
+        let h = 1e-3 * size.max(0.1);
+        let moved = |by: f64| {
+            let mut state = before.clone();
+            let values = state.weights[at].values.iter_mut().zip(&grad);
+            values.for_each(|(value, grad)| *value += (by * grad / norm) as f32);
+            loss(&state)
+        };
+        let slope = (moved(h) - moved(-h)) / (2.0 * h);
+        let off = (slope / norm - 1.0).abs();
+        assert!(off < 1e-2, "{}: slope {slope}, gradient {norm}", weight.name);
+    }
+    assert_eq!(config.init, MpsInit::He);
 }

@@ -13,7 +13,7 @@ fn a_training_run_leaves_its_folder() {
     let training = Training::new();
     let output = training.run(&["--bond", "2", "--out-factors", "4,4"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    for text in ["first layer", "whole network", "test accuracy: ", "training time: ", "run: "] {
+    for text in ["| mps1 ", "| dense4 ", "| all ", "test accuracy: ", "training time: ", "run: "] {
         assert!(stdout(&output).contains(text), "{text} in {}", stdout(&output));
     }
     for text in ["device: cpu", "epoch   1/2", "epoch   2/2", "images/s"] {
@@ -33,10 +33,10 @@ fn a_training_run_leaves_its_folder() {
         "train_images = 60",
         "device = \"cpu\"",
         "model = \"mps\"",
-        "in_factors = [",
+        "kind = \"mps\"",
         "bond = 2",
         "init = \"he\"",
-        "classes = 3",
+        "out = 3",
     ] {
         assert!(config.contains(text), "{text} in\n{config}");
     }

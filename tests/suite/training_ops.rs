@@ -6,7 +6,7 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{DType, Device, Tensor};
 use tnet_gpu::Error;
 use tnet_gpu::data::{Resident, resident};
-use tnet_gpu::op::training::{self, AdamStep, Dropout};
+use tnet_gpu::op::training::{self, Activation, AdamStep};
 
 use crate::common::data::{images, scaled};
 use crate::common::{integers, largest_difference, numbers, tensor, values};
@@ -89,7 +89,7 @@ fn dense_layers_and_their_gradients(device: &Device) {
         let grad_weight = training::linear_grad_weight(x.clone(), grad_y.clone()).unwrap();
         let grad_bias = training::column_sums(grad_y.clone()).unwrap();
         let got = [
-            values(training::linear(x, weight.clone(), bias).unwrap()),
+            values(training::linear(x.clone(), weight.clone(), Some(bias)).unwrap()),
             values(training::linear_grad_x(weight, grad_y).unwrap()),
             values(grad_weight),
             values(grad_bias),
@@ -107,8 +107,9 @@ fn dropout_keeps_its_share(device: &Device) {
     let ones = Tensor::<2>::ones([1000, 100], device);
     let mut masks = Vec::new();
     for seed in [0, 1, 1 << 32, u64::MAX] {
-        let mask =
-            values(training::relu_dropout(ones.clone(), Dropout { rate: 0.2, seed }).unwrap());
+        let mask = values(training::activate(ones.clone(), relu_dropout(0.2, seed)).unwrap());
+        let alone = Activation::dropout(0.2).seeded(seed);
+        assert_eq!(mask, values(training::activate(ones.clone(), alone).unwrap()));
         assert!(mask.iter().all(|&value| value == 0.0 || value == 1.25));
         let dropped = mask.iter().filter(|&&value| value == 0.0).count();
         assert!(dropped.abs_diff(20_000) < 632, "{dropped} of 100,000");
@@ -123,11 +124,22 @@ fn dropout_keeps_its_share(device: &Device) {
         assert!(repeated.abs_diff(68_000) < 740, "{repeated} of 100,000 repeat");
         masks.push(mask);
     }
-    let none = Dropout { rate: 0.0, seed: 7 };
     let x = tensor(&[-1.0, 0.0, 2.0, f32::NAN], [1, 4], device);
-    let y = values(training::relu_dropout(x, none).unwrap());
-    assert_eq!(y[..3], [0.0, 0.0, 2.0]);
-    assert!(y[3].is_nan(), "a NaN must not be hidden: {y:?}");
+    for (activation, expected) in [
+        (relu_dropout(0.0, 7), [0.0, 0.0, 2.0]),
+        (Activation::RELU, [0.0, 0.0, 2.0]),
+        (Activation::dropout(0.0), [-1.0, 0.0, 2.0]),
+        (Activation::NONE, [-1.0, 0.0, 2.0]),
+    ] {
+        let y = values(training::activate(x.clone(), activation).unwrap());
+        assert_eq!(y[..3], expected, "{activation:?}");
+        assert!(y[3].is_nan(), "{activation:?} hides a NaN: {y:?}");
+    }
+}
+
+/// ReLU, then dropout.
+fn relu_dropout(rate: f32, seed: u64) -> Activation {
+    Activation::RELU.then(Activation::dropout(rate)).unwrap().seeded(seed)
 }
 
 /// The second has a number of elements that is no multiple of four, and takes another kernel.
@@ -136,23 +148,31 @@ const SHAPES: [[usize; 2]; 2] = [[700, 100], [31, 13]];
 fn every_device_drops_the_same(device: &Device) {
     for [rows, columns] in SHAPES {
         let x = numbers(rows * columns, 5);
-        let dropout = Dropout { rate: 0.5, seed: 0x0123_4567_89ab_cdef };
-        let on = |device| {
-            values(training::relu_dropout(tensor(&x, [rows, columns], device), dropout).unwrap())
-        };
-        assert_eq!(on(device), on(&Device::flex()));
+        let both = relu_dropout(0.5, 0x0123_4567_89ab_cdef);
+        for activation in [both, Activation { relu: false, ..both }, Activation::RELU] {
+            let on = |device| {
+                values(training::activate(tensor(&x, [rows, columns], device), activation).unwrap())
+            };
+            assert_eq!(on(device), on(&Device::flex()), "{activation:?}");
+        }
     }
 }
 
 fn the_gradient_goes_where_something_was_kept(device: &Device) {
     for shape in SHAPES {
         let count = shape[0] * shape[1];
-        let dropout = Dropout { rate: 0.25, seed: 3 };
-        let y = training::relu_dropout(tensor(&numbers(count, 6), shape, device), dropout).unwrap();
+        let both = relu_dropout(0.25, 3);
+        let x = numbers(count, 6);
+        let y = training::activate(tensor(&x, shape, device), both).unwrap();
         let d = numbers(count, 7);
-        let got = values(
-            training::relu_dropout_grad(y.clone(), tensor(&d, shape, device), 0.25).unwrap(),
-        );
+        let grad = |y, activation| {
+            values(training::activate_grad(y, tensor(&d, shape, device), activation).unwrap())
+        };
+        let got = grad(Some(y.clone()), both);
+        let alone = grad(None, Activation { relu: false, ..both });
+        for ((with, without), x) in got.iter().zip(&alone).zip(&x) {
+            assert_eq!(*with, if *x > 0.0 { *without } else { 0.0 });
+        }
         let expected: Vec<f32> = values(y)
             .iter()
             .zip(&d)
@@ -265,9 +285,9 @@ fn adam_of_a_product_is_that_of_the_gradient(device: &Device) {
 fn what_is_shared_is_not_written_to(device: &Device) {
     let kept = tensor(&numbers(64, 20), [8, 8], device);
     let before = values(kept.clone());
-    let one = Dropout { rate: 0.5, seed: 1 };
-    drop(values(training::relu_dropout(kept.clone(), one).unwrap()));
-    drop(values(training::relu_dropout_grad(kept.clone(), kept.clone(), 0.5).unwrap()));
+    let both = relu_dropout(0.5, 1);
+    drop(values(training::activate(kept.clone(), both).unwrap()));
+    drop(values(training::activate_grad(Some(kept.clone()), kept.clone(), both).unwrap()));
     let (grad, _) = training::softmax_cross_entropy(
         kept.clone(),
         integers(&[0; 8], device),
@@ -288,21 +308,22 @@ fn operands_that_do_not_fit_are_named(device: &Device) {
     let indices = |count: usize| integers(&vec![0; count], device);
     let words = |shape: [usize; 2]| indices(shape[0] * shape[1]).reshape(shape);
     let state = |count: usize| [flat(count), flat(6), flat(6)];
-    let dropout = Dropout { rate: 0.5, seed: 1 };
+    let both = relu_dropout(0.5, 1);
+    let y = Some(matrix([4, 2]));
     let step = AdamStep::new(1e-3, [0.9, 0.999], 1e-7, 1);
     let cases: Vec<(&str, Option<Error>)> = vec![
         ("images", training::gather_images(words([3, 2]), indices(2), 9).err()),
-        ("weight", training::linear(matrix([4, 2]), matrix([3, 3]), flat(3)).err()),
-        ("bias", training::linear(matrix([4, 2]), matrix([2, 3]), flat(2)).err()),
+        ("weight", training::linear(matrix([4, 2]), matrix([3, 3]), Some(flat(3))).err()),
+        ("bias", training::linear(matrix([4, 2]), matrix([2, 3]), Some(flat(2))).err()),
         ("grad_y", training::linear_grad_x(matrix([2, 3]), matrix([4, 2])).err()),
         ("grad_y", training::linear_grad_weight(matrix([4, 2]), matrix([3, 3])).err()),
-        ("grad_y", training::relu_dropout_grad(matrix([4, 2]), matrix([4, 3]), 0.5).err()),
+        ("grad_y", training::activate_grad(y, matrix([4, 3]), both).err()),
         ("order", training::softmax_cross_entropy(matrix([4, 3]), indices(9), indices(5)).err()),
         ("value", training::adam(state(5), flat(6), step).err()),
         ("mean", training::adam(state(7), flat(7), step).err()),
         ("grad_y", training::linear_adam(state(6), matrix([4, 2]), matrix([5, 3]), step).err()),
         ("value", training::linear_adam(state(5), matrix([4, 2]), matrix([4, 3]), step).err()),
-        ("x", training::relu_dropout(matrix([4, 2]).cast(DType::F16), dropout).err()),
+        ("x", training::activate(matrix([4, 2]).cast(DType::F16), both).err()),
     ];
     for (at, (expected, error)) in cases.into_iter().enumerate() {
         match error {

@@ -118,12 +118,12 @@ mod tests {
 
     use super::*;
     use crate::data::{ImageSet, Resident, resident};
-    use crate::model::{ClassifierConfig, FirstLayer};
     use crate::mps::MpsInit;
+    use crate::net::{Model, Preset};
     use crate::train::{Learner, TrainConfig};
 
     /// Weights and moments after two steps of a network, whose batch does not come out even in pieces.
-    fn trained(model: FirstLayer, bond: usize) -> Vec<u32> {
+    fn trained(model: Model, bond: usize) -> Vec<u32> {
         let (height, width, batch) = (28, 28, 130);
         let set = ImageSet {
             count: batch,
@@ -132,28 +132,22 @@ mod tests {
             pixels: (0..batch * height * width).map(|at| (at * 37 % 256) as u8).collect(),
             labels: (0..batch).map(|image| (image % 10) as u8).collect(),
         };
-        let classifier = ClassifierConfig {
-            model,
-            in_factors: [height, width],
-            out_factors: [32, 16],
-            bond,
-            init: MpsInit::He,
-            classes: 10,
-        };
+        let preset = Preset { model, bond: vec![bond], ..Preset::default() };
         let config = TrainConfig {
             epochs: 1,
             batch_size: batch,
             lr: 1e-3,
             seed: 1,
             validation: 0,
-            classifier,
+            init: MpsInit::He,
+            network: preset.stack([1, height, width], 10).unwrap(),
         };
         let device = Device::flex();
         let order: Vec<u32> = (0..batch as u32).collect();
         let (set, order) = (Resident::new(&set, &device), resident::order(&order, &device));
         let mut learner = Learner::new(&config, &device).unwrap();
         for step in 0..2 {
-            learner.step(&set, order.clone(), [2 * step, 2 * step + 1]).unwrap();
+            learner.step(&set, order.clone(), &[2 * step, 2 * step + 1]).unwrap();
         }
         let weights = learner.state().unwrap().weights.into_iter();
         let numbers =
@@ -183,9 +177,10 @@ mod tests {
     fn the_bits_do_not_depend_on_the_number_of_threads() {
         let run = || {
             [
-                trained(FirstLayer::Mps, 1),
-                trained(FirstLayer::Mps, 16),
-                trained(FirstLayer::Dense, 1),
+                trained(Model::Mps, 1),
+                trained(Model::Mps, 16),
+                trained(Model::Dense, 1),
+                trained(Model::MpsAll, 2),
                 grad_x(4),
                 grad_x(64),
             ]

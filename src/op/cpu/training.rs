@@ -13,7 +13,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::op::cpu::simd::Transpose;
 use crate::op::cpu::{filled, pool, tensor, values};
-use crate::op::training::{AdamStep, Dropout, PIXELS_A_WORD, TrainingOps};
+use crate::op::training::{Activation, AdamStep, PIXELS_A_WORD, TrainingOps};
 
 /// Elements per task: about 10 µs of work, of which passing it to a thread is less than 1 µs. A quarter of them took as long.
 const PIECE: usize = 32 << 10;
@@ -150,32 +150,46 @@ fn in_pieces<P: Pass>(elements: &mut [f32], pass: &P) {
     });
 }
 
-struct ReluDropout {
+struct Relu;
+
+impl Pass for Relu {
+    #[inline(always)]
+    fn over(&self, _begin: usize, part: &mut [f32]) {
+        for x in part {
+            // Not `max`, which would turn a NaN into 0 and hide it.
+            *x = if *x <= 0.0 { 0.0 } else { *x };
+        }
+    }
+}
+
+/// Dropout, after ReLU if there is one.
+struct ActivationPass {
+    relu: bool,
     seed: [u32; 2],
     threshold: u32,
     scale: f32,
 }
 
-impl Pass for ReluDropout {
+impl Pass for ActivationPass {
     #[inline(always)]
     fn over(&self, begin: usize, part: &mut [f32]) {
-        let Self { seed: [low, high], threshold, scale } = *self;
+        let Self { relu, seed: [low, high], threshold, scale } = *self;
         let mut index = (begin as u32).wrapping_add(low);
         for x in part {
             let kept = if hash(hash(index) ^ high) >= threshold { scale } else { 0.0 };
-            // Not `max`, which would turn a NaN into 0 and hide it.
-            *x = if *x <= 0.0 { 0.0 } else { *x * kept };
+            // As in `Relu`.
+            *x = if relu & (*x <= 0.0) { 0.0 } else { *x * kept };
             index = index.wrapping_add(1);
         }
     }
 }
 
-struct ReluDropoutGrad<'a> {
+struct ReluGrad<'a> {
     y: &'a [f32],
     scale: f32,
 }
 
-impl Pass for ReluDropoutGrad<'_> {
+impl Pass for ReluGrad<'_> {
     #[inline(always)]
     fn over(&self, begin: usize, part: &mut [f32]) {
         for (d, y) in part.iter_mut().zip(&self.y[begin..]) {
@@ -383,21 +397,27 @@ impl TrainingOps for Flex {
         tensor(sums, [columns])
     }
 
-    fn relu_dropout(x: FlexTensor, dropout: Dropout) -> FlexTensor {
+    fn activate(x: FlexTensor, activation: Activation) -> FlexTensor {
         let mut x = x.to_contiguous();
-        let pass = ReluDropout {
-            seed: dropout.words(),
-            threshold: dropout.threshold(),
-            scale: Dropout::scale(dropout.rate),
-        };
-        in_pieces(values_mut(&mut x), &pass);
+        let Activation { relu, dropout } = activation;
+        match dropout {
+            None => in_pieces(values_mut(&mut x), &Relu),
+            Some(dropout) => {
+                let pass = ActivationPass {
+                    relu,
+                    seed: dropout.words(),
+                    threshold: dropout.threshold(),
+                    scale: activation.scale(),
+                };
+                in_pieces(values_mut(&mut x), &pass);
+            }
+        }
         x
     }
 
-    fn relu_dropout_grad(y: FlexTensor, grad_y: FlexTensor, rate: f32) -> FlexTensor {
+    fn relu_grad(y: FlexTensor, grad_y: FlexTensor, scale: f32) -> FlexTensor {
         let [y, mut grad_y] = [y, grad_y].map(|tensor| tensor.to_contiguous());
-        let pass = ReluDropoutGrad { y: values(&y), scale: Dropout::scale(rate) };
-        in_pieces(values_mut(&mut grad_y), &pass);
+        in_pieces(values_mut(&mut grad_y), &ReluGrad { y: values(&y), scale });
         grad_y
     }
 

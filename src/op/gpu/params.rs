@@ -83,10 +83,10 @@ params! {
     }
     SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32 }
     GatherImagesParams { batch: u32, words: u32, pixels: u32, count: u32 }
-    ReluDropoutParams {
-        count: u32, seed_low: u32, seed_high: u32, threshold: u32, scale: f32,
+    ActivateParams {
+        count: u32, relu: u32, seed_low: u32, seed_high: u32, threshold: u32, scale: f32,
     }
-    ReluDropoutGradParams { count: u32, scale: f32 }
+    ReluGradParams { count: u32, scale: f32 }
     SoftmaxCrossEntropyParams {
         batch: u32, classes: u32, count: u32, begin: u32, end: u32, add: u32,
     }

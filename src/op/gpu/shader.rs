@@ -153,10 +153,10 @@ shaders! {
     SumRows: "sum_rows.wgsl", [Element], 64, [input output], SumRowsParams;
     /// a batch of images from the resident data set.
     GatherImages: "gather_images.wgsl", [Element], 64, [images order x], GatherImagesParams;
-    /// both in one pass.
-    ReluDropout: "relu_dropout.wgsl", [Element], 64, [x], ReluDropoutParams;
-    /// its gradient.
-    ReluDropoutGrad: "relu_dropout_grad.wgsl", [Element], 64, [y grad_y], ReluDropoutGradParams;
+    /// ReLU and dropout in one pass, or one of them; also the gradient of dropout.
+    Activate: "activate.wgsl", [Element], 64, [x], ActivateParams;
+    /// the gradient of ReLU with dropout.
+    ReluGrad: "relu_grad.wgsl", [Element], 64, [y grad_y], ReluGradParams;
     /// the loss and its gradient.
     SoftmaxCrossEntropy: "softmax_cross_entropy.wgsl", [], 256, [labels order logits sums], SoftmaxCrossEntropyParams;
     /// a step of the optimizer.

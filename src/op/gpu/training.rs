@@ -11,13 +11,13 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::{elements, empty, launch_elements, launch_on, sum_rows, target};
 use super::params::{
-    AdamParams, GatherImagesParams, ReluDropoutGradParams, ReluDropoutParams,
-    SoftmaxCrossEntropyParams, count,
+    ActivateParams, AdamParams, GatherImagesParams, ReluGradParams, SoftmaxCrossEntropyParams,
+    count,
 };
 use super::shader::Shader;
 use crate::mps::plan::Target;
 use crate::op::software::matmul::{Operand, matmul};
-use crate::op::training::{AdamStep, Dropout, TrainingOps};
+use crate::op::training::{Activation, AdamStep, Dropout, TrainingOps};
 
 /// Images of one launch of `softmax_cross_entropy.wgsl`: 64 per invocation, whose loops over at most
 /// 256 classes stay below the 65,535 iterations after which llvmpipe ends them.
@@ -90,26 +90,27 @@ impl TrainingOps for CubeBackend {
         sum_rows(matrix, [rows, columns], [columns])
     }
 
-    fn relu_dropout(x: CubeTensor, dropout: Dropout) -> CubeTensor {
+    fn activate(x: CubeTensor, activation: Activation) -> CubeTensor {
         let x = own(x);
         let (wide, invocations) = elements(x.meta.shape().num_elements());
+        let dropout = activation.dropout.unwrap_or(Dropout { rate: 0.0, seed: 0 });
         let [seed_low, seed_high] = dropout.words();
-        let params = ReluDropoutParams {
+        let params = ActivateParams {
             count: count(invocations),
+            relu: u32::from(activation.relu),
             seed_low,
             seed_high,
             threshold: dropout.threshold(),
-            scale: Dropout::scale(dropout.rate),
+            scale: activation.scale(),
         };
         launch_elements(wide, invocations, &[(&x, ReadWrite)], &params);
         x
     }
 
-    fn relu_dropout_grad(y: CubeTensor, grad_y: CubeTensor, rate: f32) -> CubeTensor {
+    fn relu_grad(y: CubeTensor, grad_y: CubeTensor, scale: f32) -> CubeTensor {
         let (y, grad_y) = (into_contiguous(y), own(grad_y));
         let (wide, invocations) = elements(grad_y.meta.shape().num_elements());
-        let params =
-            ReluDropoutGradParams { count: count(invocations), scale: Dropout::scale(rate) };
+        let params = ReluGradParams { count: count(invocations), scale };
         let buffers = [(&y, ReadOnly), (&grad_y, ReadWrite)];
         launch_elements(wide, invocations, &buffers, &params);
         grad_y

@@ -1,4 +1,4 @@
-// The gradient of relu_dropout.wgsl, in place: D[i] is scaled where the output Y[i] is above 0, which
+// The gradient of activate.wgsl with ReLU, in place: D[i] is scaled where the output Y[i] is above 0, which
 // means that it was positive and kept; else it becomes 0.
 //
 // Buffers:

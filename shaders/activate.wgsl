@@ -1,5 +1,6 @@
-// ReLU, then dropout, in place: X[i] is kept and scaled where it is above 0 and the hash of i and the
-// seed is not below the threshold; else it becomes 0. A NaN stays one.
+// ReLU where `relu` is 1, then dropout, in place: X[i] is kept and scaled where it is above 0 (or there is no ReLU)
+// and the hash of i and the seed is not below the threshold; else it becomes 0. A NaN stays one. A threshold of 0 and a
+// scale of 1 drop nothing. Without ReLU it is its own gradient.
 //
 // The hash is `lowbias32` by Chris Wellons, once for each half of the seed: the CPU draws the same.
 //
@@ -11,6 +12,7 @@ const WORKGROUP_SIZE: u32 = 64u;
 
 struct Params {
     count: u32,
+    relu: u32,
     seed_low: u32,
     seed_high: u32,
     threshold: u32,
@@ -40,5 +42,9 @@ fn main(invocation: Invocation) {
     let scale = Element(params.scale);
     let kept = select(Element(0.0), scale, drawn >= Index(params.threshold));
     let value = x[index];
-    x[index] = select(value * kept, Element(0.0), value <= Element(0.0));
+    var y = value * kept;
+    if (params.relu == 1u) {
+        y = select(y, Element(0.0), value <= Element(0.0));
+    }
+    x[index] = y;
 }

@@ -1,0 +1,92 @@
+//! `dense`: a matrix and a bias.
+
+use burn::tensor::{Tensor, module};
+use serde::{Deserialize, Serialize};
+
+use super::{Backward, Call, Draw, Gradient, Kind, MultiplyAdds, Shape, Weight, features};
+use crate::op::training;
+use crate::{Error, Result};
+
+/// Every output is a weighted sum of all inputs: `y = x W + b`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dense {
+    /// Number of outputs.
+    pub out: usize,
+    /// Whether a bias is added.
+    #[serde(default = "yes")]
+    pub bias: bool,
+}
+
+/// The default of `bias`.
+pub(super) fn yes() -> bool {
+    true
+}
+
+impl Kind for Dense {
+    fn output(&self, input: Shape) -> Result<Shape> {
+        if self.out == 0 {
+            return Err(Error::argument("out", "0: expected at least 1"));
+        }
+        let inputs = features(input);
+        if inputs.saturating_mul(self.out) > 1 << 31 {
+            let problem = format!(
+                "{}: a matrix from {inputs} inputs has more than 2147483648 elements",
+                self.out
+            );
+            return Err(Error::argument("out", problem));
+        }
+        Ok([self.out, 1, 1])
+    }
+
+    fn weights(&self, input: Shape) -> Vec<Weight> {
+        let (inputs, outputs) = (features(input), self.out);
+        let matrix = Draw::Matrix { inputs, outputs };
+        let mut weights =
+            vec![Weight { name: "weight", shape: vec![inputs, outputs], draw: matrix }];
+        if self.bias {
+            weights.push(Weight { name: "bias", shape: vec![outputs], draw: Draw::Zeros });
+        }
+        weights
+    }
+
+    fn multiply_adds(&self, input: Shape) -> MultiplyAdds {
+        let product = features(input) * self.out;
+        MultiplyAdds { forward: product, weights: product, grad_x: product }
+    }
+
+    fn summary(&self, input: Shape) -> String {
+        format!("{} -> {}", features(input), self.out)
+    }
+
+    fn forward(&self, call: &Call, x: Tensor<2>) -> Result<Tensor<2>> {
+        let weight = call.weight(0, [features(call.input), self.out]);
+        call.activate(training::linear(x, weight, call.optional(1, [self.out]))?)
+    }
+
+    fn backward(
+        &self,
+        call: &Call,
+        x: Tensor<2>,
+        y: Option<Tensor<2>>,
+        grad_y: Tensor<2>,
+    ) -> Result<Backward> {
+        let grad_y = call.activate_grad(y, grad_y)?;
+        let weight = call.weight(0, [features(call.input), self.out]);
+        let grad_x = match call.wants_grad_x {
+            true => Some(training::linear_grad_x(weight, grad_y.clone())?),
+            false => None,
+        };
+        let mut weights = Vec::with_capacity(2);
+        if self.bias {
+            weights.push(Gradient::Of(training::column_sums(grad_y.clone())?));
+        }
+        weights.insert(0, Gradient::Product { x, grad_y });
+        Ok(Backward { grad_x, weights })
+    }
+
+    fn composed(&self, input: Shape, weights: &[Tensor<1>], x: Tensor<2>) -> Tensor<2> {
+        let weight = weights[0].clone().reshape([features(input), self.out]);
+        module::linear(x, weight, weights.get(1).cloned())
+    }
+}

@@ -1,0 +1,215 @@
+//! What every kind of layer has.
+
+use std::fmt;
+
+use burn::tensor::Tensor;
+use rand_chacha::ChaCha8Rng;
+
+use super::{Layer, Shape, features};
+use crate::Result;
+use crate::mps::{MpsInit, MpsSpec};
+use crate::op::training::{self, Activation};
+use crate::random::{normal, unit};
+
+/// A kind of layer: what it makes of a sample of a given shape, its weights, and how it is computed.
+///
+/// Tensors between layers are `[batch, features]`, the features of a sample in row-major order of its [`Shape`].
+pub trait Kind: fmt::Debug {
+    /// The shape of the output.
+    ///
+    /// # Errors
+    ///
+    /// [`crate::Error::Argument`] naming the field of the layer that does not fit, or `input`.
+    fn output(&self, input: Shape) -> Result<Shape>;
+
+    /// The weights, in the order in which they are drawn, stored, and passed to the other methods.
+    fn weights(&self, _input: Shape) -> Vec<Weight> {
+        Vec::new()
+    }
+
+    /// The multiply-adds for one sample.
+    fn multiply_adds(&self, _input: Shape) -> MultiplyAdds {
+        MultiplyAdds::default()
+    }
+
+    /// Numbers per sample of every buffer that a step needs besides the layer's input.
+    fn buffers(&self, input: Shape) -> Vec<usize> {
+        self.output(input).into_iter().map(features).collect()
+    }
+
+    /// The dense layer that this one replaces, if it replaces one.
+    fn dense(&self) -> Option<Layer> {
+        None
+    }
+
+    /// What it does if it only acts on each element, in a way that kernels apply to what they write anyway.
+    fn activation(&self) -> Option<Activation> {
+        None
+    }
+
+    /// What a reader needs to know besides its name, as in `28x28 -> 32x16, bond 1`.
+    fn summary(&self, input: Shape) -> String;
+
+    /// The output of a batch, the activation after the layer included.
+    ///
+    /// # Errors
+    ///
+    /// As the operations that it calls.
+    fn forward(&self, call: &Call, x: Tensor<2>) -> Result<Tensor<2>> {
+        call.activate(x)
+    }
+
+    /// The gradients, from the input, the gradient by the output, and the output where [`Activation::needs_output`]
+    /// says so.
+    ///
+    /// # Errors
+    ///
+    /// As the operations that it calls.
+    fn backward(
+        &self,
+        call: &Call,
+        _x: Tensor<2>,
+        y: Option<Tensor<2>>,
+        grad_y: Tensor<2>,
+    ) -> Result<Backward> {
+        let grad_x = call.activate_grad(y, grad_y)?;
+        Ok(Backward { grad_x: Some(grad_x), weights: Vec::new() })
+    }
+
+    /// The layer in Burn's own operations, without the activation after it: what tests compare with, through Burn's
+    /// autodiff, and what `bench` calls composed.
+    fn composed(&self, input: Shape, weights: &[Tensor<1>], x: Tensor<2>) -> Tensor<2>;
+}
+
+/// One use of a layer: the weights it has, and what else the caller decides.
+#[derive(Debug)]
+pub struct Call<'a> {
+    /// The shape of a sample of its input.
+    pub input: Shape,
+    /// Its weights, flat, in the order of [`Kind::weights`].
+    pub weights: &'a [Tensor<1>],
+    /// What is done to the output after the layer.
+    pub activation: Activation,
+    /// Whether the gradient by its input is needed.
+    pub wants_grad_x: bool,
+}
+
+impl Call<'_> {
+    /// A weight in its shape.
+    pub fn weight<const D: usize>(&self, index: usize, shape: [usize; D]) -> Tensor<D> {
+        self.weights[index].clone().reshape(shape)
+    }
+
+    /// A weight in its shape, if the layer has it.
+    pub fn optional<const D: usize>(&self, index: usize, shape: [usize; D]) -> Option<Tensor<D>> {
+        self.weights.get(index).map(|weight| weight.clone().reshape(shape))
+    }
+
+    /// Applies the activation.
+    ///
+    /// # Errors
+    ///
+    /// As [`training::activate`].
+    pub fn activate(&self, y: Tensor<2>) -> Result<Tensor<2>> {
+        training::activate(y, self.activation)
+    }
+
+    /// The gradient before the activation from that after it.
+    ///
+    /// # Errors
+    ///
+    /// As [`training::activate_grad`].
+    pub fn activate_grad(&self, y: Option<Tensor<2>>, grad_y: Tensor<2>) -> Result<Tensor<2>> {
+        training::activate_grad(y, grad_y, self.activation)
+    }
+}
+
+/// What a backward pass gives.
+#[derive(Debug)]
+pub struct Backward {
+    /// The gradient by the input, where it is wanted.
+    pub grad_x: Option<Tensor<2>>,
+    /// The gradients by the weights, in the order of [`Kind::weights`].
+    pub weights: Vec<Gradient>,
+}
+
+/// The gradient by a weight.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "a step has a few, each moved twice")]
+pub enum Gradient {
+    /// Itself, flat.
+    Of(Tensor<1>),
+    /// `Xᵀ grad_y`, which the optimizer computes beside its step, so that it need not be kept.
+    Product {
+        /// `X[b,i]`
+        x: Tensor<2>,
+        /// `grad_y[b,o]`
+        grad_y: Tensor<2>,
+    },
+}
+
+/// A weight: its name within the layer, its shape, and how it is drawn.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Weight {
+    /// `a`, `weight`, `bias`, ….
+    pub name: &'static str,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Its values before training.
+    pub draw: Draw,
+}
+
+impl Weight {
+    /// Number of its elements.
+    pub fn count(&self) -> usize {
+        self.shape.iter().product()
+    }
+}
+
+/// The distribution of a weight before training.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Draw {
+    /// All 0.
+    Zeros,
+    /// A matrix of so many inputs and outputs.
+    Matrix {
+        /// Number of inputs.
+        inputs: usize,
+        /// Number of outputs.
+        outputs: usize,
+    },
+    /// A core of a tensor network.
+    Core(MpsSpec),
+}
+
+impl Draw {
+    /// `count` numbers by the rule that `init` names. Zeros take nothing from `random`.
+    pub fn numbers(self, init: MpsInit, count: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+        let mut numbers = |draw: fn(&mut ChaCha8Rng) -> f64, scale: f64| {
+            (0..count).map(|_| (scale * draw(random)) as f32).collect()
+        };
+        match (self, init) {
+            (Self::Zeros, _) => vec![0.0; count],
+            (Self::Core(spec), _) => numbers(normal, init.core_std(&spec)),
+            // He et al. 2015, eq. 10, and Glorot and Bengio 2010, eq. 16.
+            (Self::Matrix { inputs, .. }, MpsInit::He) => {
+                numbers(normal, (2.0 / inputs as f64).sqrt())
+            }
+            (Self::Matrix { inputs, outputs }, MpsInit::Glorot | MpsInit::Article) => {
+                let most = (6.0 / (inputs + outputs) as f64).sqrt();
+                numbers(|random| 2.0 * unit(random) - 1.0, most)
+            }
+        }
+    }
+}
+
+/// Multiply-adds of a layer for one sample.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct MultiplyAdds {
+    /// Of the forward pass.
+    pub forward: usize,
+    /// Of the gradients by the weights.
+    pub weights: usize,
+    /// Of the gradient by the input, what the gradients by the weights have computed left out.
+    pub grad_x: usize,
+}

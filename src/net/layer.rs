@@ -1,0 +1,52 @@
+//! The kinds of layers.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Dense, Dropout, Kind, Mps, Relu};
+
+macro_rules! layers {
+    ($($(#[$doc:meta])* $kind:ident, $name:literal;)+) => {
+        /// A layer of any kind, as a table `{ kind = …, … }`.
+        #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+        #[serde(tag = "kind")]
+        pub enum Layer {
+            $(
+                $(#[$doc])*
+                #[serde(rename = $name)]
+                $kind($kind),
+            )+
+        }
+
+        impl Layer {
+            /// The name of every kind.
+            pub const KINDS: &'static [&'static str] = &[$($name),+];
+
+            /// The name of its kind.
+            pub fn name(&self) -> &'static str {
+                match self { $(Self::$kind(_) => $name,)+ }
+            }
+
+            /// What it does.
+            pub fn kind(&self) -> &dyn Kind {
+                match self { $(Self::$kind(layer) => layer,)+ }
+            }
+        }
+
+        $(impl From<$kind> for Layer {
+            fn from(layer: $kind) -> Self {
+                Self::$kind(layer)
+            }
+        })+
+    };
+}
+
+layers! {
+    /// A tensor network in place of a matrix.
+    Mps, "mps";
+    /// A matrix.
+    Dense, "dense";
+    /// `max(x, 0)`.
+    Relu, "relu";
+    /// Sets some of its inputs to 0 in training.
+    Dropout, "dropout";
+}

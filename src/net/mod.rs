@@ -1,0 +1,40 @@
+//! A network as data: the shape of its input and a list of layers ([`Stack`]).
+//!
+//! One file per kind of layer, behind one trait ([`Kind`]). `--network` files, `config.toml` and checkpoints hold
+//! the same list ([`mod@file`]); [`Network`] computes it on a device, and [`Preset`] makes the usual lists.
+//!
+//! ```text
+//! Stack ─ stages ─▶ Stage: a layer and the ReLU and dropout after it, which run in one pass
+//! ```
+//!
+//! To add a kind: a file with its struct and its `impl Kind`, and a line in `layer.rs`.
+
+mod dense;
+mod dropout;
+pub mod file;
+mod kind;
+mod layer;
+mod mps;
+mod network;
+mod preset;
+mod relu;
+mod stack;
+
+pub use dense::Dense;
+pub use dropout::Dropout;
+pub use kind::{Backward, Call, Draw, Gradient, Kind, MultiplyAdds, Weight};
+pub use layer::Layer;
+pub use mps::Mps;
+pub use network::{Network, Stage};
+pub use preset::{Model, Preset, factors_of};
+pub use relu::Relu;
+pub use stack::{Placed, Stack};
+
+/// Extents `[channels, height, width]` of one sample between two layers; features without an order are channels
+/// of 1 x 1.
+pub type Shape = [usize; 3];
+
+/// Number of elements of a sample. [`Stack::check`] has made sure that it is not too large.
+pub fn features(shape: Shape) -> usize {
+    shape.iter().fold(1, |product: usize, &extent| product.saturating_mul(extent))
+}

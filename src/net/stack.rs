@@ -1,0 +1,208 @@
+//! The list of layers, checked, named and counted.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Layer, Shape, Stage, Weight, features};
+use crate::mps::MpsInit;
+use crate::op::training::Activation;
+use crate::random::{Purpose, random};
+use crate::{Error, Result};
+
+/// A network without its weights: the shape of a sample and the layers that it passes.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Stack {
+    /// Shape `[channels, height, width]` of an image.
+    pub input: Shape,
+    /// The layers. The outputs of the last one are the logits of the classes.
+    pub layers: Vec<Layer>,
+}
+
+/// A layer in its place.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Placed<'a> {
+    /// Its kind and its position, counted from 1: `mps1`, `relu2`, ….
+    pub name: String,
+    /// The layer.
+    pub layer: &'a Layer,
+    /// The shape of its input.
+    pub input: Shape,
+    /// The shape of its output.
+    pub output: Shape,
+}
+
+impl Placed<'_> {
+    /// Its weights.
+    pub fn weights(&self) -> Vec<Weight> {
+        self.layer.kind().weights(self.input)
+    }
+
+    /// Number of its parameters.
+    pub fn parameters(&self) -> usize {
+        self.weights().iter().map(Weight::count).sum()
+    }
+
+    /// Number of parameters of the dense layer that it replaces; of itself, if it replaces none.
+    pub fn dense_parameters(&self) -> usize {
+        let dense = self.layer.kind().dense();
+        let layer = dense.as_ref().unwrap_or(self.layer);
+        layer.kind().weights(self.input).iter().map(Weight::count).sum()
+    }
+}
+
+impl Stack {
+    /// The layers in their places.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] naming the first layer that does not fit, [`Error::Argument`] when there is none or the input
+    /// is impossible.
+    pub fn placed(&self) -> Result<Vec<Placed<'_>>> {
+        if self.input.contains(&0) || features(self.input) > 1 << 31 {
+            let [channels, height, width] = self.input;
+            let problem = format!(
+                "{channels},{height},{width}: expected three numbers from 1, with a product of at most 2147483648"
+            );
+            return Err(Error::argument("input", problem));
+        }
+        if self.layers.is_empty() {
+            return Err(Error::argument("layers", "none: expected at least one"));
+        }
+        let mut input = self.input;
+        let placed = self.layers.iter().enumerate().map(|(at, layer)| {
+            let name = format!("{}{}", layer.name(), at + 1);
+            let output = match layer.kind().output(input) {
+                Ok(output) => output,
+                Err(error) => return Err(Error::Layer { layer: name, problem: error.to_string() }),
+            };
+            let placed = Placed { name, layer, input, output };
+            input = output;
+            Ok(placed)
+        });
+        placed.collect()
+    }
+
+    /// Checks that every layer fits the one before it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`].
+    pub fn check(&self) -> Result<()> {
+        self.placed().map(drop)
+    }
+
+    /// Number of outputs: of classes.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`].
+    pub fn outputs(&self) -> Result<usize> {
+        Ok(self.placed()?.last().map_or(0, |placed| features(placed.output)))
+    }
+
+    /// Name, as in `mps1.a`, and kind of every weight, in the order of the layers.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`].
+    pub fn weights(&self) -> Result<Vec<(String, Weight)>> {
+        let placed = self.placed()?;
+        let named = placed.iter().flat_map(|placed| {
+            let weights = placed.weights().into_iter();
+            weights.map(|weight| (format!("{}.{}", placed.name, weight.name), weight))
+        });
+        Ok(named.collect())
+    }
+
+    /// Number of trainable parameters.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`].
+    pub fn parameters(&self) -> Result<usize> {
+        Ok(self.placed()?.iter().map(Placed::parameters).sum())
+    }
+
+    /// The same network with every tensor network replaced by the dense layer for which it stands.
+    pub fn dense(&self) -> Self {
+        let dense = |layer: &Layer| layer.kind().dense().unwrap_or_else(|| layer.clone());
+        Self { input: self.input, layers: self.layers.iter().map(dense).collect() }
+    }
+
+    /// Number of dropout layers, each of which takes a seed in every step.
+    pub fn dropouts(&self) -> usize {
+        let drops = |layer: &&Layer| {
+            layer.kind().activation().is_some_and(|activation| activation.dropout.is_some())
+        };
+        self.layers.iter().filter(drops).count()
+    }
+
+    /// The weights before training, each flat, in the order of [`Stack::weights`]. They follow from `seed` alone and
+    /// are the same for every device. Biases are 0.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`].
+    pub fn draw(&self, init: MpsInit, seed: u64) -> Result<Vec<Vec<f32>>> {
+        let mut random = random(Purpose::Weights, seed, 0);
+        let weights = self.weights()?.into_iter();
+        Ok(weights
+            .map(|(_, weight)| weight.draw.numbers(init, weight.count(), &mut random))
+            .collect())
+    }
+
+    /// The layers that are computed in one go: each with those after it that are only activations, as far as one pass
+    /// does them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`].
+    pub fn stages(&self) -> Result<Vec<Stage>> {
+        let mut stages: Vec<Stage> = Vec::new();
+        let (mut weights, mut seeds) = (0, 0);
+        for placed in self.placed()? {
+            let own = placed.layer.kind().activation();
+            let seed = own.and_then(|own| own.dropout).map(|_| seeds);
+            seeds += usize::from(seed.is_some());
+            if let (Some(last), Some(own)) = (stages.last_mut(), own)
+                && let Some(both) = last.activation.then(own)
+            {
+                last.name = format!("{}, {}", last.name, placed.name);
+                last.activation = both;
+                last.seed = seed;
+                continue;
+            }
+            let begin = weights;
+            weights += placed.weights().len();
+            stages.push(Stage {
+                name: placed.name.clone(),
+                layer: placed.layer.clone(),
+                input: placed.input,
+                weights: begin..weights,
+                activation: own.unwrap_or(Activation::NONE),
+                seed,
+            });
+        }
+        Ok(stages)
+    }
+
+    /// The layers that have weights, in one line: `mps1 28x28 -> 32x16, bond 1; dense4 512 -> 10`.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`].
+    pub fn title(&self) -> Result<String> {
+        const SHOWN: usize = 4;
+        let placed = self.placed()?;
+        let weighted = placed.iter().filter(|placed| placed.parameters() > 0);
+        let mut parts: Vec<String> = weighted
+            .map(|placed| format!("{} {}", placed.name, placed.layer.kind().summary(placed.input)))
+            .collect();
+        if parts.len() > SHOWN {
+            let more = parts.len() - SHOWN;
+            parts.truncate(SHOWN);
+            parts.push(format!("{more} more"));
+        }
+        Ok(parts.join("; "))
+    }
+}
