@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::dense::{Dense, yes};
 use super::{Backward, Call, Draw, Gradient, Kind, Layer, MultiplyAdds, Shape, Weight, features};
 use crate::mps::{MpsSpec, Order};
-use crate::op::{self, mps_linear};
+use crate::op::{self, MpsGrads};
 use crate::{Error, Result};
 
 /// `Y[m,n] = Σ A[m,k,j] C[l,k,n] X[j,l] + B[m,n]`: a matrix replaced by two cores that are joined by a bond.
@@ -91,8 +91,9 @@ impl Kind for Mps {
         let [batch, _] = x.dims();
         let x = x.reshape([batch, spec.j, spec.l]);
         let [a, c] = [call.weight(0, spec.a_shape()), call.weight(1, spec.c_shape())];
-        let y = mps_linear(x, a, c, call.optional(2, spec.bias_shape()))?;
-        call.activate(y.reshape([batch, spec.outputs()]))
+        let bias = call.optional(2, spec.bias_shape());
+        let y = op::mps_layer(x, a, c, bias, call.activation)?;
+        Ok(y.reshape([batch, spec.outputs()]))
     }
 
     fn backward(
@@ -104,22 +105,20 @@ impl Kind for Mps {
     ) -> Result<Backward> {
         let spec = self.spec();
         let [batch, _] = x.dims();
-        let grad_y = call.activate_grad(y, grad_y)?.reshape([batch, spec.m, spec.n]);
         let x = x.reshape([batch, spec.j, spec.l]);
-        let [a, c] = [call.weight(0, spec.a_shape()), call.weight(1, spec.c_shape())];
-        let grad_x = match call.wants_grad_x {
-            true => {
-                let grad_x = op::mps_linear_grad_x(a.clone(), c.clone(), grad_y.clone())?;
-                Some(grad_x.reshape([batch, spec.inputs()]))
-            }
-            false => None,
-        };
-        let (grad_a, grad_c, grad_bias) = op::mps_linear_grads(x, a, c, grad_y)?;
-        let mut weights = vec![grad_a.flatten(0, 2), grad_c.flatten(0, 2)];
+        let output = |tensor: Tensor<2>| tensor.reshape([batch, spec.m, spec.n]);
+        let cores = [call.weight(0, spec.a_shape()), call.weight(1, spec.c_shape())];
+        let (y, grad_y) = (y.map(output), output(grad_y));
+        let MpsGrads { x, a, c, bias } =
+            op::mps_layer_grads(x, cores, y, grad_y, call.activation, call.wants_grad_x)?;
+        let mut weights = vec![a.flatten(0, 2), c.flatten(0, 2)];
         if self.bias {
-            weights.push(grad_bias.flatten(0, 1));
+            weights.push(bias.flatten(0, 1));
         }
-        Ok(Backward { grad_x, weights: weights.into_iter().map(Gradient::Of).collect() })
+        Ok(Backward {
+            grad_x: x.map(|grad_x| grad_x.reshape([batch, spec.inputs()])),
+            weights: weights.into_iter().map(Gradient::Of).collect(),
+        })
     }
 
     /// Two matrix products in the cheaper order, with the core permuted instead of the larger intermediate, as a user of

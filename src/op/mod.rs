@@ -4,13 +4,15 @@
 //! Burn's backends: `layer` makes a plan ([`crate::mps::plan`]) and executes it, on a GPU by the WGSL kernels of
 //! `shaders/` ([`gpu`]; on a software adapter [`software`]), on the CPU by the parallel implementation of `cpu`,
 //! and on each of them by way of the rebuilt `W` (`rebuilt`). Burn's Fusion queues the operation like its own, and on
-//! an autodiff device `autodiff` registers the hand-written backward pass.
+//! an autodiff device `autodiff` registers the hand-written backward pass. A training step calls [`mps_layer`] and
+//! [`mps_layer_grads`] instead, which take in the ReLU and the dropout after the layer.
 //!
 //! The trait is generic over backends and cannot return errors, so shapes and element types
 //! are checked in the public functions, before anything is queued.
 
 mod autodiff;
 mod cpu;
+mod fused;
 pub mod gpu;
 mod layer;
 mod rebuilt;
@@ -23,6 +25,8 @@ use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{DType, Device, Shape, Tensor};
+
+pub use fused::{MpsGrads, mps_layer, mps_layer_grads};
 
 use crate::mps::MpsSpec;
 use crate::mps::plan::{Plan, Strategy, Target};
@@ -196,50 +200,6 @@ pub fn mps_linear(
         }
     };
     Ok(Tensor::from_dispatch(y))
-}
-
-/// The gradients by `a`, `c` and `bias` of [`mps_linear`] on a device without autodiff, from the
-/// gradient `grad_y[batch, M, N]` by its output; shapes as there.
-///
-/// # Errors
-///
-/// As [`mps_linear`].
-pub fn mps_linear_grads(
-    x: Tensor<3>,
-    a: Tensor<3>,
-    c: Tensor<3>,
-    grad_y: Tensor<3>,
-) -> Result<(Tensor<3>, Tensor<3>, Tensor<2>)> {
-    let (spec, batch) = MpsSpec::from_shapes(x.dims(), a.dims(), c.dims())?;
-    for (operand, tensor) in [("x", &x), ("a", &a), ("c", &c), ("grad_y", &grad_y)] {
-        check_dtype(operand, DType::F32, tensor.dtype())?;
-    }
-    check_countable(&spec, batch)?;
-    spec.check_grad_y(batch, grad_y.dims())?;
-    let [x, a, c, grad_y] = [x, a, c, grad_y].map(Tensor::into_dispatch);
-    let (grad_a, grad_c, grad_bias) = Dispatch::mps_grads(x, a, c, grad_y);
-    Ok((
-        Tensor::from_dispatch(grad_a),
-        Tensor::from_dispatch(grad_c),
-        Tensor::from_dispatch(grad_bias),
-    ))
-}
-
-/// The gradient `grad_x[batch, J, L]` of [`mps_linear`] on a device without autodiff.
-///
-/// # Errors
-///
-/// As [`mps_linear`].
-pub fn mps_linear_grad_x(a: Tensor<3>, c: Tensor<3>, grad_y: Tensor<3>) -> Result<Tensor<3>> {
-    let ([batch, ..], [_, _, j], [l, ..]) = (grad_y.dims(), a.dims(), c.dims());
-    let (spec, batch) = MpsSpec::from_shapes([batch, j, l], a.dims(), c.dims())?;
-    for (operand, tensor) in [("a", &a), ("c", &c), ("grad_y", &grad_y)] {
-        check_dtype(operand, DType::F32, tensor.dtype())?;
-    }
-    check_countable(&spec, batch)?;
-    spec.check_grad_y(batch, grad_y.dims())?;
-    let [a, c, grad_y] = [a, c, grad_y].map(Tensor::into_dispatch);
-    Ok(Tensor::from_dispatch(Dispatch::mps_grad_x(a, c, grad_y)))
 }
 
 fn check_dtype(operand: &'static str, expected: DType, found: DType) -> Result<()> {

@@ -3,6 +3,7 @@
 //! Whatever the number of threads, the batch is cut into the same pieces and sums over pieces are taken in their
 //! order, so the same inputs give the same bits.
 
+mod activation;
 mod pool;
 mod simd;
 mod tiles;
@@ -14,8 +15,10 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Element, TensorData};
 
-use super::layer::LayerOps;
-use crate::mps::plan::{Contraction, Gradients, Plan, Target};
+use super::layer::{AllGrads, LayerOps, Operands};
+use super::training::Activation;
+use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
+use activation::ReluGrad;
 use tiles::Tiles;
 
 /// Samples of the smallest piece of work: few enough for a batch of 128 to occupy eight cores.
@@ -24,8 +27,9 @@ const BLOCK: usize = 16;
 /// Most partial sums that a sum over the batch keeps: a bound on memory, and work for 64 cores.
 const MAX_PARTIALS: usize = 64;
 
-/// Gradients by `A[m,k,j]`, `C[l,k,n]` and the bias.
+/// Gradients by `A[m,k,j]`, `C[l,k,n]` and the bias, and by the input where it is wanted.
 struct Grads {
+    x: Option<Vec<f32>>,
     a: Vec<f32>,
     c: Vec<f32>,
     bias: Vec<f32>,
@@ -74,12 +78,13 @@ impl LayerOps for Flex {
         x: FlexTensor,
         [a, c]: [FlexTensor; 2],
         bias: Option<FlexTensor>,
+        activation: Activation,
         shape: [usize; 3],
     ) -> FlexTensor {
         let [x, a, c] = [x, a, c].map(|tensor| tensor.to_contiguous());
         let bias = bias.map(|tensor| tensor.to_contiguous());
         let tiles = Tiles::new(plan.pass.view, plan.order, values(&a), values(&c));
-        tensor(tiles.forward(values(&x), bias.as_ref().map(values)), shape)
+        tensor(tiles.forward(values(&x), bias.as_ref().map(values), activation), shape)
     }
 
     fn grads(
@@ -90,12 +95,35 @@ impl LayerOps for Flex {
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
         let [x, a, c, grad_y] = [x, a, c, grad_y].map(|tensor| tensor.to_contiguous());
         let tiles = Tiles::new(plan.pass.view, plan.order, values(&a), values(&c));
-        let grads = tiles.grads(values(&x), values(&grad_y));
+        let grads = tiles.grads(values(&x), None, values(&grad_y), false);
         (
             tensor(grads.a, plan.layer.a_shape()),
             tensor(grads.c, plan.layer.c_shape()),
             tensor(grads.bias, plan.layer.bias_shape()),
         )
+    }
+
+    fn all_grads(
+        plan: &Plan<Gradients>,
+        operands: Operands<Self>,
+        wants_x: bool,
+    ) -> Result<AllGrads<Self>, Operands<Self>> {
+        if plan.strategy != Strategy::Tiled {
+            return Err(operands);
+        }
+        let Operands { x, a, c, relu, grad_y } = operands;
+        let [x, a, c, grad_y] = [x, a, c, grad_y].map(|tensor| tensor.to_contiguous());
+        let relu = relu.map(|(y, scale)| (y.to_contiguous(), scale));
+        let relu = relu.as_ref().map(|(y, scale)| ReluGrad { y: values(y), scale: *scale });
+        let tiles = Tiles::new(plan.pass.view, plan.order, values(&a), values(&c));
+        let grads = tiles.grads(values(&x), relu.as_ref(), values(&grad_y), wants_x);
+        let (layer, shape) = (&plan.layer, x.layout().shape().clone());
+        Ok(AllGrads {
+            x: grads.x.map(|grad_x| tensor(grad_x, shape)),
+            a: tensor(grads.a, layer.a_shape()),
+            c: tensor(grads.c, layer.c_shape()),
+            bias: tensor(grads.bias, layer.bias_shape()),
+        })
     }
 }
 

@@ -9,6 +9,9 @@
 //!                         V[b s k, v] = Σ_w G[s k, w] D[w, v]     grad_F[r, k v] += Σ_bs X[b s, r] V[b s, k v]
 //! ```
 //!
+//! In the same pass, the forward one applies the activation after the layer while a sample's output is in the first-level
+//! cache, the backward one takes it back, and computes `grad_X[b s, r] = Σ_kv V[b s, k v] F[r, k v]` where that is wanted.
+//!
 //! A library's matrix product packs both operands before it begins; with 28 to 32 rows and terms
 //! that costs as much as the product. Here the cores are packed once for the whole batch.
 
@@ -17,9 +20,11 @@ use std::mem::MaybeUninit;
 
 use pulp::Arch;
 
+use super::activation::{Pass, ReluGrad, apply_to};
 use super::simd::{LANES, Product, Transpose, add};
 use super::{Grads, filled, pack, pool, samples_per_partial};
 use crate::mps::{Order, View};
+use crate::op::training::Activation;
 
 /// Most numbers of `U`, and of `V`, that are kept for a block of samples: 128 KiB each, so that both
 /// fit into the second-level cache together with the packed cores.
@@ -125,8 +130,8 @@ impl<'a> Tiles<'a> {
         }
     }
 
-    /// `Y = G U`, plus the bias where there is one, for the whole batch.
-    pub fn forward(&self, x: &[f32], bias: Option<&[f32]>) -> Vec<f32> {
+    /// `Y = G U`, plus the bias where there is one, and then the activation, for the whole batch.
+    pub fn forward(&self, x: &[f32], bias: Option<&[f32]>, activation: Activation) -> Vec<f32> {
         let View { s, w, k, y: [y_w, y_v], .. } = self.view;
         let (inputs, outputs) = (self.inputs(), self.outputs());
         // Whole rows of `v` can be written where they belong.
@@ -144,9 +149,13 @@ impl<'a> Tiles<'a> {
             // Several samples per task: one takes about a microsecond, as long as passing it to a thread.
             let tasks =
                 x.chunks(SAMPLES_PER_TASK * inputs).zip(y.chunks_mut(SAMPLES_PER_TASK * outputs));
-            pool::for_each_with(tasks, scratch, |(u, rows), (x, y)| {
-                for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact_mut(outputs)) {
-                    self.forward_of(x, y.write_copy_of_slice(bias), u, rows.as_mut());
+            pool::for_each_with(tasks.enumerate(), scratch, |(u, rows), (task, (x, y))| {
+                let samples = x.chunks_exact(inputs).zip(y.chunks_exact_mut(outputs));
+                for (sample, (x, y)) in samples.enumerate() {
+                    let y = y.write_copy_of_slice(bias);
+                    self.forward_of(x, y, u, rows.as_mut());
+                    let begin = (task * SAMPLES_PER_TASK + sample) * outputs;
+                    apply_to(activation, begin, y, self.arch);
                 }
             });
         };
@@ -179,26 +188,61 @@ impl<'a> Tiles<'a> {
         }
     }
 
-    /// The gradients by both cores and the bias, summed over the batch.
-    pub fn grads(&self, x: &[f32], grad_y: &[f32]) -> Grads {
-        let View { s, r, v, w, k, .. } = self.view;
-        let group = samples_per_partial(x.len() / self.inputs());
+    /// The gradients by both cores and the bias, summed over the batch, and by the input where it is wanted; of the layer
+    /// and the ReLU after it, if there is one.
+    pub fn grads(
+        &self,
+        x: &[f32],
+        relu: Option<&ReluGrad>,
+        grad_y: &[f32],
+        wants_x: bool,
+    ) -> Grads {
+        let View { s, k, .. } = self.view;
+        let (inputs, outputs) = (self.inputs(), self.outputs());
+        let group = samples_per_partial(x.len() / inputs);
         let block = (MOST_BETWEEN / (s * k * self.padded_v)).clamp(1, MOST_SAMPLES);
-        let groups = x.chunks(group * self.inputs()).zip(grad_y.chunks(group * self.outputs()));
-        let scratch = || Scratch::new(self, block.min(group));
-        let partials = pool::map_with(groups, scratch, |scratch, (x, grad_y)| {
-            let mut sums = self.sums();
-            x.chunks(block * self.inputs())
-                .zip(grad_y.chunks(block * self.outputs()))
-                .for_each(|(x, grad_y)| self.add_grads(x, grad_y, scratch, &mut sums));
-            sums
-        });
+        let into_x = wants_x.then(|| IntoX::new(self));
+        let all = |grad_x: Option<&mut [MaybeUninit<f32>]>| {
+            let groups = x.chunks(group * inputs).zip(grad_y.chunks(group * outputs));
+            let mut grad_x = grad_x.map(|grad_x| grad_x.chunks_mut(group * inputs));
+            let parts = std::iter::from_fn(|| Some(grad_x.as_mut().and_then(Iterator::next)));
+            let scratch = || Scratch::new(self, block.min(group), relu.is_some(), wants_x);
+            let groups = groups.zip(parts).enumerate();
+            pool::map_with(groups, scratch, |scratch, (at, ((x, grad_y), mut grad_x))| {
+                let mut sums = self.sums();
+                let blocks = x.chunks(block * inputs).zip(grad_y.chunks(block * outputs));
+                for (number, (x, grad_y)) in blocks.enumerate() {
+                    let begin = (at * group + number * block) * outputs;
+                    let Scratch { inner, before, rows_x } = scratch;
+                    let grad_y = match relu {
+                        Some(relu) => before_relu(relu, begin, grad_y, before, self.arch),
+                        None => grad_y,
+                    };
+                    self.add_grads(x, grad_y, inner, &mut sums);
+                    if let (Some(into_x), Some(grad_x)) = (&into_x, &mut grad_x) {
+                        let grad_x = &mut grad_x[number * block * inputs..][..x.len()];
+                        into_x.write(self, &inner.between, rows_x, grad_x);
+                    }
+                }
+                sums
+            })
+        };
+        let mut partials = Vec::new();
+        let grad_x = match wants_x {
+            // SAFETY: every block writes the gradient by its own input.
+            true => Some(unsafe { filled(x.len(), |grad_x| partials = all(Some(grad_x))) }),
+            false => {
+                partials = all(None);
+                None
+            }
+        };
         let mut sums = self.sums();
         for partial in &partials {
             add(&mut sums.g, &partial.g);
             add(&mut sums.f, &partial.f);
             add(&mut sums.bias, &partial.bias);
         }
+        let View { r, v, w, .. } = self.view;
         let (wide_f, wide_g) = (self.padded_v, self.padded_w);
         // `F[r,k,v]` and `G[s,k,w]` back to `A[m,k,j]` and `C[l,k,n]`.
         let (a, c) = match self.order {
@@ -211,7 +255,7 @@ impl<'a> Tiles<'a> {
                 pack(&sums.g, [s, k, w], [k * wide_g, wide_g, 1]),
             ),
         };
-        Grads { a, c, bias: sums.bias }
+        Grads { x: grad_x, a, c, bias: sums.bias }
     }
 
     fn sums(&self) -> Sums {
@@ -224,11 +268,11 @@ impl<'a> Tiles<'a> {
     }
 
     /// Adds the gradients of a block of samples.
-    fn add_grads(&self, x: &[f32], grad_y: &[f32], scratch: &mut Scratch, sums: &mut Sums) {
+    fn add_grads(&self, x: &[f32], grad_y: &[f32], scratch: &mut Block, sums: &mut Sums) {
         let View { s, r, v, w, k, x: [x_s, x_r], y, .. } = self.view;
         let (wide_v, wide_w) = (self.padded_v, self.padded_w);
         let samples = x.len() / self.inputs();
-        let Scratch { u, between, rows_w, rows_v } = scratch;
+        let Block { u, between, rows_w, rows_v } = scratch;
         // `D` as it is, where it lies in whole rows.
         let whole_w = y == [wide_v, 1];
         let whole_v = y == [1, wide_w] && v == wide_v;
@@ -336,8 +380,109 @@ struct Sums {
     bias: Vec<f32>,
 }
 
-/// Buffers for a block of samples, apart from its sums. Padding is 0 from the beginning and never overwritten.
+/// `F` as the right side of `grad_X[s, r] = Σ_kv V[s, k v] F[k v, r]`.
+struct IntoX {
+    /// `F[k v, r]`, `v` and `r` padded.
+    f: Vec<f32>,
+    padded_r: usize,
+    /// Whether whole rows of `r` can be written where they belong.
+    direct: bool,
+}
+
+impl IntoX {
+    fn new(tiles: &Tiles) -> Self {
+        let View { r, v, k, x, .. } = tiles.view;
+        let padded_r = r.next_multiple_of(LANES);
+        let wide = k * tiles.padded_v;
+        let mut f = vec![0.0; wide * padded_r];
+        for (row, from) in tiles.f.chunks_exact(wide).enumerate() {
+            for bond in 0..k {
+                for column in 0..v {
+                    let at = bond * tiles.padded_v + column;
+                    f[at * padded_r + row] = from[at];
+                }
+            }
+        }
+        Self { f, padded_r, direct: x == [padded_r, 1] }
+    }
+
+    /// Writes the gradient by the inputs of a block of samples, from its `V[b, s k, v]`.
+    fn write(
+        &self,
+        tiles: &Tiles,
+        between: &[f32],
+        rows: &mut [f32],
+        grad_x: &mut [MaybeUninit<f32>],
+    ) {
+        let View { s, r, k, x: [x_s, x_r], .. } = tiles.view;
+        let wide = k * tiles.padded_v;
+        for (v, grad_x) in between.chunks_exact(s * wide).zip(grad_x.chunks_exact_mut(s * r)) {
+            for column in (0..self.padded_r).step_by(LANES) {
+                let product = Product {
+                    terms: wide,
+                    rows: s,
+                    left: v,
+                    left_strides: [1, wide],
+                    right: &self.f[column..],
+                    right_stride: self.padded_r,
+                    add: false,
+                };
+                product.into(&mut rows[column..], self.padded_r, tiles.arch);
+            }
+            if self.direct {
+                grad_x.write_copy_of_slice(rows);
+                continue;
+            }
+            for (at, row) in rows.chunks_exact(self.padded_r).enumerate() {
+                if x_r == 1 {
+                    grad_x[at * x_s..][..r].write_copy_of_slice(&row[..r]);
+                } else {
+                    for (column, &value) in row[..r].iter().enumerate() {
+                        grad_x[at * x_s + column * x_r].write(value);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What a thread keeps from block to block.
 struct Scratch {
+    inner: Block,
+    /// The gradient by the layer's output, where a ReLU follows it.
+    before: Vec<f32>,
+    /// `grad_X[s, r]` of one sample, `r` padded, where it is wanted.
+    rows_x: Vec<f32>,
+}
+
+impl Scratch {
+    fn new(tiles: &Tiles, samples: usize, relu: bool, wants_x: bool) -> Self {
+        let View { s, r, .. } = tiles.view;
+        let zeros = |count: usize, wanted: bool| vec![0.0; if wanted { count } else { 0 }];
+        Self {
+            inner: Block::new(tiles, samples),
+            before: zeros(samples * tiles.outputs(), relu),
+            rows_x: zeros(s * r.next_multiple_of(LANES), wants_x),
+        }
+    }
+}
+
+/// The gradient of a block before the ReLU, in `before`; its outputs begin at `begin`.
+fn before_relu<'a>(
+    relu: &ReluGrad,
+    begin: usize,
+    grad_y: &[f32],
+    before: &'a mut [f32],
+    arch: Arch,
+) -> &'a [f32] {
+    let before = &mut before[..grad_y.len()];
+    before.copy_from_slice(grad_y);
+    relu.on(begin, before, arch);
+    before
+}
+
+/// Buffers for a block of samples, apart from its sums. Padding is 0 from the beginning and never overwritten.
+struct Block {
     /// `U[s k, b v]`.
     u: Vec<f32>,
     /// `V[b, s k, v]`.
@@ -348,7 +493,7 @@ struct Scratch {
     rows_v: Vec<f32>,
 }
 
-impl Scratch {
+impl Block {
     fn new(tiles: &Tiles, samples: usize) -> Self {
         let View { s, w, k, .. } = tiles.view;
         let zeros = |count: usize| vec![0.0; count];

@@ -11,12 +11,10 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use pulp::{Arch, Simd, WithSimd};
 
+use crate::op::cpu::activation::{self, PIECE, ReluGrad, in_pieces};
 use crate::op::cpu::simd::Transpose;
 use crate::op::cpu::{filled, pool, tensor, values};
 use crate::op::training::{Activation, AdamStep, PIXELS_A_WORD, TrainingOps};
-
-/// Elements per task: about 10 µs of work, of which passing it to a thread is less than 1 µs. A quarter of them took as long.
-const PIECE: usize = 32 << 10;
 
 /// The extents of a matrix.
 fn extents(matrix: &FlexTensor) -> [usize; 2] {
@@ -25,6 +23,12 @@ fn extents(matrix: &FlexTensor) -> [usize; 2] {
 
 fn indices(tensor: &FlexTensor) -> &[i32] {
     values(tensor)
+}
+
+/// The tensor itself where it is contiguous. It is taken by value: a second handle would make its storage a shared one,
+/// which is copied before it is written to.
+fn own(tensor: FlexTensor) -> FlexTensor {
+    tensor.to_contiguous()
 }
 
 /// The elements to be written, of a tensor that `to_contiguous` returned: its own where the storage is
@@ -106,98 +110,6 @@ fn multiply(left: Matrix, right: Matrix, bias: Option<&[f32]>, out: &mut [MaybeU
     }
 }
 
-/// Chris Wellons' `lowbias32`, an invertible hash of 32 bits.
-#[inline(always)]
-fn hash(mut bits: u32) -> u32 {
-    bits ^= bits >> 16;
-    bits = bits.wrapping_mul(0x7feb_352d);
-    bits ^= bits >> 15;
-    bits = bits.wrapping_mul(0x846c_a68b);
-    bits ^ (bits >> 16)
-}
-
-/// A pass over a part of one tensor's elements, which begins at `begin`.
-///
-/// A plain loop in a method that is always inlined: only so is it compiled for the processor's widest
-/// registers, which [`Arch::dispatch`] picks at run time.
-trait Pass: Sync {
-    fn over(&self, begin: usize, part: &mut [f32]);
-}
-
-struct OnPart<'a, P> {
-    pass: &'a P,
-    begin: usize,
-    part: &'a mut [f32],
-}
-
-impl<P: Pass> WithSimd for OnPart<'_, P> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        self.pass.over(self.begin, self.part);
-    }
-}
-
-/// Applies a pass to all elements, in pieces.
-fn in_pieces<P: Pass>(elements: &mut [f32], pass: &P) {
-    let arch = Arch::new();
-    if elements.len() <= PIECE {
-        return arch.dispatch(OnPart { pass, begin: 0, part: elements });
-    }
-    pool::for_each(elements.chunks_mut(PIECE).enumerate(), |(piece, part)| {
-        arch.dispatch(OnPart { pass, begin: piece * PIECE, part });
-    });
-}
-
-struct Relu;
-
-impl Pass for Relu {
-    #[inline(always)]
-    fn over(&self, _begin: usize, part: &mut [f32]) {
-        for x in part {
-            // Not `max`, which would turn a NaN into 0 and hide it.
-            *x = if *x <= 0.0 { 0.0 } else { *x };
-        }
-    }
-}
-
-/// Dropout, after ReLU if there is one.
-struct ActivationPass {
-    relu: bool,
-    seed: [u32; 2],
-    threshold: u32,
-    scale: f32,
-}
-
-impl Pass for ActivationPass {
-    #[inline(always)]
-    fn over(&self, begin: usize, part: &mut [f32]) {
-        let Self { relu, seed: [low, high], threshold, scale } = *self;
-        let mut index = (begin as u32).wrapping_add(low);
-        for x in part {
-            let kept = if hash(hash(index) ^ high) >= threshold { scale } else { 0.0 };
-            // As in `Relu`.
-            *x = if relu & (*x <= 0.0) { 0.0 } else { *x * kept };
-            index = index.wrapping_add(1);
-        }
-    }
-}
-
-struct ReluGrad<'a> {
-    y: &'a [f32],
-    scale: f32,
-}
-
-impl Pass for ReluGrad<'_> {
-    #[inline(always)]
-    fn over(&self, begin: usize, part: &mut [f32]) {
-        for (d, y) in part.iter_mut().zip(&self.y[begin..]) {
-            *d = if *y > 0.0 { *d * self.scale } else { 0.0 };
-        }
-    }
-}
-
 /// Adam over parts of a weight, its moments and its gradient.
 struct AdamPass<'a> {
     value: &'a mut [f32],
@@ -265,8 +177,8 @@ impl WithSimd for SumRows<'_> {
 /// Images that one task gathers.
 const IMAGES: usize = 16;
 
-/// Multiply-adds of a product below which it is one task: they take 20 µs.
-const WORTH_A_TASK: usize = 1_000_000;
+/// Multiply-adds of a product below which it is one task: they take 4 µs.
+const WORTH_A_TASK: usize = 200_000;
 
 /// Rows of a layer's output that one task computes: a batch of 128 occupies eight threads. With 32 or 64
 /// rows both layers of the dense network took 3 to 9 % longer.
@@ -398,25 +310,13 @@ impl TrainingOps for Flex {
     }
 
     fn activate(x: FlexTensor, activation: Activation) -> FlexTensor {
-        let mut x = x.to_contiguous();
-        let Activation { relu, dropout } = activation;
-        match dropout {
-            None => in_pieces(values_mut(&mut x), &Relu),
-            Some(dropout) => {
-                let pass = ActivationPass {
-                    relu,
-                    seed: dropout.words(),
-                    threshold: dropout.threshold(),
-                    scale: activation.scale(),
-                };
-                in_pieces(values_mut(&mut x), &pass);
-            }
-        }
+        let mut x = own(x);
+        activation::apply(activation, values_mut(&mut x));
         x
     }
 
     fn relu_grad(y: FlexTensor, grad_y: FlexTensor, scale: f32) -> FlexTensor {
-        let [y, mut grad_y] = [y, grad_y].map(|tensor| tensor.to_contiguous());
+        let [y, mut grad_y] = [y, grad_y].map(own);
         in_pieces(values_mut(&mut grad_y), &ReluGrad { y: values(&y), scale });
         grad_y
     }
@@ -426,8 +326,7 @@ impl TrainingOps for Flex {
         labels: FlexTensor,
         order: FlexTensor,
     ) -> (FlexTensor, FlexTensor) {
-        let [mut logits, labels, order] =
-            [logits, labels, order].map(|tensor| tensor.to_contiguous());
+        let [mut logits, labels, order] = [logits, labels, order].map(own);
         let [batch, classes] = extents(&logits);
         let (labels, order) = (indices(&labels), indices(&order));
         let mut sums = [0.0_f64; 2];
@@ -448,8 +347,7 @@ impl TrainingOps for Flex {
         grad: FlexTensor,
         step: AdamStep,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let [mut value, mut mean, mut square, grad] =
-            [value, mean, square, grad].map(|tensor| tensor.to_contiguous());
+        let [mut value, mut mean, mut square, grad] = [value, mean, square, grad].map(own);
         let arch = Arch::new();
         let parts = values_mut(&mut value)
             .chunks_mut(PIECE)
@@ -470,8 +368,7 @@ impl TrainingOps for Flex {
         grad_y: FlexTensor,
         step: AdamStep,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let [mut value, mut mean, mut square] =
-            [value, mean, square].map(|tensor| tensor.to_contiguous());
+        let [mut value, mut mean, mut square] = [value, mean, square].map(own);
         let [x, grad_y] = [x, grad_y].map(|tensor| tensor.to_contiguous());
         let [x, grad_y] = [&x, &grad_y].map(|tensor| Matrix::new(values(tensor), extents(tensor)));
         let (left, columns) = (x.transpose(), grad_y.columns);

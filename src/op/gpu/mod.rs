@@ -13,8 +13,9 @@ use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::layer::LayerOps;
+use super::layer::{LayerOps, activate};
 use super::software::{padding, tiled};
+use super::training::Activation;
 use crate::mps::Order;
 use crate::mps::plan::{Contraction, Gradients, Partials, Piece, Plan, Strategy, Target};
 use launch::{empty, launch, sum_rows};
@@ -35,6 +36,7 @@ impl LayerOps for CubeBackend {
         x: CubeTensor,
         [a, c]: [CubeTensor; 2],
         bias: Option<CubeTensor>,
+        activation: Activation,
         shape: [usize; 3],
     ) -> CubeTensor {
         let [x, a, c] = [x, a, c].map(into_contiguous);
@@ -48,7 +50,7 @@ impl LayerOps for CubeBackend {
             Strategy::Tiled => tiled::contract(&plan.pass, [&x, f, g], bias.as_ref(), &y),
             _ => contract(&plan.pass, [&x, f, g], bias.as_ref(), &y),
         }
-        y
+        activate::<Self>(y, activation)
     }
 
     fn grads(
