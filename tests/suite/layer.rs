@@ -7,7 +7,8 @@ use burn_cubecl::CubeBackend;
 use tnet_gpu::Error;
 use tnet_gpu::mps::MpsSpec;
 use tnet_gpu::mps::reference::{self, Operands, Outcome, relative_error};
-use tnet_gpu::op::{MpsOps, mps_linear};
+use tnet_gpu::op::training::{self, Activation};
+use tnet_gpu::op::{MpsOps, mps_layer, mps_layer_grads, mps_linear};
 use tnet_gpu::verify::{self, TOLERANCE};
 
 use crate::common::cases::{CASES, operands};
@@ -18,6 +19,7 @@ on_each_device!(
     it_is_right_without_fusion,
     it_is_right_between_fused_operations,
     it_needs_no_bias,
+    a_step_gets_the_activation_and_all_gradients_with_it,
     views_of_tensors_are_taken_for_what_they_are,
     the_same_inputs_give_the_same_bits,
     gradients_are_computed_for_what_asks_for_them,
@@ -40,6 +42,59 @@ fn upload(operands: &Operands, device: &Device) -> (Tensor<3>, Tensor<3>, Tensor
         tensor(c, spec.c_shape(), device),
         tensor(bias, spec.bias_shape(), device),
     )
+}
+
+/// The operations of a training step: the activation as if it came after the layer, to the bit, and the gradients of
+/// what the reference computes from the gradient before the activation. Also where core A comes first, where extents
+/// are no multiples of anything, and for bonds at which `W` is rebuilt.
+fn a_step_gets_the_activation_and_all_gradients_with_it(device: &Device) {
+    let spec = |[j, l]: [usize; 2], [m, n]: [usize; 2], k| MpsSpec { m, n, j, l, k };
+    for (spec, batch) in [
+        (spec([28, 28], [32, 16], 1), 130),
+        (spec([32, 16], [32, 16], 2), 33),
+        (spec([4, 6], [2, 7], 3), 5),
+        (spec([16, 24], [4, 40], 2), 17),
+        (spec([5, 11], [7, 18], 3), 13),
+        (spec([12, 12], [8, 12], 64), 40),
+        (spec([1, 1], [1, 1], 1), 1),
+    ] {
+        let operands = operands(spec, batch);
+        let (x, a, c, bias) = upload(&operands, device);
+        let shape = [batch, spec.m, spec.n];
+        let grad_y = || tensor(&operands.grad_y, shape, device);
+        let dropout = Activation::dropout(0.3).seeded(99);
+        let both = Activation::RELU.then(Activation::dropout(0.3)).unwrap().seeded(99);
+        for activation in [Activation::NONE, Activation::RELU, dropout, both] {
+            let what = format!("{spec}, {activation:?}");
+            let plain = mps_linear(x.clone(), a.clone(), c.clone(), Some(bias.clone())).unwrap();
+            let flat = plain.reshape([batch, spec.outputs()]);
+            let expected = values(training::activate(flat, activation).unwrap());
+            let y = mps_layer(x.clone(), a.clone(), c.clone(), Some(bias.clone()), activation);
+            let y = y.unwrap();
+            assert_eq!(values(y.clone()), expected, "{what}");
+
+            let kept = activation.needs_output().then(|| y.reshape([batch, spec.outputs()]));
+            let flat = grad_y().reshape([batch, spec.outputs()]);
+            let before = values(training::activate_grad(kept.clone(), flat, activation).unwrap());
+            let before = Operands { grad_y: before, ..operands.clone() };
+            let expected = reference::compute(&before);
+            for wants_x in [true, false] {
+                let y = kept.clone().map(|y| y.reshape(shape));
+                let cores = [a.clone(), c.clone()];
+                let got =
+                    mps_layer_grads(x.clone(), cores, y, grad_y(), activation, wants_x).unwrap();
+                close(&values(got.a), &expected.grad_a, &what);
+                close(&values(got.c), &expected.grad_c, &what);
+                close(&values(got.bias), &expected.grad_bias, &what);
+                assert_eq!(got.x.is_some(), wants_x);
+                if let Some(grad_x) = got.x {
+                    close(&values(grad_x), &expected.grad_x, &what);
+                }
+            }
+        }
+        let missing = mps_layer_grads(x, [a, c], None, grad_y(), Activation::RELU, false);
+        assert!(missing.unwrap_err().to_string().starts_with("y: none"));
+    }
 }
 
 fn close(got: &[f32], expected: &[f64], what: &str) {
