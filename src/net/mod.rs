@@ -1,33 +1,25 @@
 //! A network as data: the shape of its input and a list of layers ([`Stack`]).
 //!
-//! One file per kind of layer, behind one trait ([`Kind`]). `--network` files, `config.toml` and checkpoints hold
+//! One file per kind of layer, in `layer/`, behind one trait ([`Kind`]). `--network` files, `config.toml` and checkpoints hold
 //! the same list ([`mod@file`]); [`Network`] computes it on a device, and [`Preset`] makes the usual lists.
 //!
 //! ```text
 //! Stack ─ stages ─▶ Stage: a layer and the ReLU and dropout after it, which run in one pass
 //! ```
 //!
-//! To add a kind: a file with its struct and its `impl Kind`, and a line in `layer.rs`.
+//! To add a kind: a file in `layer/` with its struct and its `impl Kind`, and three lines in `layer/mod.rs`.
 
-mod dense;
-mod dropout;
 pub mod file;
 mod kind;
 mod layer;
-mod mps;
 mod network;
 mod preset;
-mod relu;
 mod stack;
 
-pub use dense::Dense;
-pub use dropout::Dropout;
 pub use kind::{Backward, Call, Draw, Gradient, Kind, MultiplyAdds, Weight};
-pub use layer::Layer;
-pub use mps::Mps;
+pub use layer::*;
 pub use network::{Network, Stage};
 pub use preset::{Model, Preset, factors_of};
-pub use relu::Relu;
 pub use stack::{Placed, Stack};
 
 /// Extents `[channels, height, width]` of one sample between two layers; features without an order are channels

@@ -4,7 +4,7 @@ use burn::nn::DropoutConfig;
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Shape};
+use crate::net::{Kind, Shape};
 use crate::op::training::Activation;
 use crate::{Error, Result};
 

@@ -1,8 +1,22 @@
-//! The kinds of layers.
+//! The kinds of layers, one file for each.
 
+mod dense;
+mod dropout;
+mod mps;
+mod relu;
+
+pub use dense::Dense;
+pub use dropout::Dropout;
+pub use mps::Mps;
+pub use relu::Relu;
 use serde::{Deserialize, Serialize};
 
-use super::{Dense, Dropout, Kind, Mps, Relu};
+use super::Kind;
+
+/// What a file need not say: that a layer has a bias.
+fn yes() -> bool {
+    true
+}
 
 macro_rules! layers {
     ($($(#[$doc:meta])* $kind:ident, $name:literal;)+) => {

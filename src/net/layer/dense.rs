@@ -3,7 +3,7 @@
 use burn::tensor::{Tensor, module};
 use serde::{Deserialize, Serialize};
 
-use super::{Backward, Call, Draw, Gradient, Kind, MultiplyAdds, Shape, Weight, features};
+use crate::net::{Backward, Call, Draw, Gradient, Kind, MultiplyAdds, Shape, Weight, features};
 use crate::op::training;
 use crate::{Error, Result};
 
@@ -14,13 +14,8 @@ pub struct Dense {
     /// Number of outputs.
     pub out: usize,
     /// Whether a bias is added.
-    #[serde(default = "yes")]
+    #[serde(default = "super::yes")]
     pub bias: bool,
-}
-
-/// The default of `bias`.
-pub(super) fn yes() -> bool {
-    true
 }
 
 impl Kind for Dense {

@@ -3,9 +3,9 @@
 use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
-use super::dense::{Dense, yes};
-use super::{Backward, Call, Draw, Gradient, Kind, Layer, MultiplyAdds, Shape, Weight, features};
+use super::{Dense, Layer};
 use crate::mps::{MpsSpec, Order};
+use crate::net::{Backward, Call, Draw, Gradient, Kind, MultiplyAdds, Shape, Weight, features};
 use crate::op::{self, MpsGrads};
 use crate::{Error, Result};
 
@@ -22,7 +22,7 @@ pub struct Mps {
     /// Size `K` of the bond.
     pub bond: usize,
     /// Whether a bias is added.
-    #[serde(default = "yes")]
+    #[serde(default = "super::yes")]
     pub bias: bool,
 }
 

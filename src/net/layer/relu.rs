@@ -3,8 +3,8 @@
 use burn::tensor::{Tensor, activation};
 use serde::{Deserialize, Serialize};
 
-use super::{Kind, Shape};
 use crate::Result;
+use crate::net::{Kind, Shape};
 use crate::op::training::Activation;
 
 /// `max(x, 0)`, element by element. It runs in one pass with the layer before it.
