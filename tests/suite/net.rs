@@ -12,7 +12,7 @@ use tnet_gpu::data::{ImageSet, Resident, resident};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::mps::reference::{self, Operands, relative_error};
 use tnet_gpu::net::{
-    self, Dense, Dropout, Layer, Model, Mps, Network, Preset, Relu, Stack, features,
+    self, Dense, Dropout, Gelu, Layer, Model, Mps, Network, Preset, Relu, Stack, features,
 };
 use tnet_gpu::nn::{MpsLinear, MpsLinearConfig};
 use tnet_gpu::train::checkpoint::Checkpoint;
@@ -374,6 +374,7 @@ fn layer(inputs: usize, [kind, first, second, third]: [usize; 4]) -> Layer {
         .into(),
         "dense" => Dense { out, bias }.into(),
         "relu" => Relu {}.into(),
+        "gelu" => Gelu {}.into(),
         "dropout" => Dropout { rate: (first % 100) as f64 / 100.0 }.into(),
         kind => panic!("no {kind} is drawn"),
     }

@@ -5,7 +5,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Tensor};
 use tnet_gpu::data::{ImageSet, Resident, resident};
 use tnet_gpu::mps::MpsInit;
-use tnet_gpu::net::{Dense, Dropout, Layer, Model, Mps, Relu, Stack, features};
+use tnet_gpu::net::{Dense, Dropout, Gelu, Layer, Model, Mps, Relu, Stack, features};
 use tnet_gpu::op::training::{self, Activation};
 use tnet_gpu::train::learner::State;
 use tnet_gpu::train::{Learner, TrainConfig};
@@ -24,6 +24,7 @@ fn mixed() -> Stack {
         mps([5, 4], [6, 4], 3, false).into(),
         Relu {}.into(),
         Dense { out: 15, bias: false }.into(),
+        Gelu {}.into(),
         Dropout { rate: 0.3 }.into(),
         Relu {}.into(),
         mps([3, 5], [7, 2], 2, true).into(),

@@ -2,11 +2,13 @@
 
 mod dense;
 mod dropout;
+mod gelu;
 mod mps;
 mod relu;
 
 pub use dense::Dense;
 pub use dropout::Dropout;
+pub use gelu::Gelu;
 pub use mps::Mps;
 pub use relu::Relu;
 use serde::{Deserialize, Serialize};
@@ -61,6 +63,8 @@ layers! {
     Dense, "dense";
     /// `max(x, 0)`.
     Relu, "relu";
+    /// `x Φ(x)`, a smooth kind of ReLU.
+    Gelu, "gelu";
     /// Sets some of its inputs to 0 in training.
     Dropout, "dropout";
 }
