@@ -222,7 +222,7 @@ impl Learner {
             values.push(value);
             moments.push([mean, square]);
         }
-        marks.end("dense weights' gradients, Adam", "")?;
+        marks.end("Adam, with dense weights' gradients", "")?;
         submit_to_software(&sums.device())?;
         Ok(sums)
     }

@@ -25,7 +25,7 @@ fn is_complete(folder: &Path) -> bool {
 }
 
 /// Trains two epochs with the settings of the article and returns the test accuracy after them.
-fn test_accuracy(model: &str) -> Option<f64> {
+fn test_accuracy(model: &[&str]) -> Option<f64> {
     if !is_there() {
         assert!(!required("TNET_REQUIRE_DATA"), "Fashion-MNIST is not on this machine");
         eprintln!("SKIPPED, THE ACCURACY WAS NOT TESTED: Fashion-MNIST is not on this machine");
@@ -33,10 +33,8 @@ fn test_accuracy(model: &str) -> Option<f64> {
     }
     let folder = tempdir().unwrap();
     let run = folder.path().join("run");
-    let arguments =
-        ["train", "--model", model, "--epochs", "2", "--seed", "200", "--device", "cpu"];
-    let mut command = command(&arguments);
-    command.arg("--out").arg(&run);
+    let mut command = command(&["train", "--epochs", "2", "--seed", "200", "--device", "cpu"]);
+    command.args(model).arg("--out").arg(&run);
     if let Some(named) = std::env::var_os("TNET_DATA") {
         command.env("TNET_DATA", named);
     }
@@ -49,14 +47,22 @@ fn test_accuracy(model: &str) -> Option<f64> {
 
 #[test]
 fn the_tensor_network_of_bond_1_is_right_about_84_of_100_images() {
-    if let Some(accuracy) = test_accuracy("mps") {
+    if let Some(accuracy) = test_accuracy(&["--model", "mps"]) {
         assert!(accuracy >= 0.84, "{accuracy}");
     }
 }
 
 #[test]
 fn the_dense_network_is_right_about_83_of_100_images() {
-    if let Some(accuracy) = test_accuracy("dense") {
+    if let Some(accuracy) = test_accuracy(&["--model", "dense"]) {
         assert!(accuracy >= 0.83, "{accuracy}");
+    }
+}
+
+/// 10,058 parameters.
+#[test]
+fn tensor_networks_in_all_hidden_layers_are_right_about_80_of_100_images() {
+    if let Some(accuracy) = test_accuracy(&["--model", "mps-all", "--bond", "1,2"]) {
+        assert!(accuracy >= 0.80, "{accuracy}");
     }
 }

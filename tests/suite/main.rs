@@ -12,6 +12,7 @@
 //! - `layer`: the layer agrees with its f64 reference, as an operation and through autodiff.
 //! - `matmul`: the matrix products for software adapters agree with a loop in f64.
 //! - `net`: any stack of layers has its shapes, counts, initial weights and gradients, and is kept in files.
+//! - `networks`: networks of options and files are trained, resumed, evaluated, benchmarked; others are refused.
 //! - `resume`: a run that was stopped or killed ends as if it had not been, to the bit.
 //! - `shaders`: the WGSL files are valid and agree with the Rust side.
 //! - `soak`: memory does not grow over thousands of steps (not run by default).
@@ -43,6 +44,7 @@ mod faults;
 mod layer;
 mod matmul;
 mod net;
+mod networks;
 mod resume;
 mod shaders;
 mod soak;
