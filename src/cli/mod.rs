@@ -6,6 +6,8 @@ mod devices;
 mod eval;
 mod log;
 mod message;
+mod network;
+mod outcome;
 mod progress;
 mod train;
 mod verify;

@@ -3,59 +3,29 @@
 use std::path::{self, Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize};
-use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
 
 use super::message::message;
+use super::network::{NetworkArgs, kept};
+use super::outcome::Outcome;
 use super::progress::{Progress, load};
-use super::{at_least_one, factors, introduce, json, log, out, say};
+use super::{at_least_one, introduce, json, log, out, say};
 use crate::data::DataSet;
 use crate::device::{self, Adapter, DeviceChoice, OpenDevice};
 use crate::mps::MpsInit;
-use crate::net::{self, Model, Preset, Stack};
-use crate::report::table;
+use crate::net::{self, Preset, Stack};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::run::Newest;
-use crate::train::{self, Conduct, RunFolder, Splits, StopFlag, Summary, TrainConfig};
+use crate::train::{self, Conduct, RunFolder, Splits, StopFlag, TrainConfig};
 use crate::{Error, Result};
 
 /// Options of `train`.
 #[derive(Debug, Args)]
 pub struct TrainArgs {
-    /// Which hidden layers are tensor networks (two cores joined by a bond): the first, none, or all
-    #[arg(long, value_enum, default_value_t)]
-    model: Model,
-
-    /// Size K of the bond, one for all tensor networks or one for each
-    #[arg(long, value_name = "K,…", value_delimiter = ',', default_value = "1", value_parser = at_least_one())]
-    bond: Vec<usize>,
-
-    /// Widths of the hidden layers [default: 512,512, the first one the product of --out-factors]
-    #[arg(long, value_name = "N,…", value_delimiter = ',', value_parser = at_least_one())]
-    hidden: Option<Vec<usize>>,
-
-    /// Share of activations that dropout sets to 0 after each hidden layer; 0 for none
-    #[arg(long, value_name = "RATE", default_value_t = 0.2)]
-    dropout: f64,
-
-    /// Extents M,N into which the first layer's output is folded [default: the factors of its width
-    /// that are closest to each other, 32,16 for 512; other layers always have those]
-    #[arg(long, value_name = "M,N", value_parser = factors)]
-    out_factors: Option<[usize; 2]>,
-
-    /// Extents J,L into which an image is folded [default: its height and width]
-    #[arg(long, value_name = "J,L", value_parser = factors)]
-    in_factors: Option<[usize; 2]>,
-
-    /// Train the network of a file instead; --print-network writes one to begin with
-    #[arg(
-        long,
-        value_name = "FILE",
-        conflicts_with_all = ["model", "bond", "hidden", "dropout", "out_factors", "in_factors"]
-    )]
-    network: Option<PathBuf>,
+    #[command(flatten)]
+    network: NetworkArgs,
 
     /// Print the network of these options as such a file, and exit; without --data for images of 28 x 28
     /// in 10 classes
@@ -184,16 +154,16 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
 
 /// `--print-network`.
 fn print_network(args: &TrainArgs) -> Result<()> {
-    let (input, classes) = match &args.data {
-        None => GUESS,
-        Some(folder) => shape_of(&load(Some(folder))?),
+    let source = args.network.source()?;
+    let stack = match &args.data {
+        None => source.guess()?,
+        Some(folder) => {
+            let (input, classes) = shape_of(&load(Some(folder))?);
+            source.stack(input, classes)?
+        }
     };
-    let text = net::file::write(&network(args, input, classes)?)?;
-    out(text.trim_end())
+    out(net::file::write(&stack)?.trim_end())
 }
-
-/// Shape of the images and number of classes of Fashion-MNIST.
-const GUESS: (net::Shape, usize) = ([1, 28, 28], 10);
 
 fn shape_of(data: &DataSet) -> (net::Shape, usize) {
     ([1, data.train.height, data.train.width], data.classes)
@@ -203,14 +173,11 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
     let opened = device::open(args.device)?;
     // The image size and the number of classes are not known yet: guess Fashion-MNIST's. If the guess is
     // wrong, the kernels are compiled when they are needed.
-    let guess = match &args.network {
-        // Whatever the file says; whether it fits the data is seen when that is read.
-        Some(file) => checked(args, net::file::read(file)?)?,
-        None => checked(args, guessed(args)?)?,
-    };
+    let source = args.network.source()?;
+    let guess = checked(args, source.guess()?)?;
     let data = load_warming_up(&guess, &opened, args.data.as_deref())?;
     let (input, classes) = shape_of(&data);
-    let config = checked(args, network(args, input, classes)?)?;
+    let config = checked(args, source.stack(input, classes)?)?;
     let train_images = args.train_images.unwrap_or(data.train.count);
     let (folder, splits) = split(data, &config, train_images)?;
     check_buffers(&opened, &config, &splits)?;
@@ -222,10 +189,10 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
         data_sha256: splits.sha256(),
         train_images,
         save_every: args.save_every.unwrap_or_default(),
-        preset: args.network.is_none().then(|| preset(args)),
+        preset: source.into_preset(),
         train: config,
     };
-    let run = RunFolder::create(args.out.as_deref(), &name(args), args.exist_ok)?;
+    let run = RunFolder::create(args.out.as_deref(), &args.network.name(), args.exist_ok)?;
     Ok(Ready { config, splits, opened, run, from: None })
 }
 
@@ -291,25 +258,9 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
 
 /// Refuses options that would change what is trained.
 fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()> {
-    if let Some(file) = &args.network
-        && net::file::read(file)? != config.train.network
-    {
-        let problem = format!(
-            "{}: the run is trained with another network, which --resume cannot change; omit the option or start \
-             another run",
-            file.display()
-        );
-        return Err(Error::argument("network", problem));
-    }
+    args.network.check_kept(given, config.preset.as_ref(), &config.train.network)?;
     let TrainConfig { batch_size, lr, seed, validation, init, .. } = config.train;
-    let typed = texts(&preset(args));
-    let kept = config.preset.as_ref().map(texts);
-    let of_network = typed.into_iter().enumerate().map(|(at, (id, typed))| {
-        let kept =
-            kept.as_ref().map_or_else(|| "a file's network".into(), |kept| kept[at].1.clone());
-        (id, typed, kept)
-    });
-    let others = [
+    let options = [
         ("init", value(&args.init), value(&init)),
         ("batch_size", args.batch_size.to_string(), batch_size.to_string()),
         ("lr", args.lr.to_string(), lr.to_string()),
@@ -321,35 +272,7 @@ fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()
             config.train_images.to_string(),
         ),
     ];
-    let mut options = of_network.chain(others);
-    match options.find(|(id, typed, kept)| given.contains(id) && typed != kept) {
-        None => Ok(()),
-        Some((id, typed, kept)) => {
-            let problem = format!(
-                "{typed}: the run is trained with {kept}, which --resume cannot change; omit the option \
-                 or start another run"
-            );
-            Err(Error::argument(id, problem))
-        }
-    }
-}
-
-/// The options that make a network, as they are typed.
-fn texts(preset: &Preset) -> [(&'static str, String); 6] {
-    let Preset { model, ref bond, ref hidden, dropout, in_factors, out_factors } = *preset;
-    let list =
-        |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-    let pair = |factors: Option<[usize; 2]>| {
-        factors.map_or_else(|| "the default".into(), |factors| list(&factors))
-    };
-    [
-        ("model", model.to_string()),
-        ("bond", list(bond)),
-        ("hidden", list(hidden)),
-        ("dropout", dropout.to_string()),
-        ("out_factors", pair(out_factors)),
-        ("in_factors", pair(in_factors)),
-    ]
+    kept(given, options)
 }
 
 /// The text of an option's value, as typed.
@@ -405,63 +328,6 @@ fn check_buffers(opened: &OpenDevice, config: &TrainConfig, splits: &Splits) -> 
 /// The name that selects the same device again, even if `auto` chose it.
 fn id(opened: &OpenDevice) -> String {
     opened.adapter.as_ref().map_or_else(|| "cpu".into(), Adapter::id)
-}
-
-/// The options that make the network.
-fn preset(args: &TrainArgs) -> Preset {
-    let first = args.out_factors.map_or(512, |[m, n]| m.saturating_mul(n));
-    Preset {
-        model: args.model,
-        bond: args.bond.clone(),
-        hidden: args.hidden.clone().unwrap_or_else(|| vec![first, 512]),
-        dropout: args.dropout,
-        in_factors: args.in_factors,
-        out_factors: args.out_factors,
-    }
-}
-
-/// The network to train on images of a shape.
-fn network(args: &TrainArgs, input: net::Shape, classes: usize) -> Result<Stack> {
-    let Some(file) = &args.network else { return preset(args).stack(input, classes) };
-    let network = net::file::read(file)?;
-    let wrong = |problem| Err(Error::Network { file: file.clone(), problem });
-    if network.input != input {
-        return wrong(format!(
-            "input: expected {input:?}, as the data has, found {:?}",
-            network.input
-        ));
-    }
-    let outputs = network.outputs()?;
-    if outputs != classes {
-        let last = network.placed()?.pop().map(|placed| placed.name).unwrap_or_default();
-        return wrong(format!(
-            "{last}: expected {classes} outputs, one for each class of the data, found {outputs}"
-        ));
-    }
-    Ok(network)
-}
-
-/// The network of the options for images as Fashion-MNIST's, or of as many pixels as --in-factors says.
-fn guessed(args: &TrainArgs) -> Result<Stack> {
-    let (mut input, classes) = GUESS;
-    if let Some([height, width]) = args.in_factors {
-        input = [1, height, width];
-    }
-    network(args, input, classes)
-}
-
-/// The name of a new run's folder, without its number.
-fn name(args: &TrainArgs) -> String {
-    if let Some(file) = &args.network {
-        return file
-            .file_stem()
-            .map_or_else(|| "network".into(), |stem| stem.to_string_lossy().into());
-    }
-    let bonds: Vec<String> = args.bond.iter().map(usize::to_string).collect();
-    match args.model {
-        Model::Dense => "dense".into(),
-        model => format!("{model}-bond{}", bonds.join("-")),
-    }
 }
 
 /// The options as a configuration.
@@ -531,93 +397,6 @@ fn listen() -> Result<StopFlag> {
     Ok(StopFlag::from(asked))
 }
 
-/// What a finished run has to tell.
-struct Outcome<'a> {
-    network: &'a Stack,
-    summary: Summary,
-    run: &'a RunFolder,
-}
-
-/// The object that `--json` prints.
-#[derive(Serialize)]
-struct Line<'a> {
-    parameters: usize,
-    layers: Vec<LayerLine>,
-    epochs: usize,
-    test_accuracy: f64,
-    test_loss: f64,
-    mean_test_accuracy: f64,
-    averaged_epochs: usize,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    best: Option<BestLine>,
-    images_per_s: f64,
-    seconds: f64,
-    run: &'a Path,
-}
-
-#[derive(Serialize)]
-struct LayerLine {
-    name: String,
-    parameters: usize,
-    dense_parameters: usize,
-}
-
-#[derive(Serialize)]
-struct BestLine {
-    epoch: usize,
-    held_out_accuracy: f64,
-}
-
-impl Outcome<'_> {
-    fn line(&self) -> Result<Line<'_>> {
-        let Summary { last, best, training, images_per_s, mean_test_accuracy, averaged } =
-            self.summary;
-        let layers = self.network.placed()?.into_iter().map(|placed| LayerLine {
-            parameters: placed.parameters(),
-            dense_parameters: placed.dense_parameters(),
-            name: placed.name,
-        });
-        Ok(Line {
-            parameters: self.network.parameters()?,
-            layers: layers.collect(),
-            epochs: last.epoch,
-            test_accuracy: last.test_accuracy,
-            test_loss: last.test_loss,
-            mean_test_accuracy,
-            averaged_epochs: averaged,
-            best: best.map(|(epoch, held_out_accuracy)| BestLine { epoch, held_out_accuracy }),
-            images_per_s,
-            seconds: training.as_secs_f64(),
-            run: self.run.path(),
-        })
-    }
-
-    fn print(&self) -> Result<()> {
-        let Summary { last, best, training, mean_test_accuracy, averaged, .. } = self.summary;
-        out(&table::parameters(self.network)?.to_string())?;
-        out(&format!("test accuracy: {:.4} after epoch {}", last.test_accuracy, last.epoch))?;
-        if averaged > 1 {
-            out(&format!(
-                "mean test accuracy of the last {averaged} epochs: {mean_test_accuracy:.4}"
-            ))?;
-        }
-        if let Some((epoch, accuracy)) = best {
-            out(&format!("best on the held-out images: {accuracy:.4} after epoch {epoch}"))?;
-        }
-        out(&format!("training time: {}", duration(training)))?;
-        out(&format!("run: {}", self.run.path().display()))
-    }
-}
-
-/// `75.3 s` or `12 min 5 s`.
-fn duration(time: Duration) -> String {
-    let seconds = time.as_secs_f64();
-    if seconds < 120.0 {
-        return format!("{seconds:.1} s");
-    }
-    format!("{} min {} s", time.as_secs() / 60, time.as_secs() % 60)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -634,11 +413,5 @@ mod tests {
             empty_classes(201, &empty).unwrap(),
             "201 classes, 199 of them without a training image (1, 2, 3, ...): the labels are 0 to 200"
         );
-    }
-
-    #[test]
-    fn durations_are_short_to_read() {
-        assert_eq!(duration(Duration::from_millis(75_340)), "75.3 s");
-        assert_eq!(duration(Duration::from_secs(725)), "12 min 5 s");
     }
 }
