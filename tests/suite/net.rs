@@ -400,7 +400,7 @@ proptest! {
 
     /// Shapes, counts, one step, and the way through a file and a checkpoint, of any network.
     #[test]
-    fn any_stack_is_computed_counted_and_kept(network in any_stack()) {
+    fn any_stack_is_computed_counted_and_kept(network in any_stack(), ends_in_relu in any::<bool>()) {
         let placed = network.placed().unwrap();
         prop_assert_eq!(placed[0].input, network.input);
         for pair in placed.windows(2) {
@@ -418,8 +418,11 @@ proptest! {
         prop_assert_eq!(&net::file::parse(Path::new("net.toml"), &text).unwrap(), &network);
 
         // Of the classes of `images`, the network may have fewer.
-        let layers = [&network.layers[..], &[Dense { out: 3, bias: true }.into()]].concat();
-        let network = Stack { layers, ..network };
+        let mut network = network;
+        network.layers.push(Dense { out: 3, bias: true }.into());
+        if ends_in_relu {
+            network.layers.push(Relu {}.into());
+        }
         let config = TrainConfig { lr: 1e-2, ..config(network) };
         let (learner, data, losses) = steps(&config, &Device::flex(), &[1, 2]);
         prop_assert!(losses.iter().all(|loss| loss.is_finite()), "{:?}", losses);
@@ -448,6 +451,32 @@ proptest! {
         prop_assert_eq!(&read, &written);
         let again = Learner::resume(&config, &read.state, &Device::flex()).unwrap();
         prop_assert_eq!(again.state().unwrap(), written.state);
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// A file with a part replaced is another network, or is refused with one line that names it.
+    #[test]
+    fn a_file_with_a_hole_is_read_or_refused(
+        network in any_stack(),
+        at in any::<proptest::sample::Index>(),
+        part in "[ -~\n]{0,12}",
+        cut in 0..40_usize,
+    ) {
+        let text = net::file::write(&network).unwrap();
+        let at = at.index(text.len());
+        let end = (at + cut).min(text.len());
+        let text = [&text[..at], &part, &text[end..]].concat();
+        match net::file::parse(Path::new("net.toml"), &text) {
+            Ok(network) => prop_assert!(network.check().is_ok()),
+            Err(error) => {
+                let error = error.to_string();
+                prop_assert!(error.starts_with("net.toml: "), "{}", error);
+                prop_assert_eq!(error.lines().count(), 1, "{}", error);
+            }
+        }
     }
 }
 
