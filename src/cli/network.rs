@@ -18,7 +18,7 @@ pub struct NetworkArgs {
     #[arg(long, value_enum, default_value_t)]
     model: Model,
 
-    /// Size K of the bond, one for all tensor networks or one for each
+    /// Size K of the bond, one for all tensor networks or one for each; dense has none
     #[arg(long, value_name = "K,…", value_delimiter = ',', default_value = "1", value_parser = at_least_one())]
     bond: Vec<usize>,
 

@@ -5,8 +5,8 @@ use std::ops::Range;
 use burn::tensor::Tensor;
 
 use super::{Backward, Call, Layer, Shape, Stack};
-use crate::Result;
 use crate::op::training::Activation;
+use crate::{Error, Result};
 
 /// A layer and the activation after it, computed in one go.
 #[derive(Debug, Clone)]
@@ -88,9 +88,19 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// As [`Stack::placed`].
+    /// As [`Stack::placed`]; [`Error::Argument`] when there is not one for each weight.
     pub fn new(stack: &Stack, values: Vec<Tensor<1>>) -> Result<Self> {
-        Ok(Self { stages: stack.stages()?, values })
+        let weights = stack.weights()?.len();
+        if values.len() != weights {
+            let problem = format!("{}: expected one for each of {weights} weights", values.len());
+            return Err(Error::argument("values", problem));
+        }
+        Ok(Self::of(stack.stages()?, values))
+    }
+
+    /// The network of these stages, with the weights that they have.
+    pub(crate) fn of(stages: Vec<Stage>, values: Vec<Tensor<1>>) -> Self {
+        Self { stages, values }
     }
 
     /// Logits `[batch, classes]` of images `[batch, features]` with values in `[0, 1]`, without dropout.

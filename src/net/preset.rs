@@ -82,18 +82,14 @@ impl Preset {
             Model::Dense => 0,
             Model::MpsAll => self.hidden.len(),
         };
-        let bond = |at: usize| match self.bond[..] {
-            [bond] => Ok(bond),
-            ref bonds if bonds.len() == tensor_layers => Ok(bonds[at]),
-            ref bonds => {
-                let typed: Vec<String> = bonds.iter().map(usize::to_string).collect();
-                let problem = format!(
-                    "{}: expected one number, or one for each tensor layer, of which there are {tensor_layers}",
-                    typed.join(",")
-                );
-                Err(Error::argument("bond", problem))
-            }
-        };
+        if self.bond.len() != 1 && self.bond.len() != tensor_layers {
+            let typed: Vec<String> = self.bond.iter().map(usize::to_string).collect();
+            let problem = format!(
+                "{}: expected one number, or one for each tensor layer, of which there are {tensor_layers}",
+                typed.join(",")
+            );
+            return Err(Error::argument("bond", problem));
+        }
         if self.model == Model::MpsAll && self.hidden.is_empty() {
             return Err(Error::argument("hidden", "none: mps-all needs a hidden layer"));
         }
@@ -114,11 +110,15 @@ impl Preset {
                 _ => factors_of(inputs),
             };
             layers.push(match at < tensor_layers {
-                true => Mps { in_factors, out_factors, bond: bond(at)?, bias: true }.into(),
+                true => {
+                    let bond = self.bond[at % self.bond.len()];
+                    Mps { in_factors, out_factors, bond, bias: true }.into()
+                }
                 false => Dense { out: width, bias: true }.into(),
             });
             layers.push(Relu {}.into());
-            if self.dropout > 0.0 {
+            // A rate that is no such number is refused with the stack.
+            if self.dropout != 0.0 {
                 layers.push(Dropout { rate: self.dropout }.into());
             }
             inputs = width;

@@ -148,12 +148,8 @@ impl Learner {
     }
 
     /// The network with its current weights.
-    ///
-    /// # Errors
-    ///
-    /// None is known.
-    pub fn network(&self) -> Result<Network> {
-        Network::new(&self.stack, self.values.clone())
+    pub fn network(&self) -> Network {
+        Network::of(self.stages.clone(), self.values.clone())
     }
 
     /// One Adam step on the mean loss of the images `order[b]`. `seeds` are those of the dropout layers, in their order.

@@ -215,7 +215,7 @@ pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
     let seeds = vec![0; config.network.dropouts()];
     tally.add(learner.step(&data, resident::order(&order, device), &seeds)?, count);
     tally.read()?;
-    evaluate(&learner.network()?, &data)?;
+    evaluate(&learner.network(), &data)?;
     Ok(())
 }
 
@@ -323,7 +323,7 @@ impl Trainer<'_> {
         let seconds = started.elapsed().as_secs_f64();
         let (train_loss, train_accuracy) = self.tally.means();
 
-        let network = self.learner.network()?;
+        let network = self.learner.network();
         let epoch = self.epoch + 1;
         let test = self.finite(evaluate(&network, &self.test)?)?;
         let metrics = EpochMetrics {

@@ -192,7 +192,7 @@ fn one_batch_is_learned_by_heart(device: &Device) {
         let config = TrainConfig { lr: 3e-3, ..config(network) };
         let seeds: Vec<u64> = (0..150).collect();
         let (learner, data, _) = steps(&config, device, &seeds);
-        let learned = evaluate(&learner.network().unwrap(), &data).unwrap();
+        let learned = evaluate(&learner.network(), &data).unwrap();
         assert_eq!(learned.accuracy, 1.0, "{model:?}: {learned:?}");
     }
 }
@@ -205,7 +205,7 @@ fn dropout_acts_in_training_alone(device: &Device) {
     let (_, _, other) = steps(&config, device, &[2]);
     assert_eq!(first, again);
     assert_ne!(first, other, "two masks are the same");
-    let network = learner.network().unwrap();
+    let network = learner.network();
     let loss = || evaluate(&network, &data).unwrap().loss;
     assert_eq!(loss(), loss());
 }
@@ -426,7 +426,7 @@ proptest! {
         let config = TrainConfig { lr: 1e-2, ..config(network) };
         let (learner, data, losses) = steps(&config, &Device::flex(), &[1, 2]);
         prop_assert!(losses.iter().all(|loss| loss.is_finite()), "{:?}", losses);
-        let network = learner.network().unwrap();
+        let network = learner.network();
         let all = resident::order(&[0, 1], &Device::flex());
         let logits = network.logits(data.gather(all).unwrap()).unwrap();
         prop_assert_eq!(logits.dims(), [2, 3]);
@@ -488,6 +488,8 @@ fn a_state_of_another_network_is_refused() {
     Learner::resume(&config(1), &state, &device).unwrap();
     let error = Learner::resume(&config(2), &state, &device).unwrap_err().to_string();
     assert!(error.starts_with("state: "), "{error}");
+    let error = Network::new(&config(1).network, Vec::new()).unwrap_err().to_string();
+    assert!(error.starts_with("values: 0: expected one for each of 7"), "{error}");
 }
 
 #[test]
@@ -497,9 +499,12 @@ fn options_that_do_not_fit_are_named() {
     for (preset, expected) in [
         (Preset { bond: vec![1, 2], ..default() }, "bond: 1,2: expected one number"),
         (Preset { model: Model::MpsAll, bond: vec![1, 2, 3], ..default() }, "bond: 1,2,3: "),
+        (Preset { model: Model::Dense, bond: vec![1, 2], ..default() }, "bond: 1,2: "),
         (Preset { out_factors: Some([16, 16]), ..default() }, "out_factors: 16,16: "),
         (Preset { in_factors: Some([28, 27]), ..default() }, "in_factors: 28,27: "),
         (Preset { dropout: 1.5, ..default() }, "dropout3: rate: 1.5: "),
+        (Preset { dropout: -0.5, ..default() }, "dropout3: rate: -0.5: "),
+        (Preset { dropout: f64::NAN, ..default() }, "dropout3: rate: NaN: "),
         (Preset { model: Model::MpsAll, hidden: vec![], ..default() }, "hidden: none"),
     ] {
         let error = stack(preset);
