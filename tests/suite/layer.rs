@@ -57,6 +57,9 @@ fn a_step_gets_the_activation_and_all_gradients_with_it(device: &Device) {
         (spec([5, 11], [7, 18], 3), 13),
         (spec([12, 12], [8, 12], 64), 40),
         (spec([1, 1], [1, 1], 1), 1),
+        // The CPU takes several blocks of samples for one partial sum: because they are large, and because there are many.
+        (spec([28, 28], [32, 16], 9), 40),
+        (spec([4, 4], [3, 5], 2), 1100),
     ] {
         let operands = operands(spec, batch);
         let (x, a, c, bias) = upload(&operands, device);
