@@ -48,7 +48,7 @@ impl Work {
     /// - backward: `U` or `T` again, the gradient of one core from it, the other intermediate `V`, and
     ///   the gradient of the other core from that: twice the forward contractions
     /// - with `grad_x`: one more contraction, of `V`
-    /// - step: the same for each layer (the first one needs no `grad_x`), and about ten operations per
+    /// - step: the same for each layer (the first one with weights needs no `grad_x`), and about ten operations per
     ///   parameter for Adam
     ///
     /// # Errors
@@ -91,13 +91,15 @@ impl Work {
     }
 
     fn of_step(network: &Stack, batch: f64) -> Result<Self> {
-        let mut multiply_adds = 0.0;
-        for (at, placed) in network.placed()?.iter().enumerate() {
+        let (mut multiply_adds, mut before) = (0.0, 0);
+        for placed in network.placed()? {
             let layer = placed.layer.kind().multiply_adds(placed.input);
             multiply_adds += layer.forward as f64 + layer.weights as f64;
-            if at > 0 {
+            // Nothing asks for the gradient by the input of the first layer with weights.
+            if before > 0 {
                 multiply_adds += layer.grad_x as f64;
             }
+            before += placed.parameters();
         }
         let parameters = network.parameters()? as f64;
         Ok(Self {

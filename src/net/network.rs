@@ -26,17 +26,17 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn call<'a>(
-        &self,
-        values: &'a [Tensor<1>],
-        seeds: Option<&[u64]>,
-        wants_grad_x: bool,
-    ) -> Call<'a> {
+    fn call<'a>(&self, values: &'a [Tensor<1>], seeds: Option<&[u64]>) -> Call<'a> {
         let activation = match (seeds, self.seed) {
             (Some(seeds), Some(seed)) => self.activation.seeded(seeds[seed]),
             _ => self.activation.without_dropout(),
         };
-        Call { input: self.input, weights: &values[self.weights.clone()], activation, wants_grad_x }
+        Call {
+            input: self.input,
+            weights: &values[self.weights.clone()],
+            activation,
+            wants_grad_x: self.wants_grad_x(),
+        }
     }
 
     /// The output of a batch. `values` are all of the network's weights; without `seeds`, nothing is dropped.
@@ -50,7 +50,7 @@ impl Stage {
         seeds: Option<&[u64]>,
         x: Tensor<2>,
     ) -> Result<Tensor<2>> {
-        self.layer.kind().forward(&self.call(values, seeds, false), x)
+        self.layer.kind().forward(&self.call(values, seeds), x)
     }
 
     /// The gradients, from the input, the output where [`Stage::needs_output`] says so, and the gradient by the output.
@@ -62,12 +62,15 @@ impl Stage {
         &self,
         values: &[Tensor<1>],
         seeds: &[u64],
-        wants_grad_x: bool,
         [x, grad_y]: [Tensor<2>; 2],
         y: Option<Tensor<2>>,
     ) -> Result<Backward> {
-        let call = self.call(values, Some(seeds), wants_grad_x);
-        self.layer.kind().backward(&call, x, y, grad_y)
+        self.layer.kind().backward(&self.call(values, Some(seeds)), x, y, grad_y)
+    }
+
+    /// Whether a stage before it has weights, and so needs the gradient by its input.
+    pub fn wants_grad_x(&self) -> bool {
+        self.weights.start > 0
     }
 
     /// Whether [`Stage::backward`] needs the output.

@@ -189,20 +189,20 @@ impl Learner {
         let (mut grad, sums) = training::softmax_cross_entropy(x, data.labels(), order)?;
         marks.end("loss", "")?;
 
-        // From the last weight to the first.
+        // From the last weight to the first; before that, nothing asks for a gradient.
         let mut gradients = Vec::with_capacity(values.len());
-        for (at, stage) in stages.iter().enumerate().rev() {
-            let Some(x) = inputs.pop() else { break };
-            let wants_grad_x = at > 0;
-            let backward =
-                stage.backward(values, seeds, wants_grad_x, [x.clone(), grad], output)?;
+        for (stage, x) in stages.iter().zip(inputs).rev() {
+            let backward = stage.backward(values, seeds, [x.clone(), grad], output)?;
             output = Some(x);
             gradients.extend(backward.weights.into_iter().rev());
             marks.end(&stage.name, ", gradients")?;
-            match backward.grad_x {
-                Some(grad_x) => grad = grad_x,
-                None => break,
+            if !stage.wants_grad_x() {
+                break;
             }
+            grad = backward.grad_x.ok_or_else(|| {
+                let missing = format!("{} gives none by its input", stage.name);
+                Error::internal("computing gradients", missing)
+            })?;
         }
         gradients.reverse();
 

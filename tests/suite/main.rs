@@ -2,6 +2,7 @@
 //! running most of these.
 //!
 //! - `accuracy`: two epochs on the real Fashion-MNIST reach the accuracy that a user expects.
+//! - `any_network`: networks drawn at random are computed, counted and kept, and damaged files of them refused.
 //! - `bad_data`: damaged data files are refused with one line.
 //! - `bench`: every row is measured and exported.
 //! - `checkpoints`: damaged and forged checkpoints are refused, and a run resumes from a whole one.
@@ -34,6 +35,7 @@
 mod common;
 
 mod accuracy;
+mod any_network;
 mod bad_data;
 mod bench;
 mod checkpoints;

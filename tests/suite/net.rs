@@ -7,15 +7,13 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
-use proptest::prelude::*;
 use tnet_gpu::data::{ImageSet, Resident, resident};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::mps::reference::{self, Operands, relative_error};
 use tnet_gpu::net::{
-    self, Dense, Dropout, Gelu, Layer, Model, Mps, Network, Preset, Relu, Stack, features,
+    self, Dense, Dropout, Layer, Model, Mps, Network, Preset, Relu, Stack, features,
 };
 use tnet_gpu::nn::{MpsLinear, MpsLinearConfig};
-use tnet_gpu::train::checkpoint::Checkpoint;
 use tnet_gpu::train::{Learner, TrainConfig, evaluate};
 
 use crate::common::data::images;
@@ -168,7 +166,11 @@ fn gradients_go_through_a_model_of_ones_own(device: &Device) {
 }
 
 /// Some steps of a network on a batch of 33 images, with the seeds of `dropout`.
-fn steps(config: &TrainConfig, device: &Device, dropout: &[u64]) -> (Learner, Resident, Vec<f32>) {
+pub fn steps(
+    config: &TrainConfig,
+    device: &Device,
+    dropout: &[u64],
+) -> (Learner, Resident, Vec<f32>) {
     let pixels = features(config.network.input);
     // The images of `data::images` repeat after a few, with other labels.
     let grey = |number: f32| (128.0 + 127.0 * number) as u8;
@@ -353,131 +355,6 @@ fn a_file_that_is_no_network_names_the_line_or_the_layer() {
     let text = format!("{head}kind = \"dense\"\nout = 2\nbias = false");
     let layers = vec![Dense { out: 4, bias: true }.into(), Dense { out: 2, bias: false }.into()];
     assert_eq!(parse(&text).unwrap(), Stack { input: [1, 8, 8], layers });
-}
-
-/// A layer of any kind for a number of inputs, by some numbers that are drawn.
-fn layer(inputs: usize, [kind, first, second, third]: [usize; 4]) -> Layer {
-    let factors = |number: usize, of: usize| {
-        let divisors: Vec<usize> = (1..=of).filter(|small| of.is_multiple_of(*small)).collect();
-        let small = divisors[number % divisors.len()];
-        [of / small, small]
-    };
-    let bias = !third.is_multiple_of(3);
-    let out = 1 + first % 40;
-    match Layer::KINDS[kind % Layer::KINDS.len()] {
-        "mps" => Mps {
-            in_factors: factors(second, inputs),
-            out_factors: factors(third, out),
-            bond: 1 + second % 5,
-            bias,
-        }
-        .into(),
-        "dense" => Dense { out, bias }.into(),
-        "relu" => Relu {}.into(),
-        "gelu" => Gelu {}.into(),
-        "dropout" => Dropout { rate: (first % 100) as f64 / 100.0 }.into(),
-        kind => panic!("no {kind} is drawn"),
-    }
-}
-
-/// A network of up to eight layers of any kinds.
-pub fn any_stack() -> impl Strategy<Value = Stack> {
-    let numbers = any::<[u16; 4]>().prop_map(|numbers| numbers.map(usize::from));
-    (any::<[u8; 3]>(), proptest::collection::vec(numbers, 1..8)).prop_map(|(input, numbers)| {
-        let input = input.map(|extent| 1 + usize::from(extent) % 6);
-        let mut stack = Stack { input, layers: Vec::new() };
-        let mut inputs = features(input);
-        for numbers in numbers {
-            stack.layers.push(layer(inputs, numbers));
-            inputs = stack.outputs().unwrap();
-        }
-        stack
-    })
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 200, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// Shapes, counts, one step, and the way through a file and a checkpoint, of any network.
-    #[test]
-    fn any_stack_is_computed_counted_and_kept(network in any_stack(), ends_in_relu in any::<bool>()) {
-        let placed = network.placed().unwrap();
-        prop_assert_eq!(placed[0].input, network.input);
-        for pair in placed.windows(2) {
-            prop_assert_eq!(pair[0].output, pair[1].input);
-        }
-        let weights = network.weights().unwrap();
-        let parameters: usize = weights.iter().map(|(_, weight)| weight.count()).sum();
-        prop_assert_eq!(network.parameters().unwrap(), parameters);
-        let dense = network.dense();
-        let of_dense: usize = placed.iter().map(net::Placed::dense_parameters).sum();
-        prop_assert_eq!(dense.parameters().unwrap(), of_dense);
-        prop_assert_eq!(dense.outputs().unwrap(), network.outputs().unwrap());
-
-        let text = net::file::write(&network).unwrap();
-        prop_assert_eq!(&net::file::parse(Path::new("net.toml"), &text).unwrap(), &network);
-
-        // Of the classes of `images`, the network may have fewer.
-        let mut network = network;
-        network.layers.push(Dense { out: 3, bias: true }.into());
-        if ends_in_relu {
-            network.layers.push(Relu {}.into());
-        }
-        let config = TrainConfig { lr: 1e-2, ..config(network) };
-        let (learner, data, losses) = steps(&config, &Device::flex(), &[1, 2]);
-        prop_assert!(losses.iter().all(|loss| loss.is_finite()), "{:?}", losses);
-        let network = learner.network();
-        let all = resident::order(&[0, 1], &Device::flex());
-        let logits = network.logits(data.gather(all).unwrap()).unwrap();
-        prop_assert_eq!(logits.dims(), [2, 3]);
-
-        let state = learner.state().unwrap();
-        for (weight, (name, of)) in state.weights.iter().zip(config.network.weights().unwrap()) {
-            prop_assert_eq!((&weight.name, &weight.shape), (&name, &of.shape));
-            prop_assert_eq!(weight.values.len(), of.count());
-        }
-        let written = Checkpoint {
-            config: config.clone(),
-            data: String::new(),
-            epoch: 0,
-            step: 2,
-            loss: 0.0,
-            right: 0,
-            best: None,
-            state,
-        };
-        let bytes = written.to_bytes().unwrap();
-        let read = Checkpoint::parse(Path::new("file"), &bytes).unwrap();
-        prop_assert_eq!(&read, &written);
-        let again = Learner::resume(&config, &read.state, &Device::flex()).unwrap();
-        prop_assert_eq!(again.state().unwrap(), written.state);
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
-
-    /// A file with a part replaced is another network, or is refused with one line that names it.
-    #[test]
-    fn a_file_with_a_hole_is_read_or_refused(
-        network in any_stack(),
-        at in any::<proptest::sample::Index>(),
-        part in "[ -~\n]{0,12}",
-        cut in 0..40_usize,
-    ) {
-        let text = net::file::write(&network).unwrap();
-        let at = at.index(text.len());
-        let end = (at + cut).min(text.len());
-        let text = [&text[..at], &part, &text[end..]].concat();
-        match net::file::parse(Path::new("net.toml"), &text) {
-            Ok(network) => prop_assert!(network.check().is_ok()),
-            Err(error) => {
-                let error = error.to_string();
-                prop_assert!(error.starts_with("net.toml: "), "{}", error);
-                prop_assert_eq!(error.lines().count(), 1, "{}", error);
-            }
-        }
-    }
 }
 
 #[test]
