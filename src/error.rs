@@ -7,6 +7,8 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
+use crate::text::{bytes, one_line, shown, told_apart, visible};
+
 /// The result of everything in this crate that can fail.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
@@ -15,7 +17,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 #[non_exhaustive]
 pub enum Error {
     /// The operating system refused something.
-    #[error("cannot {action} {}: {source}", path.display())]
+    #[error("cannot {action} {}: {source}", shown(path))]
     Io {
         /// What was being done, as a verb: `read`, `create`, `rename`.
         action: &'static str,
@@ -26,7 +28,7 @@ pub enum Error {
     },
 
     /// A file was read, but its content is not what it should be.
-    #[error("{}: {what}: expected {expected}, found {found}", path.display())]
+    #[error("{}: {what}: expected {expected}, found {found}", shown(path))]
     Malformed {
         /// The file.
         path: PathBuf,
@@ -81,7 +83,7 @@ pub enum Error {
     },
 
     /// A file describes a network that is impossible, or that does not fit the data.
-    #[error("{}: {problem}", file.display())]
+    #[error("{}: {problem}", shown(file))]
     Network {
         /// The file.
         file: PathBuf,
@@ -96,6 +98,15 @@ pub enum Error {
         looked: Vec<PathBuf>,
         /// Why the download did not help.
         download: String,
+    },
+
+    /// A network is to be measured on another data set than the one it was trained on.
+    #[error("{} is not the data set of {}: its test images are others", shown(folder), shown(file))]
+    OtherData {
+        /// Where the data set is.
+        folder: PathBuf,
+        /// The network.
+        file: PathBuf,
     },
 
     /// The named device is not available.
@@ -124,6 +135,28 @@ pub enum Error {
         device: String,
     },
 
+    /// What is to be computed needs more memory than there is.
+    #[error("{what} needs {} of memory, {holder} has {} left", bytes(*needed), bytes(*available))]
+    Memory {
+        /// What needs it: `training this network`.
+        what: &'static str,
+        /// How much, in bytes; an estimate.
+        needed: u64,
+        /// What limits it: `this machine`.
+        holder: &'static str,
+        /// How much of it is left, in bytes.
+        available: u64,
+    },
+
+    /// The system refused to start a thread that is needed.
+    #[error(
+        "a thread could not be started ({message}): this process or its user may run too few threads"
+    )]
+    Threads {
+        /// What the operating system answered.
+        message: String,
+    },
+
     /// The device failed while it computed.
     #[error("the device failed while {action}: {message}")]
     Compute {
@@ -145,7 +178,7 @@ pub enum Error {
     /// A folder cannot become a run folder, because it holds other files.
     #[error(
         "cannot use {} as a run folder: it is not empty{}",
-        folder.display(),
+        shown(folder),
         if *holds_run { ": it holds a run" } else { "" }
     )]
     Occupied {
@@ -156,7 +189,7 @@ pub enum Error {
     },
 
     /// A run cannot be resumed.
-    #[error("cannot resume {}: {problem}", run.display())]
+    #[error("cannot resume {}: {problem}", shown(run))]
     Resume {
         /// The run folder.
         run: PathBuf,
@@ -167,7 +200,7 @@ pub enum Error {
     /// A loss or a weight became NaN or infinite.
     #[error(
         "{what} in step {step} of epoch {epoch}: training stopped; the last checkpoint with finite numbers is kept in {}",
-        run.display()
+        shown(run)
     )]
     NotFinite {
         /// What was found: `the training loss is NaN`.
@@ -209,19 +242,16 @@ impl Error {
     }
 
     /// A file whose content is wrong. `found` may hold any bytes of that file: control characters are
-    /// replaced and long texts cut, so that the message stays one line.
+    /// escaped and long texts cut, so that the message stays one line.
     pub fn malformed(
         path: impl AsRef<Path>,
         what: impl Into<String>,
         expected: impl ToString,
         found: impl ToString,
     ) -> Self {
-        Self::Malformed {
-            path: path.as_ref().to_path_buf(),
-            what: printable(&what.into()),
-            expected: printable(&expected.to_string()),
-            found: printable(&found.to_string()),
-        }
+        let [expected, found] = told_apart(&expected.to_string(), &found.to_string());
+        let what = visible(&what.into());
+        Self::Malformed { path: path.as_ref().to_path_buf(), what, expected, found }
     }
 
     /// A TOML file that is not what was `expected`, by the line.
@@ -235,7 +265,7 @@ impl Error {
 
     /// A value that makes no sense; `name` is the field or parameter that holds it.
     pub fn argument(name: &'static str, problem: impl Into<String>) -> Self {
-        Self::Argument { name, problem: problem.into() }
+        Self::Argument { name, problem: visible(&problem.into()) }
     }
 
     /// A failure of the device, its message folded onto one line.
@@ -246,6 +276,11 @@ impl Error {
     /// A failure that is a bug, its message folded onto one line.
     pub fn internal(action: &'static str, message: impl ToString) -> Self {
         Self::Internal { action, message: one_line(message) }
+    }
+
+    /// A thread that could not be started; what the operating system said, folded onto one line.
+    pub fn threads(message: impl ToString) -> Self {
+        Self::Threads { message: one_line(message) }
     }
 
     /// The exit code of the process: 1 failed, 2 wrong usage, 128 + the signal's number when
@@ -259,34 +294,17 @@ impl Error {
     }
 }
 
-fn one_line(message: impl ToString) -> String {
-    message.to_string().split_whitespace().collect::<Vec<_>>().join(" ")
-}
-
 fn list(paths: &[PathBuf]) -> String {
-    paths.iter().map(|path| path.display().to_string()).collect::<Vec<_>>().join(", ")
+    paths.iter().map(|path| shown(path).to_string()).collect::<Vec<_>>().join(", ")
 }
 
 fn signal_name(signal: i32) -> String {
     match signal {
+        1 => "SIGHUP".into(),
         2 => "Ctrl-C".into(),
         15 => "SIGTERM".into(),
         other => format!("signal {other}"),
     }
-}
-
-/// The text without line breaks and other control characters, cut if it is very long.
-fn printable(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let mut printable: String = text
-        .chars()
-        .take(LONGEST)
-        .map(|character| if character.is_control() { '\u{fffd}' } else { character })
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        printable.push('…');
-    }
-    printable
 }
 
 #[cfg(test)]

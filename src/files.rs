@@ -1,7 +1,8 @@
 //! Atomic writing: a reader of a file finds its old content or the new, never a part.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
-use std::io::{ErrorKind, Write};
+use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -55,7 +56,7 @@ impl Pending {
     /// # Errors
     ///
     /// [`Error::Io`]; the old content of the path is then still there.
-    pub fn commit(self, bytes: &[u8]) -> Result<()> {
+    pub fn commit(self, bytes: &[u8]) -> Result<Synced> {
         self.replace(bytes, None)
     }
 
@@ -66,23 +67,65 @@ impl Pending {
     /// # Errors
     ///
     /// As [`Pending::commit`].
-    pub fn commit_keeping(self, bytes: &[u8], previous: &Path) -> Result<()> {
+    pub fn commit_keeping(self, bytes: &[u8], previous: &Path) -> Result<Synced> {
         self.replace(bytes, Some(previous))
     }
 
-    fn replace(mut self, bytes: &[u8], previous: Option<&Path>) -> Result<()> {
+    fn replace(mut self, bytes: &[u8], previous: Option<&Path>) -> Result<Synced> {
         let keep = || match previous.map(|previous| fs::rename(&self.path, previous)) {
             Some(Err(error)) if error.kind() != ErrorKind::NotFound => Err(error),
             _ => Ok(()),
         };
-        self.file
-            .write_all(bytes)
-            .and_then(|()| self.file.sync_all())
-            .and_then(|()| keep())
-            .and_then(|()| fs::rename(&self.temporary, &self.path))
-            .map_err(Error::io("write", &self.path))?;
-        sync_folder(&self.path)
+        let failed = Error::io("write", &self.path);
+        let file = match self.file.write_all(bytes).and_then(|()| synced(self.file.sync_all())) {
+            Ok(file) => file,
+            Err(error) => return Err(failed(error)),
+        };
+        keep().and_then(|()| fs::rename(&self.temporary, &self.path)).map_err(failed)?;
+        let folder = sync_folder(&self.path)?;
+        Ok(file.and(folder))
     }
+}
+
+/// Whether what was written outlasts a power failure.
+#[derive(Debug)]
+pub enum Synced {
+    /// It does.
+    Yes,
+    /// The file system cannot say: it answered this to a request to sync a file or a folder.
+    Unsupported(io::Error),
+}
+
+impl Synced {
+    fn and(self, other: Self) -> Self {
+        match self {
+            Self::Yes => other,
+            Self::Unsupported(_) => self,
+        }
+    }
+}
+
+/// What a sync answered, where "not supported" is no failure: what was written is written.
+fn synced(answer: io::Result<()>) -> io::Result<Synced> {
+    match answer {
+        Ok(()) => Ok(Synced::Yes),
+        Err(error) if is_unsupported(&error) => Ok(Synced::Unsupported(error)),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether a file system says that it has no syncs or no locks, or none for a folder: CIFS, vboxsf, 9p and FUSE answer
+/// EINVAL, EOPNOTSUPP or ENOTSUP to the first, NFS without its lock server ENOLCK to the second. Of the answers to
+/// these requests alone; from any other EINVAL is a failure.
+pub fn is_unsupported(error: &io::Error) -> bool {
+    #[cfg(unix)]
+    if error.raw_os_error().is_some_and(|code| {
+        [libc::EINVAL, libc::EOPNOTSUPP, libc::ENOTSUP, libc::ENOSYS, libc::ENOTTY, libc::ENOLCK]
+            .contains(&code)
+    }) {
+        return true;
+    }
+    error.kind() == ErrorKind::Unsupported
 }
 
 impl Drop for Pending {
@@ -97,7 +140,7 @@ impl Drop for Pending {
 /// # Errors
 ///
 /// [`Error::Io`]; the old content of `path` is then still there.
-pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<()> {
+pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<Synced> {
     Pending::create(path)?.commit(bytes)
 }
 
@@ -122,20 +165,34 @@ pub fn remove_temporaries(folder: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
+/// Whether a file is one that macOS puts beside others on disks that are not its own; no folder is read for these.
+pub fn is_litter(name: &OsStr) -> bool {
+    name.as_encoded_bytes().starts_with(b"._") || name == ".DS_Store"
+}
+
 /// Without syncing the folder too, a power failure could undo a rename.
 #[cfg(unix)]
-fn sync_folder(path: &Path) -> Result<()> {
+fn sync_folder(path: &Path) -> Result<Synced> {
     let folder = match path.parent() {
         Some(folder) if !folder.as_os_str().is_empty() => folder,
         _ => Path::new("."),
     };
-    File::open(folder).and_then(|folder| folder.sync_all()).map_err(Error::io("sync", folder))
+    let folder_opened = match File::open(folder) {
+        // It can be written to but not listed: nothing is wrong with the file.
+        Err(error) if error.kind() == ErrorKind::PermissionDenied => {
+            return Ok(Synced::Unsupported(error));
+        }
+        opened => opened,
+    };
+    folder_opened
+        .and_then(|folder| synced(folder.sync_all()))
+        .map_err(Error::io("sync the folder", folder))
 }
 
 /// Elsewhere a folder cannot be opened as a file.
 #[cfg(not(unix))]
-fn sync_folder(_path: &Path) -> Result<()> {
-    Ok(())
+fn sync_folder(_path: &Path) -> Result<Synced> {
+    Ok(Synced::Yes)
 }
 
 #[cfg(test)]

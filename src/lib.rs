@@ -65,12 +65,15 @@ pub mod data;
 pub mod device;
 pub mod error;
 mod files;
+#[cfg(feature = "cli")]
+mod memory;
 pub mod mps;
 pub mod net;
 pub mod nn;
 pub mod op;
 mod random;
 pub mod report;
+mod text;
 pub mod train;
 pub mod verify;
 

@@ -1,9 +1,80 @@
 //! The executable `tnet-gpu`; see [`tnet_gpu::cli`].
 
+use std::alloc::{GlobalAlloc, Layout, System};
+use std::io::Write;
 use std::process::ExitCode;
+
+/// Ends the process with the line and the exit code of any other failure where the system has no more memory, in place
+/// of an abort with a backtrace. What a training run needs is estimated before it begins; this is for what an estimate
+/// misses.
+struct Allocator;
+
+impl Allocator {
+    fn checked(pointer: *mut u8, bytes: usize) -> *mut u8 {
+        if pointer.is_null() {
+            out_of_memory(bytes);
+        }
+        pointer
+    }
+}
+
+// SAFETY: every call is passed on to the system's allocator with its arguments, and every answer but a null pointer
+// passed back.
+unsafe impl GlobalAlloc for Allocator {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are those that the system's allocator asks for.
+        Self::checked(unsafe { System.alloc(layout) }, layout.size())
+    }
+
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: as above.
+        Self::checked(unsafe { System.alloc_zeroed(layout) }, layout.size())
+    }
+
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
+        // SAFETY: as above.
+        Self::checked(unsafe { System.realloc(pointer, layout, size) }, size)
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: as above.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Allocator = Allocator;
+
+/// Takes no memory and no lock, since it may be called while one is held. Nothing is cleaned up: what was written whole
+/// stays, and what was half-written has a temporary name.
+#[cold]
+fn out_of_memory(bytes: usize) -> ! {
+    let mut line = std::io::Cursor::new([0; 128]);
+    let _ = writeln!(line, "tnet-gpu: out of memory: the system does not give {bytes} more bytes");
+    let length = line.position() as usize;
+    end(&line.get_ref()[..length])
+}
+
+/// Writes a line to standard error and ends the process with the exit code of a failure.
+#[cfg(unix)]
+fn end(line: &[u8]) -> ! {
+    // SAFETY: the pointer and the length are those of a slice, and `_exit` may be called at any time.
+    unsafe {
+        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), line.len());
+        libc::_exit(1)
+    }
+}
+
+/// Writes a line to standard error and ends the process with the exit code of a failure.
+#[cfg(not(unix))]
+fn end(line: &[u8]) -> ! {
+    let _ = std::io::stderr().write_all(line);
+    std::process::exit(1)
+}
 
 fn main() -> ExitCode {
     keep_memory();
+    keep_wayland_quiet();
     tnet_gpu::cli::main()
 }
 
@@ -23,3 +94,20 @@ fn keep_memory() {
 /// Other allocators keep freed memory by themselves, or were not measured.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep_memory() {}
+
+/// Drivers ask libwayland for a display, and where there is no desktop it prints "error: XDG_RUNTIME_DIR is invalid or not
+/// set in the environment", which is taken for a failure of this program. With a folder that does not exist it finds no
+/// display without a word.
+#[cfg(all(unix, not(target_os = "macos")))]
+fn keep_wayland_quiet() {
+    const VARIABLE: &str = "XDG_RUNTIME_DIR";
+    let is_folder = |folder| std::path::Path::new(&folder).is_absolute();
+    if !std::env::var_os(VARIABLE).is_some_and(is_folder) {
+        // SAFETY: no other thread is running yet.
+        unsafe { std::env::set_var(VARIABLE, "/nonexistent") };
+    }
+}
+
+/// Elsewhere there is no Wayland.
+#[cfg(not(all(unix, not(target_os = "macos"))))]
+fn keep_wayland_quiet() {}

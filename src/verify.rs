@@ -10,6 +10,7 @@ use rand_chacha::rand_core::SeedableRng;
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
+use crate::files::is_litter;
 use crate::mps::MpsSpec;
 use crate::mps::reference::{self, Operands, Outcome, relative_error};
 use crate::op::training::Activation;
@@ -118,7 +119,7 @@ fn random_case(name: &str, size: [usize; 6]) -> Case {
     Case { name: format!("{name}: batch {batch}, {spec}"), operands, expected }
 }
 
-/// Reads every `.safetensors` file of a folder, in order of their names.
+/// Reads every `.safetensors` file of a folder, in order of their names, or the one file that is given.
 ///
 /// A file contains the inputs `x[b,j,l] a[m,k,j] c[l,k,n] bias[m,n] dy[b,m,n]` in f32 and the expected
 /// `y da dc dbias dx` in f64.
@@ -127,10 +128,16 @@ fn random_case(name: &str, size: [usize; 6]) -> Case {
 ///
 /// [`Error::Io`] and [`Error::Malformed`], naming the file and the tensor.
 pub fn from_folder(folder: &Path) -> Result<Vec<Case>> {
+    if folder.is_file() {
+        return Ok(vec![from_file(folder)?]);
+    }
     let entries = std::fs::read_dir(folder).map_err(Error::io("read the folder", folder))?;
     let mut files = Vec::<PathBuf>::new();
     for entry in entries {
-        files.push(entry.map_err(Error::io("read the folder", folder))?.path());
+        let entry = entry.map_err(Error::io("read the folder", folder))?;
+        if !is_litter(&entry.file_name()) {
+            files.push(entry.path());
+        }
     }
     files.retain(|file| file.extension().is_some_and(|extension| extension == "safetensors"));
     files.sort();

@@ -17,8 +17,8 @@ use crate::device::{Adapter, OpenDevice};
 use crate::mps::MpsSpec;
 use crate::mps::plan::Strategy;
 use crate::net::{Model, Preset, Stack};
-use crate::op;
-use crate::{Error, Result};
+use crate::train::memory::Place;
+use crate::{Error, Result, memory, op};
 use ceilings::Ceilings;
 use count::{Bound, Work};
 use stats::{Effort, Samples};
@@ -324,10 +324,14 @@ impl Case<'_> {
         let before = if forced.is_some() { op::force_strategy(forced) } else { None };
         // Burn and drivers panic when memory runs out; the next row may be smaller.
         let measured = panic::catch_unwind(AssertUnwindSafe(|| {
+            let work = Work::of(*pass, rival, subject, *batch)?;
+            if Place::of(opened) != Place::Card {
+                memory::check("this row", work.bytes as u64)?;
+            }
             let mut workload = workloads::workload(*pass, rival, subject, *batch, &opened.device)?;
             let samples = stats::measure(effort, workload.as_mut())?;
             let plan = rival.is_none().then(|| self.plan(&opened.device)).flatten();
-            Ok((samples, plan, Work::of(*pass, rival, subject, *batch)?))
+            Ok((samples, plan, work))
         }));
         if forced.is_some() {
             op::force_strategy(before);

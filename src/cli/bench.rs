@@ -13,6 +13,7 @@ use crate::bench::workloads::{Pass, Rival};
 use crate::bench::{self, Grid, Report, Row, export};
 use crate::device::{self, DeviceChoice, OpenDevice};
 use crate::files::Pending;
+use crate::text::shown;
 use crate::verify;
 use crate::{Error, Result, net, op};
 
@@ -192,7 +193,7 @@ pub fn run(args: &BenchArgs, verbose: bool) -> Result<()> {
 fn written(file: Pending, text: &str) -> Result<()> {
     let path = file.path().to_path_buf();
     file.commit(text.as_bytes())?;
-    say!("wrote {}", path.display());
+    say!("wrote {}", shown(&path));
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use clap::Args;
 
 use super::{json, out};
 use crate::Result;
-use crate::device::{self, Adapter};
+use crate::device::{self, Adapter, Automatic};
 use crate::report::table;
 
 /// Options of `devices`.
@@ -38,10 +38,12 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         ]);
     }
     out(&table.to_string())?;
-    out(&match device::automatic() {
-        Ok(adapter) => format!("auto takes {}: it is a {}", adapter.id(), adapter.kind),
-        Err(reason) => format!("auto takes cpu: {reason}"),
-    })
+    let Automatic { adapter, reason, passed_over } = device::automatic();
+    for over in passed_over {
+        out(&format!("auto passes over {over}"))?;
+    }
+    let id = adapter.map_or_else(|| "cpu".into(), |adapter| adapter.id());
+    out(&format!("auto takes {id}: {reason}"))
 }
 
 fn limits(adapter: &Adapter) -> String {

@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use super::paths::lossy;
 use super::progress::load;
-use super::{introduce, json, out, say};
+use super::{introduce, json, out, run_data, say};
 use crate::data::{DataSet, Resident};
 use crate::device::{self, DeviceChoice};
 use crate::net::features;
+use crate::text::shown;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::run::{self, Newest};
 use crate::train::{self, Evaluation, evaluate};
@@ -26,8 +28,8 @@ pub struct EvalArgs {
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 
-    /// Folder with the four files of a data set [default: $TNET_DATA, else the cache folder, else
-    /// Debian's package, else downloaded]
+    /// Folder with the four files of a data set, which need not be the run's [default: the run's; for a
+    /// checkpoint outside its run, as for train]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
 
@@ -39,32 +41,58 @@ pub struct EvalArgs {
 /// The object that `--json` prints.
 #[derive(Serialize)]
 struct Line<'a> {
+    #[serde(serialize_with = "lossy")]
     file: &'a Path,
     epoch: usize,
     #[serde(flatten)]
     evaluation: Evaluation,
+    #[serde(serialize_with = "lossy")]
+    data: &'a Path,
+    /// Whether the test images are those of the run, where its checkpoint tells.
+    own_data: Option<bool>,
 }
 
 /// Runs the command.
 pub fn run(args: &EvalArgs) -> Result<()> {
-    let (file, checkpoint) = checkpoint_of(&args.run)?;
+    let (file, checkpoint) = checkpoint_of(&run::to_read(&args.run)?)?;
     let opened = device::open(args.device)?;
-    let data = load(args.data.as_deref())?;
+    let (data, own_data) = data_for(args.data.as_deref(), &file, &checkpoint)?;
     check_fit(&file, &checkpoint, &data)?;
     opened.check_buffers(train::buffers(&checkpoint.config.network, 0, [&data.test])?)?;
     introduce(&opened);
-    say!("data: {} ({} test images)", data.folder.display(), data.test.count);
+    say!("data: {} ({} test images)", shown(&data.folder), data.test.count);
 
     let network = checkpoint.network(&opened.device)?;
     let evaluation = evaluate(&network, &Resident::new(&data.test, &opened.device))?;
     let epoch = checkpoint.epoch;
     if args.json {
-        return out(&json(&Line { file: &file, epoch, evaluation })?);
+        let data = &data.folder;
+        return out(&json(&Line { file: &file, epoch, evaluation, data, own_data })?);
     }
     let Evaluation { loss, accuracy } = evaluation;
-    out(&format!("network: {}, after epoch {epoch}", file.display()))?;
+    out(&format!("network: {}, after epoch {epoch}", shown(&file)))?;
     out(&format!("test accuracy: {accuracy:.4}"))?;
     out(&format!("test loss: {loss:.4}"))
+}
+
+/// The data to measure on, and whether its test images are the run's. Others must be asked for.
+fn data_for(
+    typed: Option<&Path>,
+    file: &Path,
+    checkpoint: &Checkpoint,
+) -> Result<(DataSet, Option<bool>)> {
+    let own = run_data::own_folder(file, checkpoint);
+    let test = checkpoint.test.as_deref();
+    let data = load(run_data::folder(typed, own.as_deref(), test))?;
+    let own_data = test.map(|test| data.test.sha256() == test);
+    if own_data == Some(false) {
+        let other = Error::OtherData { folder: data.folder.clone(), file: file.to_path_buf() };
+        if typed.is_none() {
+            return Err(other);
+        }
+        say!("{other}");
+    }
+    Ok((data, own_data))
 }
 
 /// A network and the file that holds it.
@@ -76,7 +104,7 @@ fn checkpoint_of(run: &Path) -> Result<(PathBuf, Checkpoint)> {
     }
     let Newest { file, checkpoint, passed_over } = run::newest(run)?;
     if let Some(error) = passed_over {
-        say!("{error}: using {} instead", file.display());
+        say!("{error}: using {} instead", shown(&file));
     }
     Ok((file, checkpoint))
 }
@@ -92,7 +120,7 @@ fn check_fit(file: &Path, checkpoint: &Checkpoint, data: &DataSet) -> Result<()>
     Err(Error::malformed(
         file,
         "network",
-        format!("{pixels} inputs and {} classes, as in {}", data.classes, data.folder.display()),
+        format!("{pixels} inputs and {} classes, as in {}", data.classes, shown(&data.folder)),
         format!("{inputs} and {classes}"),
     ))
 }

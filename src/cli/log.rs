@@ -1,10 +1,11 @@
 //! The log: `tracing` events on standard error and, once a run has a folder, in its `log.txt`.
 
 use std::fs::File;
-use std::io::{self, IsTerminal, Write};
+use std::io::{self, Write};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
+use anstream::{AutoStream, ColorChoice};
 use tracing_subscriber::filter::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::layer::SubscriberExt;
@@ -45,13 +46,14 @@ impl MakeWriter<'_> for RunLog {
     }
 }
 
-/// Sets up logging. Standard error gets errors, with `-v` also warnings and this program's events, with
-/// `-vv` their details; `RUST_LOG` overrides that. `log.txt` gets this program's events.
+/// Sets up logging. Standard error gets, with `-v`, warnings and this program's events, with `-vv` their details;
+/// `RUST_LOG` overrides that. `log.txt` gets warnings and this program's events. Colours are for a terminal, as NO_COLOR,
+/// CLICOLOR, CLICOLOR_FORCE and TERM say.
 pub fn init(verbose: u8) {
     let terminal = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(match verbose {
-            // A lost device is reported by the error that follows.
-            0 => "error,cubecl_wgpu::compute::device_poison=off",
+            // What a library logs as an error is either handled or told by the one line that follows.
+            0 => "off",
             1 => "warn,tnet_gpu=info",
             _ => "info,tnet_gpu=debug",
         })
@@ -60,7 +62,7 @@ pub fn init(verbose: u8) {
         .with(
             fmt::layer()
                 .with_writer(io::stderr)
-                .with_ansi(io::stderr().is_terminal())
+                .with_ansi(AutoStream::choice(&io::stderr()) != ColorChoice::Never)
                 .without_time()
                 .with_filter(terminal),
         )

@@ -1,8 +1,8 @@
 //! What the user reads when a command fails: the library's one line, with its fields and parameters
 //! named as options and, where an option helps, what to type.
 
-use std::path::Path;
-
+use super::paths::quoted;
+use super::threads;
 use crate::Error;
 
 /// The line that is printed for an error, without a line break.
@@ -10,6 +10,11 @@ pub fn message(error: &Error) -> String {
     match error {
         Error::Argument { name, problem } => format!("{}: {problem}", option(name)),
         // "device vulkan:1: …" becomes the option as it is typed.
+        Error::Device { .. } if threads::are_short() => {
+            format!(
+                "--{error}; it may be for want of threads: raise the limit, or use --device cpu"
+            )
+        }
         Error::Device { .. } => format!("--{error}"),
         _ => match hint(error) {
             None => error.to_string(),
@@ -24,7 +29,11 @@ fn hint(error: &Error) -> Option<String> {
         Error::DataNotFound { .. } => "install Debian's package dataset-fashion-mnist, or name a \
              folder that holds the four files with --data DIR"
             .into(),
+        Error::OtherData { .. } => {
+            "name that one with --data DIR, or this one to measure on it".into()
+        }
         Error::TooLarge { .. } => "use --device cpu".into(),
+        Error::Memory { .. } => "choose a smaller network or batch".into(),
         Error::NotFinite { .. } => "try a smaller --lr".into(),
         Error::Occupied { holds_run: true, .. } => {
             "resume it with --resume, replace it with --exist-ok, or name another with --out".into()
@@ -32,6 +41,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::Occupied { holds_run: false, .. } => "name another with --out".into(),
         Error::Interrupted { run: Some(run), .. } => {
             format!("resume with: tnet-gpu train --resume {}", quoted(run))
+        }
+        Error::Compute { .. } if threads::are_short() => {
+            "it may be for want of threads: raise the limit, or use --device cpu".into()
         }
         _ => return None,
     })
@@ -43,20 +55,6 @@ fn option(name: &str) -> String {
         return name.to_owned();
     }
     format!("--{}", name.replace('_', "-"))
-}
-
-/// A path, quoted where a shell would not read it as one word.
-fn quoted(path: &Path) -> String {
-    let path = path.display().to_string();
-    let plain = |character: char| {
-        character.is_alphanumeric()
-            || "/._-+".contains(character)
-            || (cfg!(windows) && "\\:".contains(character))
-    };
-    if path.chars().all(plain) {
-        return path;
-    }
-    if cfg!(windows) { format!("\"{path}\"") } else { format!("'{}'", path.replace('\'', r"'\''")) }
 }
 
 #[cfg(test)]
@@ -113,13 +111,5 @@ mod tests {
             assert!(line.contains(hint), "{line}");
             assert_eq!(line.lines().count(), 1, "{line}");
         }
-    }
-
-    #[cfg(unix)]
-    #[test]
-    fn a_path_is_quoted_where_a_shell_needs_it() {
-        assert_eq!(quoted(Path::new("runs/mps-bond1-1")), "runs/mps-bond1-1");
-        assert_eq!(quoted(Path::new("my runs/it's")), r"'my runs/it'\''s'");
-        assert_eq!(quoted(Path::new("a\\b")), r"'a\b'");
     }
 }

@@ -8,7 +8,11 @@ mod log;
 mod message;
 mod network;
 mod outcome;
+mod paths;
 mod progress;
+mod run_data;
+mod signals;
+mod threads;
 mod train;
 mod verify;
 
@@ -68,7 +72,8 @@ pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let given = given(&matches);
     log::init(cli.verbose);
-    match force_strategy().and_then(|()| run_caught(&cli.command, &given, cli.verbose)) {
+    let ready = threads::fit().and_then(|()| force_strategy());
+    match ready.and_then(|()| run_caught(&cli.command, &given, cli.verbose)) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe has closed it, as `head` does.
         Err(Error::Io { source, .. }) if source.kind() == io::ErrorKind::BrokenPipe => {
@@ -112,7 +117,7 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
         // The first panic is the cause; later ones follow from it.
         if let Ok(mut first) = PANIC.lock() {
             let file = info.location().map_or("", |location| location.file());
-            first.get_or_insert(Panic { of_device: is_of_device(file, &message), message });
+            first.get_or_insert(Panic { cause: cause(file, &message), message });
         }
     }));
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| match command {
@@ -125,8 +130,9 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
     outcome.unwrap_or_else(|_| {
         const ACTION: &str = "running the command (-vv shows where)";
         Err(match PANIC.lock().ok().and_then(|mut first| first.take()) {
-            Some(Panic { of_device: true, message }) => Error::compute(ACTION, message),
-            Some(Panic { of_device: false, message }) => Error::internal(ACTION, message),
+            Some(Panic { cause: Cause::Threads, message }) => Error::threads(message),
+            Some(Panic { cause: Cause::Device, message }) => Error::compute(ACTION, message),
+            Some(Panic { cause: Cause::Bug, message }) => Error::internal(ACTION, message),
             None => Error::internal(ACTION, "a panic without a message"),
         })
     })
@@ -135,16 +141,31 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
 /// What the hook keeps of a panic.
 struct Panic {
     message: String,
-    of_device: bool,
+    cause: Cause,
 }
 
-/// Whether a panic stems from a failure of the device: Burn's GPU backend and wgpu panic where they
-/// cannot return an error, and the message names a lost device wherever the panic is raised.
-fn is_of_device(file: &str, message: &str) -> bool {
-    let source = ["cubecl", "wgpu"].iter().any(|name| file.contains(name));
+/// What a panic stems from.
+#[derive(Debug, PartialEq)]
+enum Cause {
+    /// The system gave no further thread.
+    Threads,
+    /// A failure of the device.
+    Device,
+    /// Anything else.
+    Bug,
+}
+
+/// Burn's GPU backend and wgpu panic where they cannot return an error, and the message names a lost device wherever the
+/// panic is raised. So does the standard library where a thread cannot be started.
+fn cause(file: &str, message: &str) -> Cause {
     let message = message.to_lowercase();
+    let threads = ["spawn thread", "threadpoolbuilderror", "kind: wouldblock"];
+    if threads.iter().any(|words| message.contains(words)) {
+        return Cause::Threads;
+    }
+    let source = ["cubecl", "wgpu"].iter().any(|name| file.contains(name));
     let lost = ["lost", "poisoned"].iter().any(|word| message.contains(word));
-    source || (lost && message.contains("device"))
+    if source || (lost && message.contains("device")) { Cause::Device } else { Cause::Bug }
 }
 
 /// A value as one line of JSON.
@@ -189,17 +210,22 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_panic_of_the_device_is_told_from_a_bug() {
+    fn what_a_panic_stems_from_is_told() {
         let registry = "/registry/src/index.crates.io/";
         for (file, message, expected) in [
-            ("src/train/mod.rs", "index out of bounds", false),
-            ("src/op/gpu/mod.rs", "parent device is lost", true),
-            ("src/data/resident.rs", "The device is poisoned", true),
-            (&*format!("{registry}wgpu-30.0.0/src/api/device.rs"), "wgpu error", true),
-            (&*format!("{registry}cubecl-wgpu-0.11.0/src/compute/server.rs"), "no buffer", true),
-            (&*format!("{registry}burn-tensor-0.22.1/src/tensor/api/check.rs"), "shape", false),
+            ("src/train/mod.rs", "index out of bounds", Cause::Bug),
+            ("src/op/gpu/mod.rs", "parent device is lost", Cause::Device),
+            ("src/data/resident.rs", "The device is poisoned", Cause::Device),
+            (&*format!("{registry}wgpu-30.0.0/src/api/device.rs"), "wgpu error", Cause::Device),
+            (&*format!("{registry}cubecl-wgpu-0.11.0/src/compute/server.rs"), "no", Cause::Device),
+            (&*format!("{registry}burn-tensor-0.22.1/src/tensor/api/check.rs"), "no", Cause::Bug),
+            (
+                &*format!("{registry}cubecl-common/src/device.rs"),
+                "failed to spawn thread: Os",
+                Cause::Threads,
+            ),
         ] {
-            assert_eq!(is_of_device(file, message), expected, "{file}: {message}");
+            assert_eq!(cause(file, message), expected, "{file}: {message}");
         }
     }
 

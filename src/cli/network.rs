@@ -6,6 +6,7 @@ use clap::Args;
 
 use super::{at_least_one, factors};
 use crate::net::{self, Model, Preset, Shape, Stack};
+use crate::text::shown;
 use crate::{Error, Result};
 
 /// Shape of the images and number of classes of Fashion-MNIST.
@@ -108,7 +109,7 @@ impl NetworkArgs {
         if let Some(file) = &self.file
             && net::file::read(file)? != *network
         {
-            let typed = file.display().to_string();
+            let typed = shown(file);
             return kept(given, [("network", typed, "another network".into())]);
         }
         let of_run = preset.map(texts);

@@ -6,9 +6,11 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::out;
+use super::paths::lossy;
 use crate::Result;
 use crate::net::Stack;
 use crate::report::table;
+use crate::text::shown;
 use crate::train::{RunFolder, Summary};
 
 /// What a finished run has to tell.
@@ -35,6 +37,7 @@ pub struct Line<'a> {
     best: Option<BestLine>,
     images_per_s: f64,
     seconds: f64,
+    #[serde(serialize_with = "lossy")]
     run: &'a Path,
 }
 
@@ -90,7 +93,7 @@ impl Outcome<'_> {
             out(&format!("best on the held-out images: {accuracy:.4} after epoch {epoch}"))?;
         }
         out(&format!("training time: {}", duration(training)))?;
-        out(&format!("run: {}", self.run.path().display()))
+        out(&format!("run: {}", shown(self.run.path())))
     }
 }
 

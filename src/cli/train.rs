@@ -1,8 +1,6 @@
 //! `tnet-gpu train`: train a network and write a run folder, or resume one.
 
 use std::path::{self, Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize};
 
 use clap::{Args, ValueEnum};
 use serde::{Deserialize, Serialize};
@@ -11,13 +9,16 @@ use super::message::message;
 use super::network::{NetworkArgs, kept};
 use super::outcome::Outcome;
 use super::progress::{Progress, load};
-use super::{at_least_one, introduce, json, log, out, say};
+use super::signals::listen;
+use super::{at_least_one, introduce, json, log, out, paths, run_data, say};
 use crate::data::DataSet;
 use crate::device::{self, Adapter, DeviceChoice, OpenDevice};
 use crate::mps::MpsInit;
 use crate::net::{self, Preset, Stack};
+use crate::text::shown;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::run::Newest;
+use crate::train::memory::{self, Place};
+use crate::train::run::{self, Newest};
 use crate::train::{self, Conduct, RunFolder, Splits, StopFlag, TrainConfig};
 use crate::{Error, Result};
 
@@ -101,6 +102,7 @@ struct RunConfig {
     version: String,
     device: String,
     device_description: String,
+    #[serde(with = "paths::stored")]
     data: PathBuf,
     data_sha256: String,
     train_images: usize,
@@ -119,6 +121,8 @@ struct Ready {
     opened: OpenDevice,
     run: RunFolder,
     from: Option<Checkpoint>,
+    /// Listens since before the run was there: from then on, a signal ends it in good order.
+    stop: StopFlag,
 }
 
 /// Runs the command; `given` are the ids of the options that were typed.
@@ -130,18 +134,19 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
         None => begin(args)?,
         Some(run) => resume(args, run, given)?,
     };
-    let Ready { config, splits, opened, run, from } = ready;
+    let Ready { config, splits, opened, run, from, stop } = ready;
     log::to_file(run.log()?, run.path())?;
     run.write_config(&config)?;
     introduce(&opened);
     describe(&splits, &config)?;
+    run.caveats().iter().for_each(|caveat| say!("{caveat}"));
     tracing::info!(?config, "training");
 
     let mut progress = Progress::new(&config.train, splits.train.count, args.profile);
     if let Some(from) = &from {
         progress.resume(from);
     }
-    let conduct = Conduct { stop: listen()?, save_every: config.save_every, from };
+    let conduct = Conduct { stop, save_every: config.save_every, from };
     let outcome =
         train::train(&config.train, &splits, &opened.device, &run, conduct, &mut progress);
     progress.end();
@@ -180,7 +185,7 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
     let config = checked(args, source.stack(input, classes)?)?;
     let train_images = args.train_images.unwrap_or(data.train.count);
     let (folder, splits) = split(data, &config, train_images)?;
-    check_buffers(&opened, &config, &splits)?;
+    check_space(&opened, &config, &splits)?;
     let config = RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
         device: id(&opened),
@@ -192,21 +197,23 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
         preset: source.into_preset(),
         train: config,
     };
+    let stop = listen()?;
     let run = RunFolder::create(args.out.as_deref(), &args.network.name(), args.exist_ok)?;
-    Ok(Ready { config, splits, opened, run, from: None })
+    Ok(Ready { config, splits, opened, run, from: None, stop })
 }
 
-fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
+fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
+    let path = &run::to_resume(typed)?;
     let run = RunFolder::open(path)?;
     let mut config: RunConfig = run.read_config()?;
     let refused = |problem: String| Error::Resume { run: path.to_path_buf(), problem };
     let Newest { file, checkpoint, passed_over } = run.resume_from()?;
     if let Some(error) = passed_over {
-        say!("{error}: resuming from {} instead", file.display());
+        say!("{error}: resuming from {} instead", shown(&file));
     }
     // The epochs may have been extended after this checkpoint was written.
     if (TrainConfig { epochs: config.train.epochs, ..checkpoint.config.clone() }) != config.train {
-        let problem = format!("config.toml is not what {} was trained with", file.display());
+        let problem = format!("config.toml is not what {} was trained with", shown(&file));
         return Err(refused(problem));
     }
     check_kept(args, given, &config)?;
@@ -229,15 +236,16 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
     };
     let opened = device::open(choice)?;
 
-    let folder = args.data.as_deref().unwrap_or(&config.data);
-    let data = load_warming_up(&config.train, &opened, Some(folder))?;
+    let own = Some(config.data.as_path());
+    let folder = run_data::folder(args.data.as_deref(), own, checkpoint.test.as_deref());
+    let data = load_warming_up(&config.train, &opened, folder)?;
     let (folder, splits) = split(data, &config.train, config.train_images)?;
     if splits.sha256() != checkpoint.data {
-        let problem = format!("{} is not the data set it was trained on", folder.display());
+        let problem = format!("{} is not the data set it was trained on", shown(&folder));
         return Err(refused(problem));
     }
     (config.data, config.data_sha256) = (folder, checkpoint.data.clone());
-    check_buffers(&opened, &config.train, &splits)?;
+    check_space(&opened, &config.train, &splits)?;
     let version = env!("CARGO_PKG_VERSION");
     // The description of the CPU device says how many threads it has, and its bits do not depend on that.
     let same_device = id(&opened) == config.device
@@ -253,7 +261,7 @@ fn resume(args: &TrainArgs, path: &Path, given: &[&str]) -> Result<Ready> {
     config.version = version.into();
     config.device = id(&opened);
     config.device_description = opened.description.clone();
-    Ok(Ready { config, splits, opened, run, from: Some(checkpoint) })
+    Ok(Ready { config, splits, opened, run, from: Some(checkpoint), stop: listen()? })
 }
 
 /// Refuses options that would change what is trained.
@@ -306,23 +314,34 @@ fn load_warming_up(
     folder: Option<&Path>,
 ) -> Result<DataSet> {
     let buffers = train::buffers(&config.network, config.batch_size, [])?;
-    if opened.adapter.is_none() || opened.check_buffers(buffers).is_err() {
+    let batch = config.batch_size.min(train::WARM_UP_BATCH);
+    let needed = memory::needed_by_network(&config.network, batch, Place::of(opened))?;
+    let fits = opened.check_buffers(buffers).is_ok() && check_memory(needed).is_ok();
+    if opened.adapter.is_none() || !fits {
         return load(folder);
     }
     std::thread::scope(|scope| {
-        let warm_up = scope.spawn(|| train::warm_up(config, &opened.device));
+        let warm_up = || train::warm_up(config, &opened.device);
+        // Where there is no thread for it, kernels are compiled when they are needed.
+        let warm_up = std::thread::Builder::new().spawn_scoped(scope, warm_up);
         let data = load(folder);
         // A failure there occurs again in training, which reports it.
-        drop(warm_up.join());
+        drop(warm_up.map(|warm_up| warm_up.join()));
         data
     })
 }
 
-/// Checks that everything fits into the device's buffers.
-fn check_buffers(opened: &OpenDevice, config: &TrainConfig, splits: &Splits) -> Result<()> {
+/// Checks that everything fits into the device's buffers and into memory.
+fn check_space(opened: &OpenDevice, config: &TrainConfig, splits: &Splits) -> Result<()> {
     let sets = [Some(&splits.train), splits.validation.as_ref(), Some(&splits.test)];
     let sets = sets.into_iter().flatten();
-    opened.check_buffers(train::buffers(&config.network, config.batch_size, sets)?)
+    opened.check_buffers(train::buffers(&config.network, config.batch_size, sets)?)?;
+    let place = Place::of(opened);
+    check_memory(memory::needed(&config.network, config.batch_size, splits, place)?)
+}
+
+fn check_memory(needed: u64) -> Result<()> {
+    crate::memory::check("training this network", needed)
 }
 
 /// The name that selects the same device again, even if `auto` chose it.
@@ -352,7 +371,7 @@ fn describe(splits: &Splits, config: &RunConfig) -> Result<()> {
     };
     say!(
         "data: {} ({} training images{held_out}, {} test images)",
-        config.data.display(),
+        shown(&config.data),
         splits.train.count,
         splits.test.count
     );
@@ -381,20 +400,6 @@ fn empty_classes(classes: usize, empty: &[usize]) -> Option<String> {
         shown.join(", "),
         classes - 1
     ))
-}
-
-/// A flag that Ctrl-C and SIGTERM set; a second signal ends the process at once.
-fn listen() -> Result<StopFlag> {
-    let asked = Arc::new(AtomicUsize::new(0));
-    let again = Arc::new(AtomicBool::new(false));
-    for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
-        // The order matters: the first signal must find `again` false, then set it.
-        signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, again.clone())
-            .and_then(|_| signal_hook::flag::register(signal, again.clone()))
-            .and_then(|_| signal_hook::flag::register_usize(signal, asked.clone(), signal as usize))
-            .map_err(|error| Error::internal("installing the signal handlers", error))?;
-    }
-    Ok(StopFlag::from(asked))
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::idx::{self, Idx};
 use super::{DataSet, Download, ImageSet};
+use crate::text::shown;
 use crate::{Error, Result};
 
 /// Where the set is published over HTTPS; its own page has HTTP only.
@@ -27,6 +28,10 @@ const FASHION_MNIST: [Content; 4] = [
     ("t10k-images-idx3-ubyte", "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
     ("t10k-labels-idx1-ubyte", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 ];
+
+/// The test images of Fashion-MNIST: [`ImageSet::sha256`].
+#[cfg(feature = "cli")]
+pub const TEST_SHA256: &str = "16f4e76ef93ed38c64319f5b7c3bba4b9e07a1e447a0f467e27a91ff30a18716";
 
 /// Loads the set in `folder`, else in `$TNET_DATA`, else Fashion-MNIST from the user's cache folder,
 /// else from Debian's package, else downloaded into the cache folder. `follow` is called as a
@@ -112,7 +117,7 @@ impl Places {
     ) -> Result<()> {
         std::fs::create_dir_all(cache).map_err(|reason| Error::DataNotFound {
             looked: looked.clone(),
-            download: format!("{} could not be created ({reason})", cache.display()),
+            download: format!("{} could not be created ({reason})", shown(cache)),
         })?;
         let agent = super::download::agent();
         for (name, sum) in self.content {
@@ -162,13 +167,13 @@ fn read_set(folder: &Path, files: &[(&str, Option<&str>); 4]) -> Result<DataSet>
 
     let size = |set: &ImageSet| format!("{} x {} pixels", set.height, set.width);
     if size(&train) != size(&test) {
-        let expected = format!("{}, as in {}", size(&train), paths[0].display());
+        let expected = format!("{}, as in {}", size(&train), shown(&paths[0]));
         return Err(Error::malformed(&paths[2], "images", expected, size(&test)));
     }
     let classes = train.labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
     let beyond = test.labels.iter().position(|&label| usize::from(label) >= classes);
     if let Some(index) = beyond {
-        let expected = format!("less than {classes}, the classes of {}", paths[1].display());
+        let expected = format!("less than {classes}, the classes of {}", shown(&paths[1]));
         let found = test.labels[index];
         return Err(Error::malformed(&paths[3], format!("label {index}"), expected, found));
     }
@@ -181,7 +186,7 @@ fn read_part(paths: [&Path; 2], sums: [Option<&str>; 2]) -> Result<ImageSet> {
     let labels: Idx<1> = read_file(paths[1], sums[1])?;
     let [count, height, width] = images.extents;
     if labels.extents != [count] {
-        let expected = format!("{count}, one for each image of {}", paths[0].display());
+        let expected = format!("{count}, one for each image of {}", shown(paths[0]));
         return Err(Error::malformed(paths[1], "labels", expected, labels.extents[0]));
     }
     Ok(ImageSet { count, height, width, pixels: images.bytes, labels: labels.bytes })
@@ -408,6 +413,8 @@ mod tests {
         let set = places.load_quietly(None).unwrap();
         assert_eq!((set.train.count, set.test.count, set.classes), (60_000, 10_000, 10));
         assert_eq!((set.train.height, set.train.width), (28, 28));
+        #[cfg(feature = "cli")]
+        assert_eq!(set.test.sha256(), TEST_SHA256);
     }
 
     #[test]

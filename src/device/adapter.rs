@@ -117,14 +117,15 @@ impl Adapter {
         Self {
             api,
             index,
-            name: info.name,
             kind: match info.device_type {
+                _ if is_software(&info.name) => Kind::Software,
                 wgpu::DeviceType::DiscreteGpu => Kind::Discrete,
                 wgpu::DeviceType::IntegratedGpu => Kind::Integrated,
                 wgpu::DeviceType::VirtualGpu => Kind::Virtual,
                 wgpu::DeviceType::Cpu => Kind::Software,
                 wgpu::DeviceType::Other => Kind::Other,
             },
+            name: info.name,
             driver: driver.join(" ").trim().to_owned(),
             limits: Limits {
                 storage_buffer_bytes: limits.max_storage_buffer_binding_size,
@@ -165,12 +166,25 @@ impl Adapter {
     }
 }
 
-/// The first adapter of the best kind, except software and adapters that cannot run the kernels.
+/// Whether a driver's name for an adapter is that of a rasterizer on the CPU: through OpenGL, none tells its kind.
+fn is_software(name: &str) -> bool {
+    const NAMES: [&str; 6] =
+        ["llvmpipe", "softpipe", "swrast", "swiftshader", "software", "basic render driver"];
+    let name = name.to_lowercase();
+    NAMES.iter().any(|software| name.contains(software))
+}
+
+/// The adapters that are no software, the best kind first.
+pub(super) fn hardware(adapters: &[Adapter]) -> Vec<&Adapter> {
+    let mut hardware: Vec<&Adapter> =
+        adapters.iter().filter(|adapter| adapter.kind != Kind::Software).collect();
+    hardware.sort_by_key(|adapter| adapter.kind);
+    hardware
+}
+
+/// The first of these whose limits are those that the kernels need.
 pub(super) fn best_hardware(adapters: &[Adapter]) -> Option<&Adapter> {
-    adapters
-        .iter()
-        .filter(|adapter| adapter.kind != Kind::Software && adapter.problem().is_none())
-        .min_by_key(|adapter| adapter.kind)
+    hardware(adapters).into_iter().find(|adapter| adapter.problem().is_none())
 }
 
 #[cfg(test)]
@@ -191,6 +205,16 @@ mod tests {
                 workgroup_memory_bytes: 1 << 14,
                 workgroups: 65_535,
             },
+        }
+    }
+
+    #[test]
+    fn rasterizers_are_told_by_name() {
+        for name in ["softpipe", "Software Rasterizer", "zink Vulkan 1.3(llvmpipe (LLVM 15.0.6))"] {
+            assert!(is_software(name), "{name}");
+        }
+        for name in ["NVIDIA H100", "AMD Radeon RX 7900 (RADV)", "Mesa Intel(R) Arc(tm) Graphics"] {
+            assert!(!is_software(name), "{name}");
         }
     }
 

@@ -1,14 +1,16 @@
 //! Choosing and opening a device: `auto | cpu | vulkan | metal | dx12 | gl`, the last four also with
 //! an index, as in `vulkan:1`.
 //!
-//! A device is chosen once, explicitly, and reports what it is; nothing falls back silently. `auto`
-//! takes a hardware GPU if there is one, else the CPU. If a named device is not available, the error
-//! lists those that are. A software rasterizer is used only if it is named.
+//! A device is chosen once, explicitly, and reports what it is; nothing falls back silently. An adapter is used only
+//! after it has computed a small kernel right (`shaders/device/probe.wgsl`). `auto` takes the first hardware GPU that does, else the CPU,
+//! and says why it passed others over. If a named device is not available or fails, the error lists those that there
+//! are. A software rasterizer is used only if it is named.
 //!
 //! Some Vulkan loaders crash when several threads create and destroy instances, so one lock guards
 //! enumeration and opening, and whatever was opened stays open for the life of the process.
 
 mod adapter;
+mod probe;
 
 use std::fmt;
 use std::str::FromStr;
@@ -17,9 +19,10 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use burn::tensor::Device;
 use burn_wgpu::WgpuSetup;
 
-use adapter::best_hardware;
 pub use adapter::{Adapter, Api, Kind, Limits};
+use adapter::{best_hardware, hardware};
 
+use crate::text::one_line;
 use crate::{Error, Result};
 
 /// A device as the user names it.
@@ -154,7 +157,8 @@ impl State {
             memory_hints: wgpu::MemoryHints::MemoryUsage,
             ..Default::default()
         }))
-        .map_err(|error| error.to_string())?;
+        .map_err(|error| format!("its driver opens no device ({error})"))?;
+        probe::run(&device, &queue)?;
         let setup = WgpuSetup {
             instance: instance.clone(),
             adapter: handle.clone(),
@@ -192,43 +196,68 @@ pub fn adapters() -> Vec<Adapter> {
     Api::ALL.into_iter().flat_map(|api| state.adapters(api)).collect()
 }
 
-/// The adapter that `auto` selects, or why it selects the CPU.
-pub fn automatic() -> Result<Adapter, String> {
+/// What `auto` selects.
+#[derive(Debug, Clone)]
+pub struct Automatic {
+    /// The adapter; none for the CPU device.
+    pub adapter: Option<Adapter>,
+    /// Why it is that one.
+    pub reason: String,
+    /// The adapters that come before it and cannot be used, each with the reason.
+    pub passed_over: Vec<String>,
+}
+
+/// Tries the adapters in turn, and opens the one that `auto` selects.
+pub fn automatic() -> Automatic {
     let mut state = state();
     let mut software = None;
+    let mut passed_over = Vec::new();
     for api in Api::ALL {
         let adapters = state.adapters(api);
-        if let Some(best) = best_hardware(&adapters) {
-            return Ok(best.clone());
+        for adapter in hardware(&adapters) {
+            let opened = adapter.problem().map_or(Ok(()), Err);
+            match opened.and_then(|()| state.open(adapter)) {
+                Ok(_) => {
+                    let reason = format!("it is a {}", adapter.kind);
+                    return Automatic { adapter: Some(adapter.clone()), reason, passed_over };
+                }
+                Err(problem) => {
+                    passed_over.push(format!("{} ({}): {problem}", adapter.id(), adapter.name));
+                }
+            }
         }
-        software = software.or(adapters.into_iter().next());
+        software = software.or(adapters.into_iter().find(|adapter| adapter.kind == Kind::Software));
     }
-    Err(match software {
+    let reason = match software {
         None => "no GPU was found".into(),
         Some(adapter) => format!(
             "no hardware GPU was found; {} ({}) is software and slower than the CPU device",
             adapter.id(),
             adapter.name
         ),
-    })
+    };
+    let reason = if passed_over.is_empty() { reason } else { "no GPU that works was found".into() };
+    Automatic { adapter: None, reason, passed_over }
 }
 
 /// Opens the device that `choice` names.
 ///
 /// # Errors
 ///
-/// [`Error::Device`], which lists the available devices, when the named one is not available or the
-/// driver does not open it.
+/// [`Error::Device`], which lists the available devices, when the named one is not available, the
+/// driver does not open it, or it fails to compute a small kernel.
 pub fn open(choice: DeviceChoice) -> Result<OpenDevice> {
     match choice {
         DeviceChoice::Cpu => Ok(cpu(None)),
-        DeviceChoice::Auto => match automatic() {
-            Ok(adapter) => {
-                let remark = format!("chosen by auto: a {}", adapter.kind);
-                open_adapter(choice, &adapter, Some(remark))
+        DeviceChoice::Auto => {
+            let Automatic { adapter, reason, passed_over } = automatic();
+            let passed_over = passed_over.iter().map(|over| format!("; passed over {over}"));
+            let remark = format!("chosen by auto: {reason}{}", passed_over.collect::<String>());
+            match adapter {
+                Some(adapter) => open_adapter(choice, &adapter, Some(remark)),
+                None => Ok(cpu(Some(remark))),
             }
-            Err(reason) => Ok(cpu(Some(format!("chosen by auto: {reason}")))),
-        },
+        }
         DeviceChoice::Gpu(api, index) => {
             let adapter = named(choice, api, index)?;
             let remark = (adapter.kind == Kind::Software)
@@ -272,7 +301,12 @@ fn open_adapter(
         return Err(unavailable(choice, format!("{} cannot be used: {problem}", adapter.id())));
     }
     let opened = state().open(adapter);
-    let device = opened.map_err(|error| unavailable(choice, error))?;
+    let device = opened.map_err(|problem| {
+        unavailable(
+            choice,
+            format!("{} ({}) cannot be used: {problem}", adapter.id(), adapter.name),
+        )
+    })?;
     let description = format!("{}, {}, {}", adapter.id(), adapter.name, adapter.driver);
     Ok(OpenDevice { device, adapter: Some(adapter.clone()), description, remark })
 }
@@ -287,6 +321,7 @@ fn cpu(remark: Option<String>) -> OpenDevice {
 }
 
 fn unavailable(choice: DeviceChoice, problem: String) -> Error {
+    let problem = one_line(problem);
     let ids = std::iter::once("cpu".to_owned()).chain(
         adapters().into_iter().map(|adapter| format!("{} ({})", adapter.id(), adapter.name)),
     );

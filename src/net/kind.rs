@@ -37,6 +37,12 @@ pub trait Kind: fmt::Debug {
         self.output(input).into_iter().map(features).collect()
     }
 
+    /// Numbers that a step on the CPU needs for a batch besides the layer's input, output and weights, and its gradients
+    /// by these.
+    fn scratch(&self, _input: Shape, _batch: usize) -> u64 {
+        0
+    }
+
     /// The dense layer that this one replaces, if it replaces one.
     fn dense(&self) -> Option<Layer> {
         None
@@ -183,13 +189,31 @@ pub enum Draw {
 }
 
 impl Draw {
-    /// `count` numbers by the rule that `init` names. Zeros take nothing from `random`.
-    pub fn numbers(self, init: MpsInit, count: usize, random: &mut ChaCha8Rng) -> Vec<f32> {
+    /// `count` numbers by the rule that `init` names. Zeros take nothing from `random`. Asks `go_on` once in a while.
+    ///
+    /// # Errors
+    ///
+    /// That of `go_on`.
+    pub fn numbers(
+        self,
+        init: MpsInit,
+        count: usize,
+        random: &mut ChaCha8Rng,
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<Vec<f32>> {
+        // Numbers between two questions: some 5 ms.
+        const PIECE: usize = 1 << 18;
         let mut numbers = |draw: fn(&mut ChaCha8Rng) -> f64, scale: f64| {
-            (0..count).map(|_| (scale * draw(random)) as f32).collect()
+            let mut numbers = Vec::with_capacity(count);
+            while numbers.len() < count {
+                go_on()?;
+                let piece = PIECE.min(count - numbers.len());
+                numbers.extend((0..piece).map(|_| (scale * draw(random)) as f32));
+            }
+            Ok(numbers)
         };
         match (self, init) {
-            (Self::Zeros, _) => vec![0.0; count],
+            (Self::Zeros, _) => Ok(vec![0.0; count]),
             (Self::Core(spec), _) => numbers(normal, init.core_std(&spec)),
             // He et al. 2015, eq. 10, and Glorot and Bengio 2010, eq. 16.
             (Self::Matrix { inputs, .. }, MpsInit::He) => {

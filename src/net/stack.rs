@@ -144,11 +144,25 @@ impl Stack {
     ///
     /// As [`Stack::placed`].
     pub fn draw(&self, init: MpsInit, seed: u64) -> Result<Vec<Vec<f32>>> {
+        self.draw_while(init, seed, &|| Ok(()))
+    }
+
+    /// The same, as long as `go_on` lets it: it is asked every few milliseconds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`], and that of `go_on`.
+    pub fn draw_while(
+        &self,
+        init: MpsInit,
+        seed: u64,
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<Vec<Vec<f32>>> {
         let mut random = random(Purpose::Weights, seed, 0);
         let weights = self.weights()?.into_iter();
-        Ok(weights
-            .map(|(_, weight)| weight.draw.numbers(init, weight.count(), &mut random))
-            .collect())
+        weights
+            .map(|(_, weight)| weight.draw.numbers(init, weight.count(), &mut random, go_on))
+            .collect()
     }
 
     /// The layers that are computed in one go: each with those after it that are only activations, as far as one pass

@@ -161,6 +161,16 @@ pub fn grad_x_plan(spec: &MpsSpec, batch: usize, device: &Device) -> String {
     Plan::grad_x(spec, batch, target_of(device), forced_strategy()).to_string()
 }
 
+/// Numbers that the gradients of a layer need on the CPU device besides operands and results, at most.
+pub fn scratch_on_cpu(spec: &MpsSpec, batch: usize) -> u64 {
+    let numbers = match Plan::grads(spec, batch, Target::Cpu, forced_strategy()).strategy {
+        // `W`, its gradient, and both permuted.
+        Strategy::Rebuilt => 4 * spec.inputs() * spec.outputs(),
+        Strategy::Plain | Strategy::Tiled => cpu::partials(batch) * spec.parameters(),
+    };
+    numbers as u64
+}
+
 fn forced_strategy() -> Option<Strategy> {
     Strategy::ALL.get(FORCED.load(Ordering::Relaxed)).copied()
 }

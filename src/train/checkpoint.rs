@@ -51,6 +51,8 @@ pub struct Checkpoint {
     pub config: TrainConfig,
     /// The data it is trained on: [`super::Splits::sha256`].
     pub data: String,
+    /// The test images alone: [`crate::data::ImageSet::sha256`]. None in files of earlier versions.
+    pub test: Option<String>,
     /// Finished epochs.
     pub epoch: usize,
     /// Steps done in the unfinished epoch.
@@ -78,6 +80,8 @@ struct Metadata {
     init: MpsInit,
     network: Stack,
     data: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    test: Option<String>,
     epoch: usize,
     step: usize,
     optimizer_steps: u64,
@@ -146,6 +150,7 @@ impl Checkpoint {
             init,
             network: network.clone(),
             data: self.data.clone(),
+            test: self.test.clone(),
             epoch: self.epoch,
             step: self.step,
             optimizer_steps: self.state.steps,
@@ -329,6 +334,7 @@ impl Header {
         Ok(Checkpoint {
             config: metadata.config(),
             data: metadata.data,
+            test: metadata.test,
             epoch: metadata.epoch,
             step: metadata.step,
             loss: metadata.loss,
@@ -401,7 +407,17 @@ mod tests {
             network,
         };
         let best = Some((1, accuracy));
-        Checkpoint { config, data: String::new(), epoch: 1, step: 2, loss, right: 5, best, state }
+        Checkpoint {
+            config,
+            data: String::new(),
+            test: None,
+            epoch: 1,
+            step: 2,
+            loss,
+            right: 5,
+            best,
+            state,
+        }
     }
 
     /// 0.1 + 0.2 needs 17 digits, 1e-310 is subnormal. Without `float_roundtrip`, `serde_json` may get

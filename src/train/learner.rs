@@ -70,7 +70,20 @@ impl Learner {
     ///
     /// [`Error::Layer`] for an impossible network.
     pub fn new(config: &TrainConfig, device: &Device) -> Result<Self> {
-        let drawn = config.network.draw(config.init, config.seed)?;
+        Self::new_while(config, device, &|| Ok(()))
+    }
+
+    /// The same, as long as `go_on` lets it draw.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] for an impossible network, and that of `go_on`.
+    pub fn new_while(
+        config: &TrainConfig,
+        device: &Device,
+        go_on: &dyn Fn() -> Result<()>,
+    ) -> Result<Self> {
+        let drawn = config.network.draw_while(config.init, config.seed, go_on)?;
         let flat = |values: &[f32]| Tensor::from_data(values, device);
         // Copied rather than filled there: compiling a fill kernel takes a software adapter 40 ms.
         let zeros = |values: &Vec<f32>| flat(&vec![0.0; values.len()]);

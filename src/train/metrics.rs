@@ -52,6 +52,8 @@ impl EpochMetrics {
     ///
     /// [`Error::Malformed`] naming the line that is missing or malformed.
     pub fn parse(path: &Path, text: &str, epochs: usize) -> Result<Vec<Self>> {
+        // Spreadsheets begin a file with a byte order mark.
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut lines = text.lines();
         if lines.next() != Some(Self::HEADER) {
             let found = text.lines().next().unwrap_or("an empty file");

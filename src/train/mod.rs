@@ -7,6 +7,7 @@ pub mod checkpoint;
 pub mod config;
 pub mod evaluation;
 pub mod learner;
+pub mod memory;
 pub mod metrics;
 pub mod profile;
 pub mod run;
@@ -97,6 +98,11 @@ impl StopFlag {
     pub fn signal(&self) -> Option<i32> {
         Some(self.0.load(Ordering::Relaxed) as i32).filter(|&signal| signal != 0)
     }
+
+    /// An error where nothing can be resumed yet and a signal asks to stop.
+    fn check(&self) -> Result<()> {
+        self.signal().map_or(Ok(()), |signal| Err(Error::Interrupted { signal, run: None }))
+    }
 }
 
 impl From<Arc<AtomicUsize>> for StopFlag {
@@ -162,6 +168,7 @@ pub fn train(
     let mut trainer = Trainer {
         config,
         sum: data.sha256(),
+        test_sum: data.test.sha256(),
         data: on_device(&data.train),
         validation: data.validation.as_ref().map(on_device),
         test: on_device(&data.test),
@@ -170,7 +177,7 @@ pub fn train(
         save_every,
         learner: match &from {
             Some(checkpoint) => Learner::resume(config, &checkpoint.state, device)?,
-            None => Learner::new(config, device)?,
+            None => Learner::new_while(config, device, &|| stop.check())?,
         },
         epoch: 0,
         step: 0,
@@ -195,6 +202,9 @@ pub fn train(
     trainer.summary()
 }
 
+/// Most images of [`warm_up`]'s step.
+pub const WARM_UP_BATCH: usize = EVALUATION_BATCH;
+
 /// Takes one step on blank images and discards it, so that the kernels are compiled. To be called in
 /// a thread of its own while the data is read.
 ///
@@ -205,7 +215,7 @@ pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
     let [channels, rows, width] = config.network.input;
     let height = channels * rows;
     // The layer's plan depends on the batch, up to some size.
-    let count = config.batch_size.min(EVALUATION_BATCH);
+    let count = config.batch_size.min(WARM_UP_BATCH);
     let pixels = vec![0; count * height * width];
     let set = ImageSet { count, height, width, pixels, labels: vec![0; count] };
     let data = Resident::new(&set, device);
@@ -260,6 +270,8 @@ struct Trainer<'a> {
     config: &'a TrainConfig,
     /// [`Splits::sha256`].
     sum: String,
+    /// [`ImageSet::sha256`] of the test images.
+    test_sum: String,
     data: Resident,
     validation: Option<Resident>,
     test: Resident,
@@ -289,7 +301,7 @@ impl Trainer<'_> {
 
     /// Continues the run that wrote `checkpoint`.
     fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
-        let Checkpoint { ref config, ref data, epoch, step, loss, right, best, ref state } =
+        let Checkpoint { ref config, ref data, epoch, step, loss, right, best, ref state, .. } =
             *checkpoint;
         let refused = |problem: &str| {
             let run = self.run.path().to_path_buf();
@@ -430,6 +442,7 @@ impl Trainer<'_> {
         let checkpoint = Checkpoint {
             config: self.config.clone(),
             data: self.sum.clone(),
+            test: Some(self.test_sum.clone()),
             epoch: self.epoch,
             step: self.step,
             loss,

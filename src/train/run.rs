@@ -2,8 +2,9 @@
 //! `previous.safetensors`, `best.safetensors`, `log.txt`.
 //!
 //! Every file except the log is written whole or not at all. A training run holds a lock on the log,
-//! so that no two runs write into one folder.
+//! so that no two runs write into one folder. A new run that ends before its first checkpoint leaves nothing.
 
+use std::cell::OnceCell;
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -13,8 +14,9 @@ use serde::de::DeserializeOwned;
 
 use super::checkpoint::Checkpoint;
 use super::metrics::EpochMetrics;
-use crate::files::{self, Pending, write_whole};
+use crate::files::{self, Pending, Synced, write_whole};
 use crate::report::curves::{self, Curve};
+use crate::text::shown;
 use crate::{Error, Result};
 
 const CONFIG: &str = "config.toml";
@@ -35,6 +37,14 @@ const WRITTEN: [&str; 6] = [CONFIG, METRICS, CURVES, LAST, PREVIOUS, BEST];
 pub struct RunFolder {
     path: PathBuf,
     log: File,
+    /// Whether this process began the run.
+    begun: bool,
+    /// Whether it made the folder.
+    made: bool,
+    /// What the file system answered instead of locking the log.
+    unlocked: Option<io::Error>,
+    /// What it answered the first time that it did not sync.
+    unsynced: OnceCell<io::Error>,
 }
 
 /// The newest undamaged checkpoint of a run.
@@ -57,11 +67,12 @@ impl RunFolder {
     /// [`Error::Occupied`] when the folder holds something else, [`Error::Io`] naming the path that
     /// cannot be created or is in use by another process.
     pub fn create(folder: Option<&Path>, name: &str, exist_ok: bool) -> Result<Self> {
-        let path = match folder {
+        let (path, made) = match folder {
             Some(folder) => named(folder, exist_ok)?,
-            None => fresh(Path::new("runs"), name)?,
+            None => (fresh(Path::new("runs"), name)?, true),
         };
-        let run = Self { log: open_log(&path)?, path };
+        let mut run = Self::locked(path)?;
+        (run.begun, run.made) = (true, made);
         // Before the new configuration is written, so that no checkpoint is ever beside a configuration
         // of another run.
         for name in [LAST, PREVIOUS, BEST, DAMAGED, METRICS, CURVES] {
@@ -87,9 +98,59 @@ impl RunFolder {
     pub fn open(folder: &Path) -> Result<Self> {
         let config = folder.join(CONFIG);
         fs::metadata(&config).map_err(Error::io("find the run's", &config))?;
-        let run = Self { log: open_log(folder)?, path: folder.to_path_buf() };
+        let run = Self::locked(folder.to_path_buf())?;
         files::remove_temporaries(&run.path, &WRITTEN)?;
         Ok(run)
+    }
+
+    /// Opens and locks a folder's log. The lock ends with the process, however it ends.
+    fn locked(path: PathBuf) -> Result<Self> {
+        let file = path.join(LOG);
+        // A link in a folder that someone else made may lead outside it.
+        if file.is_symlink() {
+            let link = io::Error::other("it is a link; remove it");
+            return Err(Error::io("write", &file)(link));
+        }
+        let log = OpenOptions::new().append(true).create(true).open(&file);
+        let log = log.map_err(Error::io("write", &file))?;
+        let unlocked = match log.try_lock() {
+            Ok(()) => None,
+            Err(TryLockError::WouldBlock) => {
+                let taken = io::Error::other("another process trains in it");
+                return Err(Error::io("use as a run folder", &path)(taken));
+            }
+            Err(TryLockError::Error(error)) if files::is_unsupported(&error) => Some(error),
+            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &file)(error)),
+        };
+        Ok(Self { path, log, begun: false, made: false, unlocked, unsynced: OnceCell::new() })
+    }
+
+    /// What the file system of the folder does not guarantee, a line each. Complete once something was written.
+    pub fn caveats(&self) -> Vec<String> {
+        let folder = shown(&self.path);
+        let unlocked = self.unlocked.as_ref().map(|error| {
+            format!(
+                "the disk of {folder} has no locks ({error}): nothing keeps a second process from training there"
+            )
+        });
+        let unsynced = self.unsynced.get().map(|error| {
+            format!(
+                "the disk of {folder} does not sync ({error}): a power failure may undo the last checkpoints"
+            )
+        });
+        unlocked.into_iter().chain(unsynced).collect()
+    }
+
+    /// Keeps the first answer that tells that nothing is synced here.
+    fn note(&self, synced: Synced) {
+        if let Synced::Unsupported(error) = synced {
+            let _ = self.unsynced.set(error);
+        }
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> Result<()> {
+        self.note(write_whole(&self.path.join(name), bytes)?);
+        Ok(())
     }
 
     /// Where it is.
@@ -112,10 +173,9 @@ impl RunFolder {
     ///
     /// [`Error::Io`] when the file cannot be written.
     pub fn write_config(&self, config: &impl Serialize) -> Result<()> {
-        let path = self.path.join(CONFIG);
         let text = toml::to_string_pretty(config)
-            .map_err(|error| Error::io("write", &path)(io::Error::other(error)))?;
-        write_whole(&path, text.as_bytes())
+            .map_err(|error| Error::internal("writing config.toml", error))?;
+        self.write(CONFIG, text.as_bytes())
     }
 
     /// Reads `config.toml`.
@@ -159,7 +219,7 @@ impl RunFolder {
 
     /// Writes `metrics.csv`.
     pub(super) fn write_history(&self, history: &[EpochMetrics]) -> Result<()> {
-        write_whole(&self.path.join(METRICS), EpochMetrics::file(history).as_bytes())
+        self.write(METRICS, EpochMetrics::file(history).as_bytes())
     }
 
     /// Writes `curves.svg`.
@@ -172,18 +232,20 @@ impl RunFolder {
             curve("train", |metrics| metrics.train_accuracy),
             curve("test", |metrics| metrics.test_accuracy),
         ];
-        write_whole(&self.path.join(CURVES), curves::accuracy(title, &curves)?.as_bytes())
+        self.write(CURVES, curves::accuracy(title, &curves)?.as_bytes())
     }
 
     /// Writes `last.safetensors`; the old one becomes `previous.safetensors`.
     pub(super) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
         let bytes = checkpoint.to_bytes()?;
-        Pending::create(&self.path.join(LAST))?.commit_keeping(&bytes, &self.path.join(PREVIOUS))
+        let pending = Pending::create(&self.path.join(LAST))?;
+        self.note(pending.commit_keeping(&bytes, &self.path.join(PREVIOUS))?);
+        Ok(())
     }
 
     /// Writes `best.safetensors`.
     pub(super) fn write_best(&self, checkpoint: &Checkpoint) -> Result<()> {
-        write_whole(&self.path.join(BEST), &checkpoint.to_bytes()?)
+        self.write(BEST, &checkpoint.to_bytes()?)
     }
 }
 
@@ -213,6 +275,80 @@ pub fn newest(run: &Path) -> Result<Newest> {
     }
 }
 
+/// The run that is meant where it is to be resumed: a run folder, or the newest checkpoint or another file of one.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] for a checkpoint that is not the one a run resumes from, another file, or a folder of runs, with
+/// the folder to name instead.
+pub fn to_resume(path: &Path) -> Result<PathBuf> {
+    let wrong = |found: String| Err(Error::malformed(path, "run folder", "a folder", found));
+    if !path.is_file() {
+        return of_folder(path);
+    }
+    let Some(folder) = folder_of_file(path) else { return wrong("a file".into()) };
+    let name = path.file_name().unwrap_or_default();
+    if [PREVIOUS, BEST, DAMAGED].iter().any(|other| name == *other) {
+        let folder = shown(&folder);
+        return wrong(format!("one of its checkpoints; {folder} resumes from its newest"));
+    }
+    Ok(folder)
+}
+
+/// The run folder or the checkpoint that is meant where a network is to be read: other files of a run stand for it.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] for a folder of runs.
+pub fn to_read(path: &Path) -> Result<PathBuf> {
+    if !path.is_file() {
+        return of_folder(path);
+    }
+    let is_checkpoint = path.extension().is_some_and(|extension| extension == "safetensors");
+    match folder_of_file(path) {
+        Some(folder) if !is_checkpoint => Ok(folder),
+        _ => Ok(path.to_path_buf()),
+    }
+}
+
+/// Where the configuration of a checkpoint in a run folder is.
+pub fn config_beside(checkpoint: &Path) -> PathBuf {
+    checkpoint.with_file_name(CONFIG)
+}
+
+/// The run folder of one of its files.
+fn folder_of_file(file: &Path) -> Option<PathBuf> {
+    let name = file.file_name()?;
+    let of_run = WRITTEN.into_iter().chain([DAMAGED, LOG]).any(|other| name == other);
+    let folder = match file.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder,
+        _ => Path::new("."),
+    };
+    (of_run && folder.join(CONFIG).is_file()).then(|| folder.to_path_buf())
+}
+
+/// A folder, unless it holds runs and is none.
+fn of_folder(folder: &Path) -> Result<PathBuf> {
+    const SHOWN: usize = 5;
+    let is_run = |folder: &Path| [CONFIG, LAST].iter().any(|name| folder.join(name).is_file());
+    let entries = if is_run(folder) { None } else { fs::read_dir(folder).ok() };
+    let paths = entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
+    let mut runs: Vec<_> = paths.filter(|path| is_run(path)).collect();
+    if runs.is_empty() {
+        return Ok(folder.to_path_buf());
+    }
+    // The one trained last is the most likely to be meant.
+    let written =
+        |run: &PathBuf| fs::metadata(run.join(CONFIG)).and_then(|file| file.modified()).ok();
+    runs.sort_by_key(|run| (std::cmp::Reverse(written(run)), run.clone()));
+    let mut names: Vec<String> = runs.iter().take(SHOWN).map(|run| shown(run)).collect();
+    if runs.len() > SHOWN {
+        names.push(format!("{} more", runs.len() - SHOWN));
+    }
+    let found = format!("a folder of runs; name one of them: {}", names.join(", "));
+    Err(Error::malformed(folder, "run folder", "one run", found))
+}
+
 /// The file with a run's best network, `best.safetensors`, if one was chosen.
 pub fn best(run: &Path) -> Option<PathBuf> {
     Some(run.join(BEST)).filter(|file| file.is_file())
@@ -224,18 +360,34 @@ fn is_missing(error: &Error) -> bool {
 
 impl Drop for RunFolder {
     fn drop(&mut self) {
+        let is_file = |name| self.path.join(name).is_file();
+        if self.begun && ![LAST, PREVIOUS].into_iter().any(is_file) {
+            // Nothing could be resumed from it. What cannot be removed stays; there is an error to report already.
+            for name in WRITTEN.into_iter().chain([LOG]) {
+                let _ = fs::remove_file(self.path.join(name));
+            }
+            if self.made {
+                let _ = fs::remove_dir(&self.path);
+            }
+        }
         // A child process that is just being started may hold a copy of the handle, and with it the lock.
         let _ = self.log.unlock();
     }
 }
 
-fn named(folder: &Path, exist_ok: bool) -> Result<PathBuf> {
+/// The folder, and whether it was made.
+fn named(folder: &Path, exist_ok: bool) -> Result<(PathBuf, bool)> {
+    let made = !folder.exists();
     fs::create_dir_all(folder).map_err(Error::io("create the run folder", folder))?;
-    let mut entries = fs::read_dir(folder).map_err(Error::io("read the folder", folder))?;
+    let unreadable = || Error::io("read the folder", folder);
+    let mut is_empty = true;
+    for entry in fs::read_dir(folder).map_err(unreadable())? {
+        is_empty &= files::is_litter(&entry.map_err(unreadable())?.file_name());
+    }
     // A run that was killed at once may have only its log.
     let holds_run = [CONFIG, LOG].iter().any(|name| folder.join(name).is_file());
-    if entries.next().is_none() || (holds_run && exist_ok) {
-        return Ok(folder.to_path_buf());
+    if is_empty || (holds_run && exist_ok) {
+        return Ok((folder.to_path_buf(), made));
     }
     Err(Error::Occupied { folder: folder.to_path_buf(), holds_run })
 }
@@ -251,27 +403,5 @@ fn fresh(parent: &Path, name: &str) -> Result<PathBuf> {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => number += 1,
             Err(error) => return Err(Error::io("create the run folder", &path)(error)),
         }
-    }
-}
-
-/// Opens and locks a folder's log. The lock ends with the process, however it ends.
-fn open_log(folder: &Path) -> Result<File> {
-    let path = folder.join(LOG);
-    // A link in a folder that someone else made may lead outside it.
-    if path.is_symlink() {
-        let link = io::Error::other("it is a link; remove it");
-        return Err(Error::io("write", &path)(link));
-    }
-    let log = OpenOptions::new().append(true).create(true).open(&path);
-    let log = log.map_err(Error::io("write", &path))?;
-    match log.try_lock() {
-        Ok(()) => Ok(log),
-        Err(TryLockError::WouldBlock) => {
-            let taken = io::Error::other("another process trains in it");
-            Err(Error::io("use as a run folder", folder)(taken))
-        }
-        // Some network file systems have no locks.
-        Err(TryLockError::Error(error)) if error.kind() == ErrorKind::Unsupported => Ok(log),
-        Err(TryLockError::Error(error)) => Err(Error::io("lock", &path)(error)),
     }
 }

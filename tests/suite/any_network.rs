@@ -96,6 +96,7 @@ proptest! {
         let written = Checkpoint {
             config: config.clone(),
             data: String::new(),
+            test: None,
             epoch: 0,
             step: 2,
             loss: 0.0,

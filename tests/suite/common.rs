@@ -1,9 +1,11 @@
 //! What several tests need: devices, numbers and comparisons here, and in files of their own the cases
-//! of the layer, small data sets, and runs of the executable.
+//! of the layer, small data sets, runs of the executable, and faulty systems for it to run on.
 
 pub mod cases;
 pub mod data;
 pub mod executable;
+#[cfg(target_os = "linux")]
+pub mod faulty;
 #[cfg(unix)]
 pub mod running;
 

@@ -174,45 +174,24 @@ fn a_training_run_that_leaves_the_finite_numbers_stops_and_says_where() {
 
 mod vulkan {
     use super::*;
+    #[cfg(target_os = "linux")]
+    use crate::common::faulty::FaultyDevice;
 
-    /// A Vulkan layer between loader and driver loses the device after some submissions.
     #[cfg(target_os = "linux")]
     #[test]
     fn a_lost_device_ends_the_training_run_with_one_line() {
         if common::open("vulkan").is_none() {
             return;
         }
+        let Some(faulty) = FaultyDevice::build() else { return };
         let training = Training::new();
-        let layer = training.path("layer");
-        fs::create_dir(&layer).unwrap();
-        let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/suite/lost_device.c");
-        let library = format!("{layer}/liblost.so");
-        let built = Command::new("cc")
-            .args(["-shared", "-fPIC", "-O1", "-fvisibility=hidden", "-o", &library])
-            .arg(source)
-            .status();
-        if !built.is_ok_and(|status| status.success()) {
-            eprintln!("SKIPPED: no C compiler, so no layer that loses the device");
-            return;
-        }
-        let manifest = r#"{"file_format_version": "1.2.0", "layer": {
-            "name": "VK_LAYER_TNET_lost", "type": "GLOBAL", "library_path": "./liblost.so",
-            "api_version": "1.3.0", "implementation_version": "1", "description": "loses the device"
-        }}"#;
-        fs::write(format!("{layer}/lost.json"), manifest).unwrap();
-
         // Before the first checkpoint, and in the middle of a training run.
         for (submits, begun) in [("5", false), ("500", true)] {
             let run = training.path(submits);
             let arguments = ["--device", "vulkan", "--out", &run, "--epochs", "1000000"];
-            let output = training
-                .command(&arguments)
-                .args(["--out-factors", "4,4"])
-                .env("VK_LAYER_PATH", &layer)
-                .env("VK_INSTANCE_LAYERS", "VK_LAYER_TNET_lost")
-                .env("TNET_TEST_SUBMITS", submits)
-                .output()
-                .unwrap();
+            let mut command = training.command(&arguments);
+            command.args(["--out-factors", "4,4"]).env("TNET_TEST_SUBMITS", submits);
+            let output = faulty.under(&mut command).output().unwrap();
             assert_eq!(code(&output), 1, "{}", stderr(&output));
             let line = error_line(&output);
             assert!(line.contains("the device failed while"), "{line}");

@@ -78,6 +78,10 @@ impl Kind for Mps {
         MultiplyAdds { forward, weights: 2 * forward, grad_x }
     }
 
+    fn scratch(&self, _input: Shape, batch: usize) -> u64 {
+        op::scratch_on_cpu(&self.spec(), batch)
+    }
+
     fn dense(&self) -> Option<Layer> {
         Some(Dense { out: self.spec().outputs(), bias: self.bias }.into())
     }

@@ -53,6 +53,11 @@ fn samples_per_partial(batch: usize) -> usize {
     BLOCK * batch.div_ceil(BLOCK * MAX_PARTIALS)
 }
 
+/// Partial sums over a batch.
+pub fn partials(batch: usize) -> usize {
+    batch.div_ceil(samples_per_partial(batch))
+}
+
 /// The elements in row-major order, of a tensor that `to_contiguous` returned.
 #[expect(clippy::expect_used, reason = "the operations admit one type, and make it contiguous")]
 fn values<E: Element + bytemuck::Pod>(tensor: &FlexTensor) -> &[E] {

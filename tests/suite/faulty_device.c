@@ -1,13 +1,15 @@
-// A Vulkan layer that loses the device: after TNET_TEST_SUBMITS submissions every further one, and every
-// wait, answers VK_ERROR_DEVICE_LOST, as a driver does whose card was reset or pulled out. Written
-// without Vulkan's headers, which need not be installed; names and numbers are theirs.
+// A Vulkan layer that makes a device faulty. After TNET_TEST_SUBMITS submissions every further one, and every wait,
+// answers VK_ERROR_DEVICE_LOST, as a driver does whose card was reset or pulled out. With TNET_TEST_DISCRETE the device
+// says that it is a discrete GPU, and with TNET_TEST_IDLE it runs no kernel but says that it did. Written without
+// Vulkan's headers, which need not be installed; names and numbers are theirs.
 
+#include <limits.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
 #define EXPORT __attribute__((visibility("default")))
-enum { LOADER_INSTANCE_CREATE_INFO = 47, LOADER_DEVICE_CREATE_INFO = 48, DEVICE_LOST = -4 };
+enum { LOADER_INSTANCE_CREATE_INFO = 47, LOADER_DEVICE_CREATE_INFO = 48, DEVICE_LOST = -4, DISCRETE_GPU = 2 };
 
 typedef void (*function)(void);
 typedef function (*get_proc_addr)(void *, const char *);
@@ -16,6 +18,7 @@ typedef int32_t (*create_device)(void *, const void *, const void *, void **);
 typedef int32_t (*queue_submit)(void *, uint32_t, const void *, uint64_t);
 typedef int32_t (*wait_for_fences)(void *, uint32_t, const void *, uint32_t, uint64_t);
 typedef int32_t (*wait_semaphores)(void *, const void *, uint64_t);
+typedef void (*properties)(void *, void *);
 
 // VkLayerInstanceLink and VkLayerDeviceLink: the second function differs, and only a device's is used.
 struct link {
@@ -44,6 +47,7 @@ static get_proc_addr next_instance, next_device;
 static queue_submit next_submit;
 static wait_for_fences next_wait;
 static wait_semaphores next_wait_semaphores;
+static properties next_properties, next_properties2;
 static int left;
 
 static struct create_info *of_loader(const void *info, int32_t type) {
@@ -67,6 +71,26 @@ static int32_t wait_for_semaphores(void *device, const void *info, uint64_t time
     return lost() ? DEVICE_LOST : next_wait_semaphores(device, info, time);
 }
 
+static void dispatch(void *commands, uint32_t x, uint32_t y, uint32_t z) {}
+
+// VkPhysicalDeviceProperties: four numbers, the kind, the name.
+static void disguise(char *of_device) {
+    const int32_t kind = DISCRETE_GPU;
+    memcpy(of_device + 16, &kind, sizeof kind);
+    strcpy(of_device + 20, "Test GPU");
+}
+
+static void get_properties(void *physical, void *written) {
+    next_properties(physical, written);
+    disguise(written);
+}
+
+// VkPhysicalDeviceProperties2: a type and a link, each in eight bytes, then the same.
+static void get_properties2(void *physical, void *written) {
+    next_properties2(physical, written);
+    disguise((char *)written + 16);
+}
+
 static int32_t instance(const void *info, const void *allocator, void **made) {
     struct create_info *loader = of_loader(info, LOADER_INSTANCE_CREATE_INFO);
     next_instance = loader->link->instance_proc_addr;
@@ -80,7 +104,7 @@ static int32_t device(void *physical, const void *info, const void *allocator, v
     next_device = loader->link->device_proc_addr;
     loader->link = loader->link->next;
     const char *submits = getenv("TNET_TEST_SUBMITS");
-    left = submits ? atoi(submits) : 0;
+    left = submits ? atoi(submits) : INT_MAX;
     create_device create = (create_device)of_instance(NULL, "vkCreateDevice");
     return create(physical, info, allocator, made);
 }
@@ -100,6 +124,7 @@ static function device_proc_addr(void *device, const char *name) {
         next_wait_semaphores = (wait_semaphores)next;
         return (function)wait_for_semaphores;
     }
+    if (next && !strcmp(name, "vkCmdDispatch") && getenv("TNET_TEST_IDLE")) return (function)dispatch;
     return next;
 }
 
@@ -108,7 +133,17 @@ static function instance_proc_addr(void *of, const char *name) {
     if (!strcmp(name, "vkGetDeviceProcAddr")) return (function)device_proc_addr;
     if (!strcmp(name, "vkCreateInstance")) return (function)instance;
     if (!strcmp(name, "vkCreateDevice")) return (function)device;
-    return next_instance ? next_instance(of, name) : NULL;
+    function next = next_instance ? next_instance(of, name) : NULL;
+    if (!next || !getenv("TNET_TEST_DISCRETE")) return next;
+    if (!strcmp(name, "vkGetPhysicalDeviceProperties")) {
+        next_properties = (properties)next;
+        return (function)get_properties;
+    }
+    if (!strncmp(name, "vkGetPhysicalDeviceProperties2", 30)) {
+        next_properties2 = (properties)next;
+        return (function)get_properties2;
+    }
+    return next;
 }
 
 EXPORT int32_t vkNegotiateLoaderLayerInterfaceVersion(struct negotiation *asked) {

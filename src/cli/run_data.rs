@@ -1,0 +1,43 @@
+//! Which data a run is resumed with and measured on.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::{paths, say};
+use crate::data::fashion_mnist;
+use crate::text::shown;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::run;
+
+/// What `config.toml` says of a run's data.
+#[derive(Deserialize)]
+struct Config {
+    #[serde(with = "paths::stored")]
+    data: PathBuf,
+    data_sha256: String,
+}
+
+/// Where the data was on which a checkpoint was trained, if it lies in the folder of its run.
+pub fn own_folder(file: &Path, checkpoint: &Checkpoint) -> Option<PathBuf> {
+    let text = fs::read_to_string(run::config_beside(file)).ok()?;
+    let config: Config = toml::from_str(&text).ok()?;
+    (config.data_sha256 == checkpoint.data).then_some(config.data)
+}
+
+/// The folder to read: the one that was typed, else the run's own. None stands for the usual places of Fashion-MNIST:
+/// where a run was trained on that and its folder is not there, as on another machine.
+pub fn folder<'a>(
+    typed: Option<&'a Path>,
+    own: Option<&'a Path>,
+    test: Option<&str>,
+) -> Option<&'a Path> {
+    let folder = typed.or(own)?;
+    let gone = typed.is_none() && !folder.exists();
+    if gone && test == Some(fashion_mnist::TEST_SHA256) {
+        say!("{} is not there: looking for Fashion-MNIST elsewhere", shown(folder));
+        return None;
+    }
+    Some(folder)
+}
