@@ -4,7 +4,9 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
+use super::folder::{Found, find, find_set};
 use super::idx::{self, Idx};
+use super::name::NAMES;
 use super::{DataSet, Download, ImageSet};
 use crate::text::shown;
 use crate::{Error, Result};
@@ -23,10 +25,10 @@ type Content = (&'static str, &'static str);
 
 /// Training images, training labels, test images, test labels.
 const FASHION_MNIST: [Content; 4] = [
-    ("train-images-idx3-ubyte", "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
-    ("train-labels-idx1-ubyte", "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
-    ("t10k-images-idx3-ubyte", "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
-    ("t10k-labels-idx1-ubyte", "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
+    (NAMES[0], "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888"),
+    (NAMES[1], "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9"),
+    (NAMES[2], "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
+    (NAMES[3], "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 ];
 
 /// The test images of Fashion-MNIST: [`ImageSet::sha256`].
@@ -40,6 +42,11 @@ pub const TEST_SHA256: &str = "16f4e76ef93ed38c64319f5b7c3bba4b9e07a1e447a0f467e
 /// A folder given by `folder` or `$TNET_DATA` may hold another set; elsewhere the content must have
 /// Fashion-MNIST's checksums. Files may be plain or end in `.gz`; if both exist, the plain one is
 /// read. Without the feature `cli` nothing is downloaded.
+///
+/// In place of the folder, `folder` or `$TNET_DATA` may name one of the files, or, if all four names
+/// have a common prefix, the folder and that prefix (`DIR/emnist-letters`). Names may be spelled as
+/// other sites spell them: dots or underscores for dashes, any letter case, `test` for `t10k`; and a
+/// file may be in a folder of its own name.
 ///
 /// # Errors
 ///
@@ -75,7 +82,7 @@ impl Places {
 
     fn load(&self, folder: Option<&Path>, follow: &mut dyn FnMut(Download<'_>)) -> Result<DataSet> {
         if let Some(named) = folder.or(self.env.as_deref()) {
-            return read_set(named, &self.content.map(|(name, _)| (name, None)));
+            return read_set(find_set(named)?, [None; 4]);
         }
         let folders: Vec<PathBuf> = self.cache.iter().chain([&self.system]).cloned().collect();
         let complete = folders
@@ -92,7 +99,8 @@ impl Places {
                 return Err(Error::DataNotFound { looked: folders, download });
             }
         };
-        read_set(folder, &self.content.map(|(name, sum)| (name, Some(sum))))
+        // Nothing but the canonical names is found there: those are complete.
+        read_set(find_set(folder)?, self.content.map(|(_, sum)| Some(sum)))
     }
 
     /// Without the feature `cli` there is no HTTP client.
@@ -147,21 +155,8 @@ impl Places {
     }
 }
 
-/// The file of that name in a folder, plain or compressed.
-fn find(folder: &Path, name: &str) -> Option<PathBuf> {
-    [folder.join(name), folder.join(format!("{name}.gz"))].into_iter().find(|path| path.exists())
-}
-
-/// Reads the four files of one folder and checks that they belong together.
-fn read_set(folder: &Path, files: &[(&str, Option<&str>); 4]) -> Result<DataSet> {
-    let mut paths = Vec::new();
-    for (name, _) in files {
-        paths.push(find(folder, name).ok_or_else(|| {
-            let expected = format!("{name} or {name}.gz");
-            Error::malformed(folder, "data set", expected, "neither")
-        })?);
-    }
-    let sums = files.map(|(_, sum)| sum);
+/// Reads the four files of a set and checks that they belong together.
+fn read_set(Found { folder, paths }: Found, sums: [Option<&str>; 4]) -> Result<DataSet> {
     let train = read_part([&paths[0], &paths[1]], [sums[0], sums[1]])?;
     let test = read_part([&paths[2], &paths[3]], [sums[2], sums[3]])?;
 
@@ -177,7 +172,7 @@ fn read_set(folder: &Path, files: &[(&str, Option<&str>); 4]) -> Result<DataSet>
         let found = test.labels[index];
         return Err(Error::malformed(&paths[3], format!("label {index}"), expected, found));
     }
-    Ok(DataSet { train, test, classes, folder: folder.to_path_buf() })
+    Ok(DataSet { train, test, classes, folder })
 }
 
 /// Reads images and their labels.
@@ -323,6 +318,22 @@ mod tests {
     }
 
     #[test]
+    fn a_prefix_that_is_named_is_that_of_the_files_read() {
+        let folder = tempdir().unwrap();
+        for (prefix, labels) in [("emnist-letters", [0, 1, 4]), ("emnist-digits", [0, 1, 2])] {
+            for ((name, _), bytes) in FASHION_MNIST.iter().zip(files(&labels, &[1])) {
+                let name = format!("{prefix}-{}.gz", name.replace("t10k", "test"));
+                fs::write(folder.path().join(name), gzip(&bytes)).unwrap();
+            }
+        }
+        for (prefix, classes) in [("emnist-letters", 5), ("emnist-digits", 3)] {
+            let named = folder.path().join(prefix);
+            let set = load(Some(&named)).unwrap();
+            assert_eq!((set.classes, set.folder), (classes, named));
+        }
+    }
+
+    #[test]
     fn files_that_do_not_fit_each_other_are_named() {
         let [images, labels, test_images, test_labels] = good();
         let mut wide = test_images.clone();
@@ -347,7 +358,7 @@ mod tests {
         }
         let folder = tempdir().unwrap();
         let message = load(Some(folder.path())).unwrap_err().to_string();
-        assert!(message.contains("train-images-idx3-ubyte.gz, found neither"), "{message}");
+        assert!(message.contains("train-images-idx3-ubyte.gz, found an empty folder"), "{message}");
     }
 
     #[test]
@@ -379,10 +390,17 @@ mod tests {
         write(&places.system, &good(), true);
         let [option, env] = ["option", "env"].map(|name| folder.path().join(name));
         places.env = Some(env.clone());
-        for named in [Some(option.as_path()), None] {
-            let message = places.load_quietly(named).unwrap_err().to_string();
-            let path = named.unwrap_or(&env).display().to_string();
-            assert!(message.starts_with(&path), "{message}");
+        for existing in [false, true] {
+            for named in [Some(option.as_path()), None] {
+                let message = places.load_quietly(named).unwrap_err().to_string();
+                let path = named.unwrap_or(&env).display();
+                let start =
+                    if existing { format!("{path}: ") } else { format!("cannot read {path}: ") };
+                assert!(message.starts_with(&start), "{message}");
+            }
+            for folder in [&option, &env] {
+                fs::create_dir_all(folder).unwrap();
+            }
         }
         // Neither need be Fashion-MNIST, and the option comes before the variable.
         write(&env, &files(&[0, 1], &[1]), true);

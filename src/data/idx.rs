@@ -4,12 +4,13 @@
 //! the elements in row-major order (Y. LeCun, C. Cortes, C. Burges, "The MNIST database"). Files are
 //! not trusted: memory grows with the data that is really there, not with what the header claims.
 
-use std::io::{BufReader, ErrorKind, Read};
+use std::io::{self, BufRead, BufReader, Chain, ErrorKind, Read};
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 use sha2::{Digest, Sha256};
 
+use super::kind::{self, START};
 use crate::{Error, Result, hex};
 
 /// Largest number of elements that a header may claim: 2³⁰, 20 times the training images of
@@ -54,15 +55,85 @@ pub fn read<const RANK: usize>(path: &Path, mut reader: impl Read) -> Result<Idx
     // The first two bytes tell the kinds of file apart; a single read may return only one.
     let mut start = Vec::new();
     reader.by_ref().take(2).read_to_end(&mut start).map_err(Error::io("read", path))?;
-    let mut reader = BufReader::new(start.as_slice().chain(reader));
     if start != GZIP {
-        return read_plain(path, &mut reader);
+        return read_plain(path, &mut BufReader::new(start.as_slice().chain(reader)));
     }
-    let mut decoder = GzDecoder::new(reader);
-    let idx = read_plain(path, &mut decoder)?;
-    // Having read to the end, the decoder has checked gzip's own checksum.
-    end(path, &mut decoder.into_inner(), "after the compressed data")?;
-    Ok(idx)
+    let mut members = Members::new(BufReader::new(reader));
+    // Reading to the end, it checks gzip's own checksums.
+    let idx = read_plain(path, &mut members);
+    // If there is less than the header claims, what follows the compressed data is the reason.
+    if members.garbage { Err(left_over(path, "after the compressed data")) } else { idx }
+}
+
+/// The content of a gzip file: of all its members, one after the other, as gunzip reads it.
+///
+/// A file may have several: `cat a.gz b.gz`, bgzip and pigz make them. Zero bytes after the last
+/// one only fill the file up, on tapes and block devices.
+struct Members<R> {
+    /// Decodes the current member. `None`: the last one has ended.
+    decoder: Option<GzDecoder<Chain<&'static [u8], R>>>,
+    /// Something follows that is neither a member nor filling.
+    garbage: bool,
+}
+
+impl<R: BufRead> Members<R> {
+    /// For a reader of which [`GZIP`] has been read.
+    fn new(reader: R) -> Self {
+        Self { decoder: Some(member(reader)), garbage: false }
+    }
+
+    /// Goes on to the next member if there is one.
+    fn next(&mut self) -> io::Result<()> {
+        let Some(decoder) = self.decoder.take() else { return Ok(()) };
+        let (_, mut reader) = decoder.into_inner().into_inner();
+        let mut start = Vec::new();
+        reader.by_ref().take(GZIP.len() as u64).read_to_end(&mut start)?;
+        if start == GZIP {
+            self.decoder = Some(member(reader));
+        } else {
+            self.garbage = start.iter().any(|&byte| byte != 0) || !only_zeros(&mut reader)?;
+        }
+        Ok(())
+    }
+}
+
+/// A decoder of one member, whose [`GZIP`] has been read.
+fn member<R: BufRead>(reader: R) -> GzDecoder<Chain<&'static [u8], R>> {
+    GzDecoder::new(GZIP.as_slice().chain(reader))
+}
+
+/// Whether a reader has nothing but zeros up to its end.
+fn only_zeros(reader: &mut impl BufRead) -> io::Result<bool> {
+    loop {
+        let bytes = match reader.fill_buf() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+            bytes => bytes?,
+        };
+        if bytes.is_empty() {
+            return Ok(true);
+        }
+        if bytes.iter().any(|&byte| byte != 0) {
+            return Ok(false);
+        }
+        let length = bytes.len();
+        reader.consume(length);
+    }
+}
+
+impl<R: BufRead> Read for Members<R> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        if into.is_empty() {
+            return Ok(0);
+        }
+        while let Some(decoder) = &mut self.decoder {
+            let count = decoder.read(into)?;
+            if count > 0 {
+                return Ok(count);
+            }
+            self.next()?;
+        }
+        Ok(0)
+    }
 }
 
 fn read_plain<const RANK: usize>(path: &Path, reader: &mut impl Read) -> Result<Idx<RANK>> {
@@ -86,7 +157,7 @@ fn read_plain<const RANK: usize>(path: &Path, reader: &mut impl Read) -> Result<
             bytes.len(),
         ));
     }
-    end(path, reader, "after the last element")?;
+    end(path, reader)?;
     Ok(Idx { extents, bytes })
 }
 
@@ -95,7 +166,11 @@ fn header<const RANK: usize>(path: &Path, reader: &mut impl Read) -> Result<[usi
     fill(path, reader, &mut magic, "magic number")?;
     let [zero0, zero1, element, rank] = magic;
     if [zero0, zero1] != [0, 0] {
-        let found = format!("{:#010x}", u32::from_be_bytes(magic));
+        let mut start = magic.to_vec();
+        // What cannot be read is not needed: the file is refused all the same.
+        drop(reader.take((START - magic.len()) as u64).read_to_end(&mut start));
+        let kind = kind::of(&start).map_or_else(String::new, |kind| format!(" ({kind})"));
+        let found = format!("{:#010x}{kind}", u32::from_be_bytes(magic));
         return Err(Error::malformed(path, "magic number", "an IDX file's 0x0000....", found));
     }
     if element != UNSIGNED_BYTE {
@@ -151,17 +226,18 @@ fn fill(path: &Path, reader: &mut impl Read, bytes: &mut [u8], what: &str) -> Re
 }
 
 /// Nothing may follow. One byte is enough to know, so no more is read.
-fn end(path: &Path, reader: &mut impl Read, place: &str) -> Result<()> {
+fn end(path: &Path, reader: &mut impl Read) -> Result<()> {
     let mut more = Vec::new();
     reader.take(1).read_to_end(&mut more).map_err(damaged(path))?;
-    if more.is_empty() {
-        return Ok(());
-    }
-    Err(Error::malformed(path, "length", format!("nothing {place}"), "more bytes"))
+    if more.is_empty() { Ok(()) } else { Err(left_over(path, "after the last element")) }
+}
+
+fn left_over(path: &Path, place: &str) -> Error {
+    Error::malformed(path, "length", format!("nothing {place}"), "more bytes")
 }
 
 /// A decoder reports damage as a read error; errors of the operating system are passed on.
-fn damaged(path: &Path) -> impl FnOnce(std::io::Error) -> Error {
+fn damaged(path: &Path) -> impl FnOnce(io::Error) -> Error {
     move |error| match error.kind() {
         ErrorKind::InvalidInput | ErrorKind::InvalidData | ErrorKind::UnexpectedEof => {
             Error::malformed(path, "compressed data", "a whole gzip file", error)
@@ -208,7 +284,7 @@ mod tests {
     fn a_reader_may_give_one_byte_at_a_time() {
         struct Dripping<'a>(&'a [u8]);
         impl Read for Dripping<'_> {
-            fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
                 let length = buffer.len().min(1);
                 self.0.read(&mut buffer[..length])
             }
@@ -250,11 +326,60 @@ mod tests {
             for length in 0..whole.len() {
                 images(&whole[..length]).unwrap_err();
             }
-            refused(&[whole.as_slice(), &[0]].concat(), "length: expected nothing after");
         }
-        refused(&gzip(&[plain.as_slice(), &[0]].concat()), "after the last element");
-        // Two gzip members in a row, as made by `cat a.gz b.gz`.
-        refused(&[compressed.as_slice(), &gzip(&[0])].concat(), "after the compressed data");
+        for long in [
+            [plain.as_slice(), &[0]].concat(),
+            gzip(&[plain.as_slice(), &[0]].concat()),
+            // The byte too many is in a member of its own, as made by `cat a.gz b.gz`.
+            [compressed.as_slice(), &gzip(&[0])].concat(),
+        ] {
+            refused(&long, "length: expected nothing after the last element, found more bytes");
+        }
+    }
+
+    #[test]
+    fn the_members_of_a_gzip_file_are_read_as_one() {
+        let plain = file(8, &[2, 2, 2], &[1, 2, 3, 4, 5, 6, 7, 8]);
+        let expected = images(&plain).unwrap();
+        // Every size from a member per byte, so that the header is cut too, to all in one.
+        for size in 1..=plain.len() {
+            let members: Vec<Vec<u8>> = plain.chunks(size).map(gzip).collect();
+            let whole = members.concat();
+            assert_eq!(images(&whole).unwrap(), expected, "members of {size} bytes");
+            // bgzip writes an empty one last.
+            let ended = [whole.as_slice(), &gzip(&[])].concat();
+            assert_eq!(images(&ended).unwrap(), expected, "an empty member after {size} bytes");
+            let between = members.join(gzip(&[]).as_slice());
+            assert_eq!(images(&between).unwrap(), expected, "empty members between {size} bytes");
+            for length in 0..whole.len() {
+                images(&whole[..length]).unwrap_err();
+            }
+        }
+    }
+
+    #[test]
+    fn only_zeros_may_follow_the_last_member() {
+        let plain = file(8, &[1, 1, 3], b"abc");
+        let (first, second) = plain.split_at(9);
+        for whole in [gzip(&plain), [gzip(first), gzip(second)].concat()] {
+            let with = |more: &[u8]| [whole.as_slice(), more].concat();
+            // More than a buffer of the reader holds.
+            for zeros in [1, 2, 3, 20_000] {
+                let filled = with(&vec![0; zeros]);
+                assert_eq!(images(&filled).unwrap().bytes, b"abc", "{zeros} zeros");
+                let member = gzip(&[]);
+                for more in [&b"x"[..], &GZIP, &member] {
+                    refused(&[&filled, more].concat(), "nothing after the compressed data");
+                }
+            }
+            for garbage in [&b"x"[..], b"\0x", &GZIP[..1], b"\x1f\0", b"\x8b\x1f"] {
+                refused(&with(garbage), "nothing after the compressed data");
+            }
+            // The start of a member is one that is cut.
+            refused(&with(&GZIP), "compressed data");
+        }
+        // The rest of the elements is in a member that cannot be seen.
+        refused(&[gzip(first).as_slice(), &[0], &gzip(second)].concat(), "after the compressed");
     }
 
     #[test]
@@ -269,18 +394,22 @@ mod tests {
     #[test]
     fn a_flipped_bit_is_found_or_changes_nothing() {
         let plain = file(8, &[3, 2, 2], &[1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12]);
-        let whole = gzip(&plain);
         let expected = images(&plain).unwrap();
-        let mut refused = 0;
-        for bit in 0..whole.len() * 8 {
-            let mut damaged = whole.clone();
-            damaged[bit / 8] ^= 1 << (bit % 8);
-            match images(&damaged) {
-                Ok(idx) => assert_eq!(idx, expected, "bit {bit}"),
-                Err(_) => refused += 1,
+        let (first, second) = plain.split_at(20);
+        for members in [vec![gzip(&plain)], vec![gzip(first), gzip(second)]] {
+            let whole = members.concat();
+            let mut refused = 0;
+            for bit in 0..whole.len() * 8 {
+                let mut damaged = whole.clone();
+                damaged[bit / 8] ^= 1 << (bit % 8);
+                match images(&damaged) {
+                    Ok(idx) => assert_eq!(idx, expected, "bit {bit}"),
+                    Err(_) => refused += 1,
+                }
             }
+            // Eight bytes of a member's header (time, flags, system) do not affect the content.
+            let least = (whole.len() - 8 * members.len()) * 8;
+            assert!(refused >= least, "{refused} of {}", whole.len() * 8);
         }
-        // Eight bytes of a gzip header (time, flags, system) do not affect the content.
-        assert!(refused >= (whole.len() - 8) * 8, "{refused} of {}", whole.len() * 8);
     }
 }

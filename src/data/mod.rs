@@ -1,12 +1,15 @@
-//! The data set: where its files are ([`fashion_mnist`]), their format ([`idx`]), the images in
-//! memory and on the device ([`resident`]), and the order in which an epoch visits them
-//! ([`batches`]).
+//! The data set: where its files are ([`fashion_mnist`]; in a folder: `folder`, under which names:
+//! `name`), their format ([`idx`]; what else is met in their place: `kind`), the images in memory and
+//! on the device ([`resident`]), and the order in which an epoch visits them ([`batches`]).
 
 pub mod batches;
 #[cfg(feature = "cli")]
 mod download;
 pub mod fashion_mnist;
+mod folder;
 pub mod idx;
+mod kind;
+mod name;
 pub mod resident;
 
 use std::path::PathBuf;
@@ -117,7 +120,8 @@ pub struct DataSet {
     /// Number of classes: the highest label of the training images, plus 1. Some of them may have no
     /// training image ([`DataSet::empty_classes`]).
     pub classes: usize,
-    /// Where the files are.
+    /// Where the files are, as [`fashion_mnist::load`] takes it: a folder, or one and the prefix of
+    /// the names.
     pub folder: PathBuf,
 }
 

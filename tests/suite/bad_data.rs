@@ -3,6 +3,8 @@
 
 use std::fs;
 use std::path::Path;
+#[cfg(unix)]
+use std::process::Command;
 
 use proptest::prelude::*;
 use tempfile::tempdir;
@@ -154,7 +156,40 @@ fn a_folder_in_place_of_a_file() {
         set.remove(LABELS);
         fs::create_dir(data.join(LABELS)).unwrap();
     };
-    refused(make_folder, LABELS, "cannot read");
+    refused(make_folder, "", "train-labels-idx1-ubyte.gz, found t10k-images");
+    refused(make_folder, "", "train-labels-idx1-ubyte/");
+}
+
+#[cfg(unix)]
+#[test]
+fn a_pipe_in_place_of_a_file() {
+    // Opened, it would be waited for without end.
+    let make_pipe = |set: &mut Files, data: &Path| {
+        set.remove(LABELS);
+        let made = Command::new("mkfifo").arg(data.join(LABELS)).status().unwrap();
+        assert!(made.success());
+    };
+    refused(make_pipe, "", "train-labels-idx1-ubyte (no regular file)");
+}
+
+#[test]
+fn garbage_after_compressed_data() {
+    for garbage in [&b"x"[..], b"\0\0x"] {
+        let damage = |bytes: &mut Vec<u8>| *bytes = [gzip(bytes).as_slice(), garbage].concat();
+        refused_file(IMAGES, damage, "expected nothing after the compressed data");
+    }
+}
+
+#[test]
+fn a_file_of_a_kind_that_is_known() {
+    for (start, named) in [
+        (&b"PK\x03\x04"[..], "found 0x504b0304 (a ZIP archive; unpack it)"),
+        (b"<!DOCTYPE html>", "(an HTML page in place of the file; download it again)"),
+        (b"version https://git-lfs.github.com/spec/v1", "(a Git LFS pointer; "),
+    ] {
+        refused_file(IMAGES, |bytes| *bytes = start.to_vec(), named);
+        refused_file(IMAGES, |bytes| *bytes = gzip(start), named);
+    }
 }
 
 /// Replays the corpus of the fuzz target.
@@ -176,7 +211,12 @@ proptest! {
     /// Any bytes are read or refused with one line; what is read has as many elements as its header says.
     #[test]
     fn any_bytes_are_an_idx_file_or_none(
-        start in prop_oneof![Just(vec![0, 0, 8, 1]), Just(vec![0, 0, 8, 3]), Just(vec![0x1f, 0x8b, 8])],
+        start in prop_oneof![
+            Just(vec![0, 0, 8, 1]),
+            Just(vec![0, 0, 8, 3]),
+            Just(vec![0x1f, 0x8b, 8]),
+            Just(gzip(&data::idx(&[2], &[1, 1]))),
+        ],
         rest in proptest::collection::vec(prop_oneof![4 => 0..4_u8, 1 => any::<u8>()], 0..64),
     ) {
         let bytes = [start, rest].concat();

@@ -3,6 +3,7 @@
 //!
 //! - `accuracy`: two epochs on the real Fashion-MNIST reach the accuracy that a user expects.
 //! - `any_network`: networks drawn at random are computed, counted and kept, and damaged files of them refused.
+//! - `archives`: data sets are read as they were published and unpacked, or what is there is named.
 //! - `bad_data`: damaged data files are refused with one line.
 //! - `bench`: every row is measured and exported.
 //! - `checkpoints`: damaged and forged checkpoints are refused, and a run resumes from a whole one.
@@ -36,6 +37,7 @@ mod common;
 
 mod accuracy;
 mod any_network;
+mod archives;
 mod bad_data;
 mod bench;
 mod checkpoints;
