@@ -81,13 +81,21 @@ fn main() -> ExitCode {
 /// Lets glibc keep freed memory. A training step on the CPU frees and allocates the same megabytes, and
 /// until glibc's own thresholds have grown, each step returns them to the system and faults them in
 /// again: 100,000 page faults, which doubled the time of the first 200 steps at bond 16.
+///
+/// Where the address space is limited, all threads share one arena: each of their own would reserve 64 MiB of it.
 #[cfg(all(target_os = "linux", target_env = "gnu"))]
 fn keep_memory() {
     // 32 MiB is the largest mmap threshold that glibc accepts.
-    for (option, bytes) in [(libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, 512 << 20)]
-    {
+    let mut options = vec![(libc::M_MMAP_THRESHOLD, 32 << 20), (libc::M_TRIM_THRESHOLD, 512 << 20)];
+    let mut limit = libc::rlimit { rlim_cur: libc::RLIM_INFINITY, rlim_max: libc::RLIM_INFINITY };
+    // SAFETY: the call only writes the limit.
+    unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) };
+    if limit.rlim_cur != libc::RLIM_INFINITY {
+        options.push((libc::M_ARENA_MAX, 1));
+    }
+    for (option, value) in options {
         // SAFETY: no other thread is running yet, and a rejected value changes nothing.
-        unsafe { libc::mallopt(option, bytes) };
+        unsafe { libc::mallopt(option, value) };
     }
 }
 

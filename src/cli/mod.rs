@@ -28,7 +28,7 @@ use clap::{ArgMatches, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use message::message;
 
-use crate::device::OpenDevice;
+use crate::device::{OpenDevice, is_probing};
 use crate::{Error, Result, op};
 
 /// Prints a line for the user on standard error. If it is closed, the program carries on.
@@ -114,6 +114,9 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
     panic::set_hook(Box::new(|info| {
         let message = info.to_string();
         tracing::debug!("{message}\n{}", std::backtrace::Backtrace::force_capture());
+        if is_probing() {
+            return;
+        }
         // The first panic is the cause; later ones follow from it.
         if let Ok(mut first) = PANIC.lock() {
             let file = info.location().map_or("", |location| location.file());
@@ -130,7 +133,9 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
     outcome.unwrap_or_else(|_| {
         const ACTION: &str = "running the command (-vv shows where)";
         Err(match PANIC.lock().ok().and_then(|mut first| first.take()) {
-            Some(Panic { cause: Cause::Threads, message }) => Error::threads(message),
+            Some(Panic { cause: Cause::Threads, .. }) => {
+                Error::threads("a library needs one and fails without it")
+            }
             Some(Panic { cause: Cause::Device, message }) => Error::compute(ACTION, message),
             Some(Panic { cause: Cause::Bug, message }) => Error::internal(ACTION, message),
             None => Error::internal(ACTION, "a panic without a message"),

@@ -2,7 +2,6 @@
 //! whenever it is used.
 
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, mpsc};
 use std::thread;
 
 use rayon::ThreadPoolBuilder;
@@ -49,18 +48,59 @@ pub fn fit() -> Result<()> {
 }
 
 /// How many threads, up to `most`, can be there at the same time.
+///
+/// They are the system's own, not the standard library's: those allocate, and each of them would leave an arena of glibc
+/// behind, 64 MiB of address space.
+#[cfg(unix)]
 fn startable(most: usize) -> usize {
-    let (release, released) = mpsc::sync_channel::<()>(0);
-    let released = Mutex::new(released);
-    thread::scope(|scope| {
-        let wait = || drop(released.lock().map(|released| released.recv()));
-        let start = |_| thread::Builder::new().spawn_scoped(scope, wait).ok();
-        let started: Vec<_> = (0..most).map_while(start).collect();
-        let count = started.len();
-        // Each of them now finds the channel closed. Joined one by one: the scope alone would wait for their work, not
-        // for their end, and they would still count.
-        drop(release);
-        started.into_iter().for_each(|thread| drop(thread.join()));
-        count
-    })
+    use std::ffi::c_void;
+    use std::ptr::null_mut;
+
+    /// Waits until the mutex is free.
+    extern "C" fn wait(gate: *mut c_void) -> *mut c_void {
+        // SAFETY: the mutex outlives all threads that wait for it.
+        unsafe {
+            libc::pthread_mutex_lock(gate.cast());
+            libc::pthread_mutex_unlock(gate.cast());
+        }
+        null_mut()
+    }
+
+    /// Stack of a thread of the standard library, in bytes.
+    const STACK: usize = 2 << 20;
+
+    let mut gate = libc::PTHREAD_MUTEX_INITIALIZER;
+    let gate = &raw mut gate;
+    let mut started = Vec::with_capacity(most);
+    // SAFETY: the mutex and the attributes are initialised before they are used, and every thread that was started is
+    // joined before the mutex ends.
+    unsafe {
+        let mut attributes = std::mem::zeroed();
+        if libc::pthread_attr_init(&raw mut attributes) != 0 {
+            return most;
+        }
+        libc::pthread_attr_setstacksize(&raw mut attributes, STACK);
+        libc::pthread_mutex_lock(gate);
+        for _ in 0..most {
+            let mut thread = std::mem::zeroed();
+            if libc::pthread_create(&raw mut thread, &raw const attributes, wait, gate.cast()) != 0
+            {
+                break;
+            }
+            started.push(thread);
+        }
+        libc::pthread_mutex_unlock(gate);
+        // Joined, so that none counts any more.
+        for &thread in &started {
+            libc::pthread_join(thread, null_mut());
+        }
+        libc::pthread_attr_destroy(&raw mut attributes);
+    }
+    started.len()
+}
+
+/// Elsewhere there is no limit on threads.
+#[cfg(not(unix))]
+fn startable(most: usize) -> usize {
+    most
 }

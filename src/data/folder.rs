@@ -8,7 +8,9 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use super::kind;
-use super::name::{NAMES, Name, either, full_name, is_litter};
+use super::name::{NAMES, Name, either, full_name};
+use crate::files::is_litter;
+use crate::text::shown;
 use crate::{Error, Result};
 
 /// How many names a message lists.
@@ -71,7 +73,7 @@ fn in_folder(folder: &Path) -> Result<Found> {
             // A folder of that name would be taken for what is meant.
             let named = complete.iter().map(|(prefix, _)| folder.join(prefix));
             let named = named.into_iter().find(|path| !path.is_dir());
-            let named = named.as_ref().unwrap_or(&paths[0]).display();
+            let named = shown(named.as_ref().unwrap_or(&paths[0]));
             let expected = format!("one set (name one as {named})");
             let prefixes = complete.iter().map(|(prefix, _)| (*prefix).to_owned()).collect();
             Err(Error::malformed(folder, "data set", expected, list(prefixes)))
@@ -144,7 +146,7 @@ struct Candidate {
 /// What is in a folder.
 struct Listing {
     folder: PathBuf,
-    /// All names, sorted.
+    /// All names, sorted, without litter.
     names: Vec<String>,
     /// Files that are of a set, by their prefix, in the order of [`NAMES`].
     sets: BTreeMap<String, [Option<Candidate>; 4]>,
@@ -157,6 +159,9 @@ impl Listing {
         for entry in fs::read_dir(folder).map_err(Error::io("read", folder))? {
             let entry = entry.map_err(Error::io("read", folder))?;
             let (name, path) = (entry.file_name(), entry.path());
+            if is_litter(&name) {
+                continue;
+            }
             listing.names.push(name.to_string_lossy().into_owned());
             let Some(name) = name.to_str().and_then(Name::parse) else { continue };
             if path.is_dir() {
@@ -213,11 +218,10 @@ impl Listing {
 
     /// What is in the folder that may be the set.
     fn similar(&self) -> String {
-        let names = || self.names.iter().filter(|name| !is_litter(name));
-        let folders = names().filter(|name| self.folder.join(name).is_dir());
+        let folders = self.names.iter().filter(|name| self.folder.join(name).is_dir());
         let (complete, _): (Vec<_>, Vec<_>) =
             folders.partition(|name| is_set(&self.folder.join(name)));
-        let similar = names().filter(|name| {
+        let similar = self.names.iter().filter(|name| {
             let lower = name.to_lowercase();
             WORDS.iter().any(|word| lower.contains(word))
                 || ENDINGS.iter().any(|ending| lower.ends_with(ending))

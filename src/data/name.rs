@@ -2,6 +2,8 @@
 
 use std::ffi::OsStr;
 
+use crate::files::is_litter;
+
 /// The canonical names: training images, training labels, test images, test labels.
 pub const NAMES: [&str; 4] = [
     "train-images-idx3-ubyte",
@@ -26,7 +28,7 @@ pub struct Name<'a> {
 impl<'a> Name<'a> {
     /// `None` if it is not the name of a data file.
     pub fn parse(name: &'a str) -> Option<Self> {
-        if is_litter(name) {
+        if is_litter(OsStr::new(name)) {
             return None;
         }
         let ending = name
@@ -56,11 +58,6 @@ impl<'a> Name<'a> {
         let other = other.and_then(OsStr::to_str).and_then(Name::parse);
         other.is_some_and(|other| (other.prefix, other.role) == (self.prefix, self.role))
     }
-}
-
-/// macOS keeps what it knows of a file in a second one, in archives and on foreign file systems.
-pub fn is_litter(name: &str) -> bool {
-    name.starts_with("._")
 }
 
 /// The canonical name of a file of the set with this prefix.

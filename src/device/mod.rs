@@ -21,6 +21,8 @@ use burn_wgpu::WgpuSetup;
 
 pub use adapter::{Adapter, Api, Kind, Limits};
 use adapter::{best_hardware, hardware};
+#[cfg(feature = "cli")]
+pub(crate) use probe::is_running as is_probing;
 
 use crate::text::one_line;
 use crate::{Error, Result};
@@ -222,6 +224,7 @@ pub fn automatic() -> Automatic {
                     return Automatic { adapter: Some(adapter.clone()), reason, passed_over };
                 }
                 Err(problem) => {
+                    let problem = one_line(problem);
                     passed_over.push(format!("{} ({}): {problem}", adapter.id(), adapter.name));
                 }
             }

@@ -1,6 +1,8 @@
 //! A small kernel that an adapter must compute right before it is used. Drivers exist that offer compute shaders and
 //! then lose the device, answer nothing, or write nothing.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::time::Duration;
 
@@ -18,8 +20,28 @@ const GROUPS: usize = 16;
 /// How long the answer may take. It takes a millisecond; a software adapter on a busy machine may need seconds.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Runs the kernel; the error says on one line what went wrong.
+/// Whether a kernel is being tried. A panic is then one that is caught here.
+static RUNNING: AtomicBool = AtomicBool::new(false);
+
+/// Whether a panic is one of an adapter that is being tried, and that is passed over then.
+#[cfg(feature = "cli")]
+pub(crate) fn is_running() -> bool {
+    RUNNING.load(Ordering::Relaxed)
+}
+
+/// Runs the kernel; the error says what went wrong.
 pub(super) fn run(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<(), String> {
+    RUNNING.store(true, Ordering::Relaxed);
+    // wgpu panics where a device is lost while it is waited for.
+    let outcome = catch_unwind(AssertUnwindSafe(|| try_kernel(device, queue)));
+    RUNNING.store(false, Ordering::Relaxed);
+    outcome.unwrap_or_else(|panic| {
+        let message = panic.downcast_ref::<String>().map_or("a panic", String::as_str);
+        Err(format!("its driver fails at a compute shader ({message})"))
+    })
+}
+
+fn try_kernel(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<(), String> {
     let filters = [
         wgpu::ErrorFilter::Validation,
         wgpu::ErrorFilter::Internal,

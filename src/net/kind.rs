@@ -37,10 +37,9 @@ pub trait Kind: fmt::Debug {
         self.output(input).into_iter().map(features).collect()
     }
 
-    /// Numbers that a step on the CPU needs for a batch besides the layer's input, output and weights, and its gradients
-    /// by these.
-    fn scratch(&self, _input: Shape, _batch: usize) -> u64 {
-        0
+    /// Numbers that a batch needs on the CPU besides the layer's input, output and weights: `[forward, backward]`.
+    fn scratch(&self, _input: Shape, _batch: usize) -> [u64; 2] {
+        [0; 2]
     }
 
     /// The dense layer that this one replaces, if it replaces one.

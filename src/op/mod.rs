@@ -161,14 +161,22 @@ pub fn grad_x_plan(spec: &MpsSpec, batch: usize, device: &Device) -> String {
     Plan::grad_x(spec, batch, target_of(device), forced_strategy()).to_string()
 }
 
-/// Numbers that the gradients of a layer need on the CPU device besides operands and results, at most.
-pub fn scratch_on_cpu(spec: &MpsSpec, batch: usize) -> u64 {
-    let numbers = match Plan::grads(spec, batch, Target::Cpu, forced_strategy()).strategy {
-        // `W`, its gradient, and both permuted.
-        Strategy::Rebuilt => 4 * spec.inputs() * spec.outputs(),
+/// Numbers that a layer needs on the CPU device besides operands and results, at most, forward and for its gradients.
+pub fn scratch_on_cpu(spec: &MpsSpec, batch: usize) -> [u64; 2] {
+    let dense = spec.inputs() * spec.outputs();
+    let forward = match Plan::forward(spec, batch, Target::Cpu, forced_strategy()).strategy {
+        // `W` before and after it is permuted, and its factors.
+        Strategy::Rebuilt => 2 * dense + spec.parameters(),
+        Strategy::Plain | Strategy::Tiled => 0,
+    };
+    let grads = match Plan::grads(spec, batch, Target::Cpu, forced_strategy()).strategy {
+        // The gradient of `W` before and after it is permuted, and all factors.
+        Strategy::Rebuilt => 2 * dense + 2 * spec.parameters(),
         Strategy::Plain | Strategy::Tiled => cpu::partials(batch) * spec.parameters(),
     };
-    numbers as u64
+    let grad_x = Plan::grad_x(spec, batch, Target::Cpu, forced_strategy()).strategy;
+    let grad_x = if grad_x == Strategy::Rebuilt { 2 * dense + spec.parameters() } else { 0 };
+    [forward, grads.max(grad_x)].map(|numbers| numbers as u64)
 }
 
 fn forced_strategy() -> Option<Strategy> {

@@ -7,9 +7,9 @@ use crate::device::{Kind, OpenDevice};
 use crate::net::{Stack, features};
 
 /// Numbers per parameter while a checkpoint is written, when most memory is in use: the weight and Adam's two moments
-/// on the device, on the host, and in the file's bytes. Peaks of 38 bytes per parameter were measured on the CPU, for
-/// dense networks of 5 to 71 million parameters.
-const WHILE_SAVING: u64 = 9;
+/// on the device, on the host, and in the file's bytes, and what the allocator cannot use in between. Peaks of 37 to 42
+/// bytes per parameter were measured on the CPU, for dense networks of 5 to 71 million parameters.
+const WHILE_SAVING: u64 = 10;
 
 /// The same on an adapter whose buffers lie in the same memory, with staging buffers and those of the network that
 /// compiled the kernels: 66 bytes per parameter were measured on llvmpipe.
@@ -17,6 +17,9 @@ const WHILE_SAVING_SHARED: u64 = 17;
 
 /// Numbers per parameter during a step: the weight and the moments.
 const WHILE_TRAINING: u64 = 3;
+
+/// Bytes for all that does not depend on the network: kernels' buffers, the log, figures.
+const REST: u64 = 16 << 20;
 
 /// Bytes of a number.
 const NUMBER: u64 = size_of::<f32>() as u64;
@@ -34,7 +37,7 @@ pub fn needed(network: &Stack, batch_size: usize, splits: &Splits, place: Place)
         sum.saturating_add(set.pixels.len() as u64).saturating_add(NUMBER * set.count as u64)
     });
     let batch = batch_size.min(splits.train.count);
-    Ok(needed_by_network(network, batch, place)?.saturating_add(data))
+    Ok(needed_by_network(network, batch, place)?.saturating_add(data).saturating_add(REST))
 }
 
 /// Where the network is trained.
@@ -80,11 +83,15 @@ pub fn needed_by_network(network: &Stack, batch: usize, place: Place) -> Result<
     let widths: Vec<u64> = inputs.chain([network.outputs()? as u64]).collect();
     let kept: u64 = widths.iter().sum();
     let at_a_time = 2 * widths.iter().max().copied().unwrap_or_default();
-    let scratch = stages.iter().map(|stage| stage.layer.kind().scratch(stage.input, batch));
+    let scratch = |batch: usize| {
+        stages.iter().map(move |stage| stage.layer.kind().scratch(stage.input, batch))
+    };
     let images = |count: usize, numbers: u64| (count as u64).saturating_mul(numbers);
-    let training =
-        images(batch, kept + at_a_time).saturating_add(scratch.max().unwrap_or_default());
-    let evaluating = images(EVALUATION_BATCH, at_a_time);
+    let most = |numbers: &mut dyn Iterator<Item = u64>| numbers.max().unwrap_or_default();
+    let training = images(batch, kept + at_a_time)
+        .saturating_add(most(&mut scratch(batch).map(|[forward, backward]| forward.max(backward))));
+    let evaluating = images(EVALUATION_BATCH, at_a_time)
+        + most(&mut scratch(EVALUATION_BATCH).map(|[forward, _]| forward));
     let computing = (WHILE_TRAINING * parameters).saturating_add(training.max(evaluating));
     Ok(saving.max(computing).saturating_mul(NUMBER))
 }

@@ -142,7 +142,7 @@ fn what_looks_like_the_data_is_listed_where_nothing_fits() {
         fs::write(set.join(name), "PK\x03\x04").unwrap();
     }
     fs::create_dir(set.join("test")).unwrap();
-    refused(&folder, "set", &format!("{first} archive.zip, test/, train\u{fffd}.csv"));
+    refused(&folder, "set", &format!("{first} archive.zip, test/, train\\n.csv"));
     refused(&folder, "set/archive.zip", "found a ZIP archive; unpack it");
 
     write_files(&set.join("raw"), &files());

@@ -9,17 +9,22 @@
 //! - `checkpoints`: damaged and forged checkpoints are refused, and a run resumes from a whole one.
 //! - `cli`: wrong options are refused before anything is done.
 //! - `devices`: devices are listed; one that cannot be had is an error.
-//! - `eval`: a checkpoint has the accuracy that its run reported.
+//! - `disks`: disks without syncs or locks, few threads and little memory are met, or told in one line.
+//! - `eval`: a checkpoint has the accuracy that its run reported, on its own data; another set must be asked for.
 //! - `faults`: a full disk, a link, a second process or a lost device costs no checkpoint.
+//! - `folders`: litter, marks of spreadsheets and paths one level off are taken for what is meant.
 //! - `layer`: the layer agrees with its f64 reference, as an operation and through autodiff.
 //! - `matmul`: the matrix products for software adapters agree with a loop in f64.
 //! - `net`: any stack of layers has its shapes, counts, initial weights and gradients, and is kept in files.
 //! - `networks`: networks of options and files are trained, resumed, evaluated, benchmarked; others are refused.
+//! - `paths`: paths of any bytes work, and what is printed of them can be pasted.
 //! - `resume`: a run that was stopped or killed ends as if it had not been, to the bit.
 //! - `shaders`: the WGSL files are valid and agree with the Rust side.
+//! - `signals`: a hangup ends a run in good order, and what was ignored stays ignored.
 //! - `soak`: memory does not grow over thousands of steps (not run by default).
 //! - `step`: a whole training step is that of Burn's autodiff.
 //! - `strategies`: every strategy is right, and the one that is printed is the one that ran.
+//! - `streams`: no colours in files, no line but the program's own.
 //! - `train`: a training run learns, and leaves what it should in its folder.
 //! - `training_ops`: each operation of a training step agrees with Burn's or with plain loops.
 //! - `verify`: the check of a device reports every case, and fails where a number is off.
@@ -43,17 +48,25 @@ mod bench;
 mod checkpoints;
 mod cli;
 mod devices;
+#[cfg(target_os = "linux")]
+mod disks;
 mod eval;
 mod faults;
+mod folders;
 mod layer;
 mod matmul;
 mod net;
 mod networks;
+#[cfg(target_os = "linux")]
+mod paths;
 mod resume;
 mod shaders;
+#[cfg(unix)]
+mod signals;
 mod soak;
 mod step;
 mod strategies;
+mod streams;
 mod train;
 mod training_ops;
 mod verify;

@@ -7,6 +7,7 @@ use burn::nn::loss::CrossEntropyLossConfig;
 use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
+use tnet_gpu::Error;
 use tnet_gpu::data::{ImageSet, Resident, resident};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::mps::reference::{self, Operands, relative_error};
@@ -266,6 +267,32 @@ fn weights_are_drawn_by_their_rules() {
     let rest = [0.0, glorot(512.0, 512.0), 0.0, glorot(512.0, 10.0), 0.0];
     check(MpsInit::Article, Model::Mps, &[&[1.0 / 32.0; 2], &rest[..]].concat());
     check(MpsInit::Glorot, Model::Dense, &[&[glorot(784.0, 512.0)], &rest[..]].concat());
+}
+
+/// Weights are drawn in pieces, and between two of them it is asked whether to go on.
+#[test]
+fn a_drawing_that_is_to_stop_stops_within_a_piece() {
+    let network = article(Model::Dense, 1);
+    let asked = std::cell::Cell::new(0);
+    let stop_at = |last: usize| {
+        asked.set(0);
+        network.draw_while(MpsInit::He, 1, &|| {
+            asked.set(asked.get() + 1);
+            if asked.get() < last {
+                Ok(())
+            } else {
+                Err(Error::Interrupted { signal: 2, run: None })
+            }
+        })
+    };
+    // 401,408 weights of the first layer in two pieces, 262,144 of the second and 5,120 of the third in one.
+    let drawn = stop_at(usize::MAX).unwrap();
+    assert_eq!(asked.get(), 4);
+    assert_eq!(drawn, network.draw(MpsInit::He, 1).unwrap());
+    for last in 1..=4 {
+        assert!(matches!(stop_at(last), Err(Error::Interrupted { signal: 2, .. })));
+        assert_eq!(asked.get(), last);
+    }
 }
 
 /// A change here changes every training run: it would have to be announced.

@@ -78,7 +78,7 @@ impl Kind for Mps {
         MultiplyAdds { forward, weights: 2 * forward, grad_x }
     }
 
-    fn scratch(&self, _input: Shape, batch: usize) -> u64 {
+    fn scratch(&self, _input: Shape, batch: usize) -> [u64; 2] {
         op::scratch_on_cpu(&self.spec(), batch)
     }
 

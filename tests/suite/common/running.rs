@@ -34,10 +34,15 @@ impl Running {
         }
     }
 
-    /// Sends it a signal and waits for its end.
-    pub fn interrupt(mut self, signal: &str) -> Output {
+    /// Sends it a signal.
+    pub fn send(&self, signal: &str) {
         let kill = ["-s", signal, &self.0.id().to_string()];
         assert!(Command::new("kill").args(kill).status().unwrap().success());
+    }
+
+    /// Sends it a signal and waits for its end.
+    pub fn interrupt(mut self, signal: &str) -> Output {
+        self.send(signal);
         let mut stderr = Vec::new();
         self.0.stderr.take().unwrap().read_to_end(&mut stderr).unwrap();
         Output { status: self.0.wait().unwrap(), stdout: Vec::new(), stderr }
