@@ -21,8 +21,8 @@ impl Limit {
         system.refresh_memory();
         let own = sysinfo::get_current_pid().ok();
         if let Some(own) = own {
-            let memory = ProcessRefreshKind::nothing().with_memory();
-            system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), false, memory);
+            let nothing = ProcessRefreshKind::nothing();
+            system.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), false, nothing);
         }
         let process = own.and_then(|own| system.process(own));
 
@@ -38,12 +38,8 @@ impl Limit {
             holder: "the cgroup of this process",
             left: limits.total_memory.saturating_sub(limits.rss),
         });
-        let taken = process.map_or(0, |process| process.virtual_memory());
-        let ulimit = address_space().map(|most| Self {
-            holder: "the address space of this process (ulimit -v)",
-            left: most.saturating_sub(taken),
-        });
-        [machine, cgroup, ulimit].into_iter().flatten().min_by_key(|limit| limit.left)
+        let limits = [machine, cgroup].into_iter().flatten().chain(ulimits());
+        limits.min_by_key(|limit| limit.left)
     }
 
     /// Checks that `needed` bytes can be had; `what` needs them, as in `training this network`.
@@ -60,19 +56,33 @@ impl Limit {
     }
 }
 
-/// The limit on the address space, in bytes.
+/// The limits of the shell that started this process.
 #[cfg(target_os = "linux")]
-fn address_space() -> Option<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the call only writes the limit.
-    let told = unsafe { libc::getrlimit(libc::RLIMIT_AS, &raw mut limit) } == 0;
-    (told && limit.rlim_cur != libc::RLIM_INFINITY).then_some(limit.rlim_cur)
+fn ulimits() -> Vec<Limit> {
+    // Sizes in pages: the first is the address space, the sixth the data (proc_pid_statm(5)).
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages: Vec<u64> = statm.split(' ').map_while(|pages| pages.parse().ok()).collect();
+    // SAFETY: the call has no conditions.
+    let page = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).unwrap_or_default();
+    let limit = |resource, taken: usize, holder| {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        // SAFETY: the call only writes the limit.
+        let told = unsafe { libc::getrlimit(resource, &raw mut limit) } == 0;
+        let taken = pages.get(taken).map_or(0, |pages| pages * page);
+        let left = limit.rlim_cur.saturating_sub(taken);
+        (told && limit.rlim_cur != libc::RLIM_INFINITY).then_some(Limit { holder, left })
+    };
+    let limits = [
+        limit(libc::RLIMIT_AS, 0, "the address space of this process (ulimit -v)"),
+        limit(libc::RLIMIT_DATA, 5, "the data of this process (ulimit -d)"),
+    ];
+    limits.into_iter().flatten().collect()
 }
 
-/// Elsewhere there is none, or nothing that allocates asks for it.
+/// Elsewhere there are none, or nothing that allocates asks for them.
 #[cfg(not(target_os = "linux"))]
-fn address_space() -> Option<u64> {
-    None
+fn ulimits() -> Vec<Limit> {
+    Vec::new()
 }
 
 /// Checks that the machine has the memory that something needs.

@@ -367,7 +367,7 @@ mod tests {
         let litter = folder(&names(|name| format!("._{name}")));
         assert_eq!(
             refused(&litter, ""),
-            format!("DIR: data set: expected {FIRST}, found nothing like it")
+            format!("DIR: data set: expected {FIRST}, found an empty folder")
         );
         add(litter.path(), &names(|name| format!("{name}.gz/")));
         add(litter.path(), &names(str::to_owned));

@@ -2,9 +2,9 @@
 //! an index, as in `vulkan:1`.
 //!
 //! A device is chosen once, explicitly, and reports what it is; nothing falls back silently. An adapter is used only
-//! after it has computed a small kernel right (`shaders/device/probe.wgsl`). `auto` takes the first hardware GPU that does, else the CPU,
-//! and says why it passed others over. If a named device is not available or fails, the error lists those that there
-//! are. A software rasterizer is used only if it is named.
+//! after it has computed a small kernel right (`shaders/device/probe.wgsl`). `auto` takes the first hardware GPU that
+//! does, else the CPU, and says why it passed others over. If a named device is not available or fails, the error lists
+//! those that there are. A software rasterizer is used only if it is named.
 //!
 //! Some Vulkan loaders crash when several threads create and destroy instances, so one lock guards
 //! enumeration and opening, and whatever was opened stays open for the life of the process.

@@ -71,8 +71,8 @@ impl RunFolder {
             Some(folder) => named(folder, exist_ok)?,
             None => (fresh(Path::new("runs"), name)?, true),
         };
-        let mut run = Self::locked(path)?;
-        (run.begun, run.made) = (true, made);
+        let mut run = Self::locked(path, made)?;
+        run.begun = true;
         // Before the new configuration is written, so that no checkpoint is ever beside a configuration
         // of another run.
         for name in [LAST, PREVIOUS, BEST, DAMAGED, METRICS, CURVES] {
@@ -98,13 +98,14 @@ impl RunFolder {
     pub fn open(folder: &Path) -> Result<Self> {
         let config = folder.join(CONFIG);
         fs::metadata(&config).map_err(Error::io("find the run's", &config))?;
-        let run = Self::locked(folder.to_path_buf())?;
+        let run = Self::locked(folder.to_path_buf(), false)?;
         files::remove_temporaries(&run.path, &WRITTEN)?;
         Ok(run)
     }
 
-    /// Opens and locks a folder's log. The lock ends with the process, however it ends.
-    fn locked(path: PathBuf) -> Result<Self> {
+    /// Opens and locks a folder's log; if `made`, this process has made the folder. The lock ends with the process,
+    /// however it ends.
+    fn locked(path: PathBuf, made: bool) -> Result<Self> {
         let file = path.join(LOG);
         // A link in a folder that someone else made may lead outside it.
         if file.is_symlink() {
@@ -120,9 +121,14 @@ impl RunFolder {
                 return Err(Error::io("use as a run folder", &path)(taken));
             }
             Err(TryLockError::Error(error)) if files::is_unsupported(&error) => Some(error),
-            Err(TryLockError::Error(error)) => return Err(Error::io("lock", &file)(error)),
+            Err(TryLockError::Error(error)) => {
+                if made {
+                    let _ = fs::remove_file(&file).and_then(|()| fs::remove_dir(&path));
+                }
+                return Err(Error::io("lock", &file)(error));
+            }
         };
-        Ok(Self { path, log, begun: false, made: false, unlocked, unsynced: OnceCell::new() })
+        Ok(Self { path, log, begun: false, made, unlocked, unsynced: OnceCell::new() })
     }
 
     /// What the file system of the folder does not guarantee, a line each. Complete once something was written.

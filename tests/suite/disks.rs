@@ -78,6 +78,7 @@ fn a_disk_without_locks_is_trained_on_and_said_once() {
     let Some(output) = trained(&training, "TNET_TEST_FLOCK", EIO, "run") else { return };
     assert_eq!(code(&output), 1);
     assert!(error_line(&output).contains("cannot lock"), "{}", stderr(&output));
+    assert!(!Path::new(&training.path("run")).exists(), "a run folder is left");
 }
 
 /// With any number of threads that a training run starts on a machine of two processors, it gives the same network.
