@@ -85,6 +85,9 @@ fn data_for(
     let test = checkpoint.test.as_deref();
     let data = load(run_data::folder(typed, own.as_deref(), test))?;
     let own_data = test.map(|test| data.test.sha256() == test);
+    if own_data.is_none() && typed.is_none() && own.is_none() {
+        say!("{} is of an earlier version and does not tell its data set", shown(file));
+    }
     if own_data == Some(false) {
         let other = Error::OtherData { folder: data.folder.clone(), file: file.to_path_buf() };
         if typed.is_none() {

@@ -40,10 +40,12 @@ pub fn fit() -> Result<()> {
     // With hardly any, Burn's operations run on this one.
     let pool = if startable < 3 { pool.use_current_thread() } else { pool };
     pool.build_global().map_err(Error::threads)?;
-    say!(
-        "only {startable} of {all} threads could be started (a limit on processes or memory): \
-         {count} instead of {wanted} for computing"
-    );
+    if count < wanted {
+        say!(
+            "only {startable} of {all} threads could be started (a limit on processes or memory): \
+             {count} instead of {wanted} for computing"
+        );
+    }
     Ok(())
 }
 

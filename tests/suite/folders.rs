@@ -8,14 +8,6 @@ use crate::common::executable::{
     Training, code, command, error_line, metrics_without_time, stderr, stdout, tnet,
 };
 
-/// A finished run of two epochs.
-fn finished() -> Training {
-    let training = Training::new();
-    let output = training.run(&["--out-factors", "4,4", "--validation", "10"]);
-    assert_eq!(code(&output), 0, "{}", stderr(&output));
-    training
-}
-
 #[test]
 fn the_files_of_macos_are_passed_over() {
     let training = Training::new();
@@ -49,7 +41,7 @@ fn the_files_of_macos_are_passed_over() {
 /// A byte order mark and other line ends.
 #[test]
 fn a_run_whose_metrics_a_spreadsheet_has_saved_resumes() {
-    let training = finished();
+    let training = Training::finished();
     let lines = metrics_without_time(Path::new(&training.path("run")));
     let text = training.read("run/metrics.csv").replace('\n', "\r\n");
     fs::write(training.path("run/metrics.csv"), format!("\u{feff}{text}")).unwrap();
@@ -74,7 +66,7 @@ fn a_network_file_with_a_byte_order_mark_is_read() {
 
 #[test]
 fn what_looks_like_the_expected_is_shown_with_its_difference() {
-    let training = finished();
+    let training = Training::finished();
     let good = training.read("run/metrics.csv");
     for (damaged, shown) in [
         (good.replacen("epoch,", "epoch ,", 1), "\"epoch ,train_loss"),
@@ -93,7 +85,7 @@ fn what_looks_like_the_expected_is_shown_with_its_difference() {
 
 #[test]
 fn a_file_of_a_run_is_taken_for_its_run() {
-    let training = finished();
+    let training = Training::finished();
     for (name, epochs) in [("last.safetensors", "3"), ("config.toml", "4"), ("metrics.csv", "5")] {
         let file = training.path(&format!("run/{name}"));
         let output = tnet(&["train", "--resume", &file, "--epochs", epochs]);
@@ -123,15 +115,7 @@ fn a_file_of_a_run_is_taken_for_its_run() {
 
 #[test]
 fn a_folder_of_runs_is_told_from_a_run() {
-    let training = Training::new();
-    let data = training.path("data");
-    for _ in 0..2 {
-        let output = command(&["train", "--device", "cpu", "--data", &data, "--epochs", "1"])
-            .current_dir(training.folder.path())
-            .output()
-            .unwrap();
-        assert_eq!(code(&output), 0, "{}", stderr(&output));
-    }
+    let training = Training::unnamed();
     let runs = training.path("runs");
     for output in [tnet(&["train", "--resume", &runs]), training.eval("runs", &[])] {
         assert_eq!(code(&output), 1, "{}", stderr(&output));

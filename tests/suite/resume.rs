@@ -260,17 +260,9 @@ fn an_interrupted_training_run_resumes_inside_its_epoch() {
     }
 }
 
-/// A finished run of two epochs.
-fn finished() -> Training {
-    let training = Training::new();
-    let output = training.run(&["--out-factors", "4,4", "--validation", "10"]);
-    assert_eq!(code(&output), 0, "{}", stderr(&output));
-    training
-}
-
 #[test]
 fn a_finished_run_takes_more_epochs() {
-    let training = finished();
+    let training = Training::finished();
     // With the same number of epochs it prints the summary and changes nothing.
     let before = fs::read(training.path("run/last.safetensors")).unwrap();
     let output = training.resume(&[]);
@@ -316,7 +308,7 @@ fn a_run_resumes_on_another_number_of_threads() {
 
 #[test]
 fn options_that_would_change_the_run_are_refused() {
-    let training = finished();
+    let training = Training::finished();
     let before = fs::read(training.path("run/last.safetensors")).unwrap();
     for (option, value) in [
         ("--model", "dense"),
@@ -347,7 +339,7 @@ fn options_that_would_change_the_run_are_refused() {
 
 #[test]
 fn the_data_may_move_but_not_change() {
-    let training = finished();
+    let training = Training::finished();
     let moved = training.path("moved");
     fs::rename(training.path("data"), &moved).unwrap();
     let output = training.resume(&["--epochs", "3"]);
@@ -367,7 +359,7 @@ fn the_data_may_move_but_not_change() {
 
 #[test]
 fn an_existing_run_is_replaced_only_when_asked() {
-    let training = finished();
+    let training = Training::finished();
     let output = training.run(&["--epochs", "1"]);
     assert_eq!(code(&output), 1);
     assert!(error_line(&output).contains("--exist-ok"), "{}", stderr(&output));
@@ -395,7 +387,7 @@ mod vulkan {
         if common::open("vulkan").is_none() {
             return;
         }
-        let training = finished();
+        let training = Training::finished();
         let output = training.resume(&["--epochs", "3", "--device", "vulkan"]);
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         assert!(stderr(&output).contains("not to the bit"), "{}", stderr(&output));

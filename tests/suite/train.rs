@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use crate::common;
-use crate::common::executable::{Training, code, command, error_line, metrics, stderr, stdout};
+use crate::common::executable::{Training, code, error_line, metrics, stderr, stdout};
 #[cfg(unix)]
 use crate::common::running::Running;
 
@@ -105,15 +105,7 @@ fn a_run_folder_in_use_is_left_alone() {
 
 #[test]
 fn runs_without_a_name_get_fresh_folders() {
-    let training = Training::new();
-    let data = training.path("data");
-    for _ in 0..2 {
-        let output = command(&["train", "--device", "cpu", "--data", &data, "--epochs", "1"])
-            .current_dir(training.folder.path())
-            .output()
-            .unwrap();
-        assert_eq!(code(&output), 0, "{}", stderr(&output));
-    }
+    let training = Training::unnamed();
     for run in ["runs/mps-bond1-1", "runs/mps-bond1-2"] {
         assert_eq!(metrics(&training.read(&format!("{run}/metrics.csv"))).len(), 1);
     }

@@ -71,6 +71,27 @@ impl Training {
         (training, checkpoint)
     }
 
+    /// A finished run of two epochs, with its best network.
+    pub fn finished() -> Self {
+        let training = Self::new();
+        let output = training.run(&["--out-factors", "4,4", "--validation", "10"]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        training
+    }
+
+    /// Runs of an epoch in folders that are not named: `runs/mps-bond1-1`, …-2.
+    pub fn unnamed() -> Self {
+        let training = Self::new();
+        let data = training.path("data");
+        for _ in 0..2 {
+            let mut command =
+                command(&["train", "--device", "cpu", "--data", &data, "--epochs", "1"]);
+            let output = command.current_dir(training.folder.path()).output().unwrap();
+            assert_eq!(code(&output), 0, "{}", stderr(&output));
+        }
+        training
+    }
+
     pub fn path(&self, name: &str) -> String {
         self.folder.path().join(name).to_str().unwrap().to_owned()
     }
