@@ -27,6 +27,7 @@ pub fn fit() -> Result<()> {
     let asked = std::env::var("RAYON_NUM_THREADS").ok().and_then(|count| count.parse().ok());
     let processors = || thread::available_parallelism().map_or(1, usize::from);
     let wanted: usize = asked.filter(|&count| count > 0).unwrap_or_else(processors);
+    let wanted = wanted.min(rayon::max_num_threads());
     // Burn's operations have one pool, the layer's another, the calling thread among its threads.
     let all = 2 * wanted - 1 + SPARE;
     let startable = startable(all);

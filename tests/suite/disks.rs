@@ -192,8 +192,8 @@ fn memory_that_runs_out_ends_the_program_with_one_line() {
 fn a_signal_ends_a_long_drawing_of_weights_and_leaves_nothing() {
     for (signal, expected) in [("INT", 130), ("TERM", 143), ("HUP", 129)] {
         let training = Training::new();
-        // 80 million weights: a second or two, in pieces of some milliseconds.
-        let options = ["--hidden", "4000,4000,4000,4000,4000,4000", "--out-factors", "80,50"];
+        // 32 million weights: the better part of a second, in pieces of some milliseconds.
+        let options = ["--hidden", "4000,4000,4000", "--out-factors", "80,50"];
         let mut running = Running::start(training.command(&options));
         let config = training.path("run/config.toml");
         running.wait_for("run folder", || Path::new(&config).exists());

@@ -1,6 +1,7 @@
 //! Runs of the executable that a test watches, and ends before they would.
 
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
@@ -14,13 +15,13 @@ pub struct Running(Child);
 impl Running {
     /// Starts it; what it prints is dropped.
     pub fn quiet(mut command: Command) -> Self {
-        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
+        Self(heeding(&mut command).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap())
     }
 
     /// Starts it, for [`Running::interrupt`]. Nobody reads what it prints until then, so what is waited
     /// for meanwhile must come before it has filled a pipe: 64 KiB, a thousand epochs.
     pub fn start(mut command: Command) -> Self {
-        Self(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
+        Self(heeding(&mut command).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap())
     }
 
     /// Waits until something has happened.
@@ -52,6 +53,22 @@ impl Running {
     pub fn kill(self) {
         drop(self);
     }
+}
+
+/// Lets a command heed signals, even where the tests run in the background or under nohup and ignore some: it would
+/// inherit that.
+fn heeding(command: &mut Command) -> &mut Command {
+    let heed = || {
+        for signal in [libc::SIGINT, libc::SIGHUP, libc::SIGTERM] {
+            // SAFETY: the default action is none of this process's functions.
+            if unsafe { libc::signal(signal, libc::SIG_DFL) } == libc::SIG_ERR {
+                return Err(io::Error::last_os_error());
+            }
+        }
+        Ok(())
+    };
+    // SAFETY: between fork and exec, only functions that may be called there are called.
+    unsafe { command.pre_exec(heed) }
 }
 
 impl Drop for Running {
