@@ -24,22 +24,6 @@ const REST: u64 = 16 << 20;
 /// Bytes of a number.
 const NUMBER: u64 = size_of::<f32>() as u64;
 
-/// Bytes of host memory that a training run needs at its peak, besides what the process has when the data is read.
-/// An estimate, meant to be at most some ten percent off for networks that are large.
-///
-/// # Errors
-///
-/// [`crate::Error::Layer`] for an impossible network.
-pub fn needed(network: &Stack, batch_size: usize, splits: &Splits, place: Place) -> Result<u64> {
-    let sets = [Some(&splits.train), splits.validation.as_ref(), Some(&splits.test)];
-    // The copies on the device.
-    let data = sets.into_iter().flatten().fold(0, |sum: u64, set| {
-        sum.saturating_add(set.pixels.len() as u64).saturating_add(NUMBER * set.count as u64)
-    });
-    let batch = batch_size.min(splits.train.count);
-    Ok(needed_by_network(network, batch, place)?.saturating_add(data).saturating_add(REST))
-}
-
 /// Where the network is trained.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Place {
@@ -60,6 +44,22 @@ impl Place {
             Some(Kind::Discrete | Kind::Virtual | Kind::Other) => Self::Card,
         }
     }
+}
+
+/// Bytes of host memory that a training run needs at its peak, besides what the process has when the data is read.
+/// An estimate, meant to be at most some ten percent off for networks that are large.
+///
+/// # Errors
+///
+/// [`crate::Error::Layer`] for an impossible network.
+pub fn needed(network: &Stack, batch_size: usize, splits: &Splits, place: Place) -> Result<u64> {
+    let sets = [Some(&splits.train), splits.validation.as_ref(), Some(&splits.test)];
+    // The copies on the device.
+    let data = sets.into_iter().flatten().fold(0, |sum: u64, set| {
+        sum.saturating_add(set.pixels.len() as u64).saturating_add(NUMBER * set.count as u64)
+    });
+    let batch = batch_size.min(splits.train.count);
+    Ok(needed_by_network(network, batch, place)?.saturating_add(data).saturating_add(REST))
 }
 
 /// The same without the data, for batches of so many images.
