@@ -109,6 +109,10 @@ pub enum Error {
         file: PathBuf,
     },
 
+    /// The data on which a run was trained cannot be read where it was.
+    #[error("the data of the run cannot be read any more: {0}")]
+    RunData(Box<Error>),
+
     /// The named device is not available.
     #[error("device {requested}: {problem}; this machine has: {available}")]
     Device {

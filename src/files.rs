@@ -165,9 +165,10 @@ pub fn remove_temporaries(folder: &Path, names: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file is one that macOS puts beside others on disks that are not its own; no folder is read for these.
+/// Whether a file is one that macOS or Windows puts into folders unasked; no folder is read for these.
 pub fn is_litter(name: &OsStr) -> bool {
-    name.as_encoded_bytes().starts_with(b"._") || name == ".DS_Store"
+    const NAMES: [&str; 3] = [".DS_Store", "Thumbs.db", "desktop.ini"];
+    name.as_encoded_bytes().starts_with(b"._") || NAMES.iter().any(|litter| name == *litter)
 }
 
 /// Without syncing the folder too, a power failure could undo a rename.

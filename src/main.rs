@@ -74,7 +74,6 @@ fn end(line: &[u8]) -> ! {
 
 fn main() -> ExitCode {
     keep_memory();
-    keep_wayland_quiet();
     tnet_gpu::cli::main()
 }
 
@@ -102,20 +101,3 @@ fn keep_memory() {
 /// Other allocators keep freed memory by themselves, or were not measured.
 #[cfg(not(all(target_os = "linux", target_env = "gnu")))]
 fn keep_memory() {}
-
-/// Drivers ask libwayland for a display, and where there is no desktop it prints "error: XDG_RUNTIME_DIR is invalid or not
-/// set in the environment", which is taken for a failure of this program. With a folder that does not exist it finds no
-/// display without a word.
-#[cfg(all(unix, not(target_os = "macos")))]
-fn keep_wayland_quiet() {
-    const VARIABLE: &str = "XDG_RUNTIME_DIR";
-    let is_folder = |folder| std::path::Path::new(&folder).is_absolute();
-    if !std::env::var_os(VARIABLE).is_some_and(is_folder) {
-        // SAFETY: no other thread is running yet.
-        unsafe { std::env::set_var(VARIABLE, "/nonexistent") };
-    }
-}
-
-/// Elsewhere there is no Wayland.
-#[cfg(not(all(unix, not(target_os = "macos"))))]
-fn keep_wayland_quiet() {}

@@ -6,12 +6,12 @@ use std::time::{Duration, Instant};
 use clap::{Args, ValueEnum};
 use indicatif::ProgressBar;
 
-use super::{at_least_one, factors, introduce, out, say};
+use super::{at_least_one, drivers, factors, introduce, out, say};
 use crate::bench::ceilings::Ceilings;
 use crate::bench::stats::{Effort, WIDE};
 use crate::bench::workloads::{Pass, Rival};
 use crate::bench::{self, Grid, Report, Row, export};
-use crate::device::{self, DeviceChoice, OpenDevice};
+use crate::device::{DeviceChoice, OpenDevice};
 use crate::files::Pending;
 use crate::text::shown;
 use crate::verify;
@@ -166,7 +166,7 @@ pub fn run(args: &BenchArgs, verbose: bool) -> Result<()> {
     let markdown = pending(&args.export_markdown)?;
     let plot = pending(&args.plot)?;
 
-    let opened = device::open(args.device)?;
+    let opened = drivers::open(args.device)?;
     introduce(&opened);
     if args.variant == Variants::All {
         grid.strategies = op::strategies(&opened.device).to_vec();
@@ -245,7 +245,7 @@ fn suite(args: &BenchArgs, effort: &Effort) -> Result<()> {
     std::fs::create_dir_all(&args.out).map_err(Error::io("create", &args.out))?;
     let (markdown, json) = (file("tnet-gpu-suite.md")?, file("tnet-gpu-suite.json")?);
     let until = Instant::now() + SUITE_TIME;
-    let opened = device::open(args.device)?;
+    let opened = drivers::open(args.device)?;
     introduce(&opened);
     let verified = verified(&opened);
     say!("verify: {verified}");

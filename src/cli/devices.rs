@@ -2,9 +2,9 @@
 
 use clap::Args;
 
-use super::{json, out};
+use super::{drivers, json, out};
 use crate::Result;
-use crate::device::{self, Adapter, Automatic};
+use crate::device::{Adapter, Automatic};
 use crate::report::table;
 
 /// Options of `devices`.
@@ -17,7 +17,7 @@ pub struct DevicesArgs {
 
 /// Runs the command.
 pub fn run(args: &DevicesArgs) -> Result<()> {
-    let adapters = device::adapters();
+    let (adapters, Automatic { adapter, reason, passed_over }) = drivers::survey();
     if args.json {
         for adapter in &adapters {
             out(&json(adapter)?)?;
@@ -38,7 +38,6 @@ pub fn run(args: &DevicesArgs) -> Result<()> {
         ]);
     }
     out(&table.to_string())?;
-    let Automatic { adapter, reason, passed_over } = device::automatic();
     for over in passed_over {
         out(&format!("auto passes over {over}"))?;
     }

@@ -7,9 +7,9 @@ use serde::Serialize;
 
 use super::paths::lossy;
 use super::progress::load;
-use super::{introduce, json, out, run_data, say};
+use super::{drivers, introduce, json, out, run_data, say};
 use crate::data::{DataSet, Resident};
-use crate::device::{self, DeviceChoice};
+use crate::device::DeviceChoice;
 use crate::net::features;
 use crate::text::shown;
 use crate::train::checkpoint::Checkpoint;
@@ -55,7 +55,7 @@ struct Line<'a> {
 /// Runs the command.
 pub fn run(args: &EvalArgs) -> Result<()> {
     let (file, checkpoint) = checkpoint_of(&run::to_read(&args.run)?)?;
-    let opened = device::open(args.device)?;
+    let opened = drivers::open(args.device)?;
     let (data, own_data) = data_for(args.data.as_deref(), &file, &checkpoint)?;
     check_fit(&file, &checkpoint, &data)?;
     opened.check_buffers(train::buffers(&checkpoint.config.network, 0, [&data.test])?)?;
@@ -83,7 +83,8 @@ fn data_for(
 ) -> Result<(DataSet, Option<bool>)> {
     let own = run_data::own_folder(file, checkpoint);
     let test = checkpoint.test.as_deref();
-    let data = load(run_data::folder(typed, own.as_deref(), test))?;
+    let folder = run_data::folder(typed, own.as_deref(), test);
+    let data = load(folder).map_err(run_data::explain(typed, folder))?;
     let own_data = test.map(|test| data.test.sha256() == test);
     if own_data.is_none() && typed.is_none() && own.is_none() {
         say!("{} is of an earlier version and does not tell its data set", shown(file));

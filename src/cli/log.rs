@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use anstream::{AutoStream, ColorChoice};
@@ -21,6 +22,14 @@ enum Target {
 }
 
 static TARGET: Mutex<Target> = Mutex::new(Target::Memory(Vec::new()));
+
+/// Whether the user has asked for more than results on standard error.
+static VERBOSE: AtomicBool = AtomicBool::new(false);
+
+/// Whether the user has asked for more than results on standard error, with `-v` or `RUST_LOG`.
+pub fn is_verbose() -> bool {
+    VERBOSE.load(Ordering::Relaxed)
+}
 
 struct RunLog;
 
@@ -50,6 +59,8 @@ impl MakeWriter<'_> for RunLog {
 /// `RUST_LOG` overrides that. `log.txt` gets warnings and this program's events. Colours are for a terminal, as NO_COLOR,
 /// CLICOLOR, CLICOLOR_FORCE and TERM say.
 pub fn init(verbose: u8) {
+    let asked = verbose > 0 || std::env::var_os(EnvFilter::DEFAULT_ENV).is_some();
+    VERBOSE.store(asked, Ordering::Relaxed);
     let terminal = EnvFilter::try_from_default_env().unwrap_or_else(|_| {
         EnvFilter::new(match verbose {
             // What a library logs as an error is either handled or told by the one line that follows.

@@ -3,6 +3,7 @@
 
 mod bench;
 mod devices;
+mod drivers;
 mod eval;
 mod log;
 mod message;

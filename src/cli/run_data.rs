@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::{paths, say};
+use crate::Error;
 use crate::data::fashion_mnist;
 use crate::text::shown;
 use crate::train::checkpoint::Checkpoint;
@@ -40,4 +41,10 @@ pub fn folder<'a>(
         return None;
     }
     Some(folder)
+}
+
+/// What a failure to read the run's own folder means; others stay what they are.
+pub fn explain(typed: Option<&Path>, folder: Option<&Path>) -> impl FnOnce(Error) -> Error {
+    let own = typed.is_none() && folder.is_some();
+    move |error| if own { Error::RunData(Box::new(error)) } else { error }
 }

@@ -10,9 +10,9 @@ use super::network::{NetworkArgs, kept};
 use super::outcome::Outcome;
 use super::progress::{Progress, load};
 use super::signals::listen;
-use super::{at_least_one, introduce, json, log, out, paths, run_data, say};
+use super::{at_least_one, drivers, introduce, json, log, out, paths, run_data, say};
 use crate::data::DataSet;
-use crate::device::{self, Adapter, DeviceChoice, OpenDevice};
+use crate::device::{Adapter, DeviceChoice, OpenDevice};
 use crate::mps::MpsInit;
 use crate::net::{self, Preset, Stack};
 use crate::text::shown;
@@ -175,7 +175,7 @@ fn shape_of(data: &DataSet) -> (net::Shape, usize) {
 }
 
 fn begin(args: &TrainArgs) -> Result<Ready> {
-    let opened = device::open(args.device)?;
+    let opened = drivers::open(args.device)?;
     // The image size and the number of classes are not known yet: guess Fashion-MNIST's. If the guess is
     // wrong, the kernels are compiled when they are needed.
     let source = args.network.source()?;
@@ -234,11 +234,12 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
             Error::malformed(path.join("config.toml"), "device", "a device", problem)
         })?
     };
-    let opened = device::open(choice)?;
+    let opened = drivers::open(choice)?;
 
-    let own = Some(config.data.as_path());
-    let folder = run_data::folder(args.data.as_deref(), own, checkpoint.test.as_deref());
-    let data = load_warming_up(&config.train, &opened, folder)?;
+    let (typed, own) = (args.data.as_deref(), Some(config.data.as_path()));
+    let folder = run_data::folder(typed, own, checkpoint.test.as_deref());
+    let data = load_warming_up(&config.train, &opened, folder);
+    let data = data.map_err(run_data::explain(typed, folder))?;
     let (folder, splits) = split(data, &config.train, config.train_images)?;
     if splits.sha256() != checkpoint.data {
         let problem = format!("{} is not the data set it was trained on", shown(&folder));

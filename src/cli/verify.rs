@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::{introduce, json, out, say};
-use crate::device::{self, DeviceChoice};
+use super::{drivers, introduce, json, out, say};
+use crate::device::DeviceChoice;
 use crate::report::table;
 use crate::verify::{self, Distances, TOLERANCE};
 use crate::{Error, Result};
@@ -42,7 +42,7 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
         Some(folder) => verify::from_folder(folder)?,
         None => verify::built_in(),
     };
-    let opened = device::open(args.device)?;
+    let opened = drivers::open(args.device)?;
     introduce(&opened);
 
     let mut table = table::new(&["case", "y", "da", "dc", "dbias", "dx", ""], true);

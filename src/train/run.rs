@@ -19,6 +19,9 @@ use crate::report::curves::{self, Curve};
 use crate::text::shown;
 use crate::{Error, Result};
 
+/// Where new runs are put.
+const RUNS: &str = "runs";
+
 const CONFIG: &str = "config.toml";
 const METRICS: &str = "metrics.csv";
 const CURVES: &str = "curves.svg";
@@ -69,7 +72,7 @@ impl RunFolder {
     pub fn create(folder: Option<&Path>, name: &str, exist_ok: bool) -> Result<Self> {
         let (path, made) = match folder {
             Some(folder) => named(folder, exist_ok)?,
-            None => (fresh(Path::new("runs"), name)?, true),
+            None => (fresh(Path::new(RUNS), name)?, true),
         };
         let mut run = Self::locked(path, made)?;
         run.begun = true;
@@ -333,13 +336,19 @@ fn folder_of_file(file: &Path) -> Option<PathBuf> {
     (of_run && folder.join(CONFIG).is_file()).then(|| folder.to_path_buf())
 }
 
-/// A folder, unless it holds runs and is none.
+/// A folder, unless it is none of a run and holds runs, or their folder.
 fn of_folder(folder: &Path) -> Result<PathBuf> {
     const SHOWN: usize = 5;
     let is_run = |folder: &Path| [CONFIG, LAST].iter().any(|name| folder.join(name).is_file());
-    let entries = if is_run(folder) { None } else { fs::read_dir(folder).ok() };
-    let paths = entries.into_iter().flatten().filter_map(|entry| Some(entry.ok()?.path()));
-    let mut runs: Vec<_> = paths.filter(|path| is_run(path)).collect();
+    let runs_in = |folder: &Path| -> Vec<PathBuf> {
+        let entries = fs::read_dir(folder).into_iter().flatten();
+        let paths = entries.filter_map(|entry| Some(entry.ok()?.path()));
+        paths.filter(|path| is_run(path)).collect()
+    };
+    let mut runs = if is_run(folder) { Vec::new() } else { runs_in(folder) };
+    if runs.is_empty() && !is_run(folder) {
+        runs = runs_in(&folder.join(RUNS));
+    }
     if runs.is_empty() {
         return Ok(folder.to_path_buf());
     }

@@ -128,7 +128,9 @@ fn another_data_set_is_measured_on_only_when_asked_for_and_is_told() {
     }
     // It is gone.
     fs::remove_dir_all(training.path("data")).unwrap();
-    let output = eval(&[]);
-    assert_eq!(code(&output), 1, "{}", stderr(&output));
-    assert!(error_line(&output).contains(&training.path("data")), "{}", stderr(&output));
+    for output in [eval(&[]), training.resume(&["--epochs", "13"])] {
+        assert_eq!(code(&output), 1, "{}", stderr(&output));
+        let line = error_line(&output);
+        assert!(line.contains(&training.path("data")) && line.contains("--data DIR"), "{line}");
+    }
 }

@@ -117,7 +117,13 @@ fn a_file_of_a_run_is_taken_for_its_run() {
 fn a_folder_of_runs_is_told_from_a_run() {
     let training = Training::unnamed();
     let runs = training.path("runs");
-    for output in [tnet(&["train", "--resume", &runs]), training.eval("runs", &[])] {
+    let outputs = [
+        tnet(&["train", "--resume", &runs]),
+        training.eval("runs", &[]),
+        // And the folder where they were begun.
+        training.eval("", &[]),
+    ];
+    for output in outputs {
         assert_eq!(code(&output), 1, "{}", stderr(&output));
         let line = error_line(&output);
         assert!(line.contains("a folder of runs; name one of them: "), "{line}");

@@ -63,21 +63,25 @@ fn a_terminal_gets_colours_unless_they_are_refused() {
     assert!(!plain.contains("\u{1b}[32m"), "{plain:?}");
 }
 
-/// Where there is no desktop, a library that drivers use prints "error: XDG_RUNTIME_DIR is invalid".
+/// Where there is no desktop, a library that drivers use prints "error: XDG_RUNTIME_DIR is invalid"; where the home folder
+/// cannot be written, another that it cannot make its cache.
 #[test]
 fn no_line_is_printed_but_the_program_s_own() {
     let training = Training::new();
     let data = training.path("data");
-    for folder in [None, Some(""), Some("relative"), Some("/nonexistent")] {
+    for changed in [
+        None,
+        Some(("XDG_RUNTIME_DIR", "")),
+        Some(("XDG_RUNTIME_DIR", "relative")),
+        Some(("XDG_CACHE_HOME", "/dev/null/cache")),
+        Some(("LIBGL_DRIVERS_PATH", "/nonexistent")),
+    ] {
         let headless = |arguments: &[&str]| {
             let mut command = crate::common::executable::command(arguments);
             for variable in ["XDG_RUNTIME_DIR", "DISPLAY", "WAYLAND_DISPLAY"] {
                 command.env_remove(variable);
             }
-            if let Some(folder) = folder {
-                command.env("XDG_RUNTIME_DIR", folder);
-            }
-            command.output().unwrap()
+            command.envs(changed).output().unwrap()
         };
         let output = headless(&["devices"]);
         assert_eq!((code(&output), stderr(&output)), (0, String::new()));
@@ -92,6 +96,31 @@ fn no_line_is_printed_but_the_program_s_own() {
         let output = headless(&["train", "--data", "nowhere"]);
         assert_eq!((code(&output), stderr(&output).lines().count()), (1, 1), "{}", stderr(&output));
     }
+}
+
+/// What a driver prints is in the log of the run, and with `-v` on standard error.
+#[test]
+fn what_a_driver_prints_is_not_lost() {
+    if crate::common::open("vulkan").is_none() {
+        return;
+    }
+    let training = Training::new();
+    let mut command = training.command(&["--device", "vulkan", "--out-factors", "4,4"]);
+    let mut loud = |verbose: bool| {
+        command.env_remove("XDG_RUNTIME_DIR");
+        if verbose {
+            command.args(["-v", "--exist-ok"]);
+        }
+        let output = command.output().unwrap();
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        stderr(&output)
+    };
+    assert!(!loud(false).contains("XDG_RUNTIME_DIR"));
+    if !training.read("run/log.txt").contains("printed by a driver: ") {
+        eprintln!("SKIPPED: this driver prints nothing where there is no desktop");
+        return;
+    }
+    assert!(loud(true).contains("XDG_RUNTIME_DIR"));
 }
 
 /// A library's own log of a failure is for `-v`; the user gets one line.
