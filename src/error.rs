@@ -229,11 +229,15 @@ pub enum Error {
     },
 
     /// The user asked the program to stop.
-    #[error("interrupted by {}", signal_name(*signal))]
+    #[error(
+        "interrupted by {}{}",
+        signal_name(*signal),
+        if run.is_none() { " before the first checkpoint: nothing is left of the run" } else { "" }
+    )]
     Interrupted {
         /// The signal's number.
         signal: i32,
-        /// The run folder, where there is one; the run can be resumed from it.
+        /// The run folder; none where nothing could be resumed from it.
         run: Option<PathBuf>,
     },
 }

@@ -4,6 +4,7 @@
 //! is not, a cache folder that cannot be made. Such a line is taken for a failure of this program, which says itself what
 //! failed. It goes to the log instead; with `-v` it stays where it is.
 
+#[cfg(target_os = "linux")]
 use super::log;
 use crate::Result;
 use crate::device::{self, Adapter, Automatic, DeviceChoice, OpenDevice};

@@ -27,6 +27,7 @@ static TARGET: Mutex<Target> = Mutex::new(Target::Memory(Vec::new()));
 static VERBOSE: AtomicBool = AtomicBool::new(false);
 
 /// Whether the user has asked for more than results on standard error, with `-v` or `RUST_LOG`.
+#[cfg(target_os = "linux")]
 pub fn is_verbose() -> bool {
     VERBOSE.load(Ordering::Relaxed)
 }
