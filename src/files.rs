@@ -171,13 +171,15 @@ pub fn is_litter(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b"._") || NAMES.iter().any(|litter| name == *litter)
 }
 
+/// The folder that a path is in, the current one for a mere name.
+pub fn parent(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+}
+
 /// Without syncing the folder too, a power failure could undo a rename.
 #[cfg(unix)]
 fn sync_folder(path: &Path) -> Result<Synced> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = parent(path);
     let folder_opened = match File::open(folder) {
         // It can be written to but not listed: nothing is wrong with the file.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => {

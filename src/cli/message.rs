@@ -7,19 +7,15 @@ use crate::Error;
 
 /// The line that is printed for an error, without a line break.
 pub fn message(error: &Error) -> String {
-    match error {
+    let text = match error {
         Error::Argument { name, problem } => format!("{}: {problem}", option(name)),
         // "device vulkan:1: …" becomes the option as it is typed.
-        Error::Device { .. } if threads::are_short() => {
-            format!(
-                "--{error}; it may be for want of threads: raise the limit, or use --device cpu"
-            )
-        }
         Error::Device { .. } => format!("--{error}"),
-        _ => match hint(error) {
-            None => error.to_string(),
-            Some(hint) => format!("{error}; {hint}"),
-        },
+        _ => error.to_string(),
+    };
+    match hint(error) {
+        None => text,
+        Some(hint) => format!("{text}; {hint}"),
     }
 }
 
@@ -43,7 +39,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::Interrupted { run: Some(run), .. } => {
             format!("resume with: tnet-gpu train --resume {}", quoted(run))
         }
-        Error::Compute { .. } if threads::are_short() => {
+        Error::Device { .. } | Error::Compute { .. } if threads::are_short() => {
             "it may be for want of threads: raise the limit, or use --device cpu".into()
         }
         _ => return None,

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use super::kind;
 use super::name::{NAMES, Name, either, full_name};
-use crate::files::is_litter;
+use crate::files::{is_litter, parent};
 use crate::text::shown;
 use crate::{Error, Result};
 
@@ -124,11 +124,6 @@ fn beside(given: &Path, metadata: io::Result<Metadata>) -> Result<Found> {
             Err(Error::malformed(given, "data set", expected, found))
         }
     }
-}
-
-/// The folder that a path is in.
-fn parent(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 
 /// A file that may be read as one of the four. The least is.

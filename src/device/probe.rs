@@ -50,11 +50,10 @@ fn try_kernel(device: &wgpu::Device, queue: &wgpu::Queue) -> Result<(), String> 
     let scopes = filters.map(|filter| device.push_error_scope(filter));
     let [x, w] = operands();
     let answer = submit(device, queue, &x, &w);
-    // The scope that was opened last is closed first.
-    for scope in scopes.into_iter().rev() {
-        if let Some(error) = pollster::block_on(scope.pop()) {
-            return Err(format!("it cannot run a compute shader ({error})"));
-        }
+    // All are closed, the one that was opened last first, whatever they hold.
+    let errors = scopes.into_iter().rev().filter_map(|scope| pollster::block_on(scope.pop()));
+    if let Some(error) = errors.collect::<Vec<_>>().first() {
+        return Err(format!("it cannot run a compute shader ({error})"));
     }
 
     let wait = wgpu::PollType::Wait { submission_index: None, timeout: Some(PATIENCE) };

@@ -329,10 +329,7 @@ pub fn config_beside(checkpoint: &Path) -> PathBuf {
 fn folder_of_file(file: &Path) -> Option<PathBuf> {
     let name = file.file_name()?;
     let of_run = WRITTEN.into_iter().chain([DAMAGED, LOG]).any(|other| name == other);
-    let folder = match file.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
+    let folder = files::parent(file);
     (of_run && folder.join(CONFIG).is_file()).then(|| folder.to_path_buf())
 }
 
