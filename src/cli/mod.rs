@@ -21,6 +21,7 @@ use std::io::{self, Write};
 use std::panic::{self, AssertUnwindSafe};
 use std::path::Path;
 use std::process::ExitCode;
+use std::str::FromStr;
 use std::sync::Mutex;
 
 use clap::builder::RangedU64ValueParser;
@@ -73,7 +74,7 @@ pub fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
     let given = given(&matches);
     log::init(cli.verbose);
-    let ready = threads::fit().and_then(|()| force_strategy());
+    let ready = threads::fit().and_then(|()| force());
     match ready.and_then(|()| run_caught(&cli.command, &given, cli.verbose)) {
         Ok(()) => ExitCode::SUCCESS,
         // The reader of a pipe has closed it, as `head` does.
@@ -99,14 +100,21 @@ fn given(matches: &ArgMatches) -> Vec<&str> {
     options.ids().map(clap::Id::as_str).filter(|id| typed(id)).collect()
 }
 
-/// Makes the layer use the strategy named by `TNET_STRATEGY`, if that is set.
-fn force_strategy() -> Result<()> {
-    let Some(name) = std::env::var_os("TNET_STRATEGY") else { return Ok(()) };
-    let strategy = name.to_string_lossy().parse();
-    op::force_strategy(Some(
-        strategy.map_err(|problem| Error::argument("TNET_STRATEGY", problem))?,
-    ));
+/// Makes the layer use the strategy named by `TNET_STRATEGY`, and every adapter the kernels for what `TNET_TARGET`
+/// names, if these are set.
+fn force() -> Result<()> {
+    if let Some(strategy) = from_environment("TNET_STRATEGY")? {
+        op::force_strategy(Some(strategy));
+    }
+    op::force_target(from_environment("TNET_TARGET")?);
     Ok(())
+}
+
+/// What a variable names, if it is set.
+fn from_environment<T: FromStr<Err = String>>(variable: &'static str) -> Result<Option<T>> {
+    let Some(name) = std::env::var_os(variable) else { return Ok(None) };
+    let named = name.to_string_lossy().parse();
+    named.map(Some).map_err(|problem| Error::argument(variable, problem))
 }
 
 /// Runs the command. A panic, most likely inside Burn or a driver, becomes an error of one line.

@@ -24,6 +24,8 @@ use adapter::{best_hardware, hardware};
 #[cfg(feature = "cli")]
 pub(crate) use probe::is_running as is_probing;
 
+use crate::mps::plan::Target;
+use crate::op;
 use crate::text::one_line;
 use crate::{Error, Result};
 
@@ -170,6 +172,8 @@ impl State {
         };
         let device =
             Device::wgpu_options().setup(setup).init().map_err(|error| error.to_string())?;
+        let target = if adapter.kind == Kind::Software { Target::Software } else { Target::Gpu };
+        op::register(&device, target);
         *opened = Some(device.clone());
         Ok(device)
     }

@@ -86,12 +86,24 @@ impl std::str::FromStr for Strategy {
 pub enum Target {
     /// The CPU device.
     Cpu,
-    /// An adapter without subgroup operations. Burn's wgpu backend reports none on software adapters, where a
-    /// barrier, a launch, and a load that differs between invocations cost much; a GPU without them (through
-    /// OpenGL) is taken for one too, since the kernels are right everywhere.
+    /// A software adapter, which computes on the CPU's cores: a barrier, a launch, and a load that differs between
+    /// invocations cost much.
     Software,
-    /// An adapter with subgroup operations: a GPU.
+    /// A GPU.
     Gpu,
+}
+
+impl std::str::FromStr for Target {
+    type Err = String;
+
+    /// A kind of adapter, as `TNET_TARGET` has it.
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "gpu" => Ok(Self::Gpu),
+            "software" => Ok(Self::Software),
+            _ => Err(format!("'{text}': expected gpu or software")),
+        }
+    }
 }
 
 /// Part of the ranges `[begin, end]` of a kernel's three nested loops, the outermost first.

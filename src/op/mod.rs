@@ -27,6 +27,8 @@ use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{DType, Device, Shape, Tensor};
 
 pub use fused::{MpsGrads, mps_layer, mps_layer_grads};
+pub use gpu::target::force_target;
+pub(crate) use gpu::target::register;
 
 use crate::mps::MpsSpec;
 use crate::mps::plan::{Plan, Strategy, Target};
@@ -123,7 +125,7 @@ pub fn strategies(device: &Device) -> &'static [Strategy] {
 
 fn target_of(device: &Device) -> Target {
     match device.as_dispatch() {
-        DispatchDevice::Cube(device) => gpu::launch::target(device),
+        DispatchDevice::Cube(device) => gpu::target::target(device),
         _ => Target::Cpu,
     }
 }

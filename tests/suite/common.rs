@@ -15,11 +15,17 @@ use rand_chacha::ChaCha8Rng;
 use tnet_gpu::device::{self, OpenDevice};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{Model, Preset, Stack};
+use tnet_gpu::op;
 use tnet_gpu::train::TrainConfig;
 
 /// Opens a device. Without a Vulkan adapter it prints that the test is skipped and returns `None`, or
 /// fails where `TNET_REQUIRE_ADAPTER` is 1.
+///
+/// As in the executable, `TNET_TARGET` forces what every adapter is taken for.
 pub fn open(name: &str) -> Option<OpenDevice> {
+    if let Ok(target) = std::env::var("TNET_TARGET") {
+        op::force_target(Some(target.parse().unwrap()));
+    }
     let opened = device::open(name.parse().unwrap());
     match opened {
         Ok(opened) => Some(opened),

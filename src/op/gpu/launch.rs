@@ -4,18 +4,17 @@
 //! parameters, so each file is compiled once per device.
 
 use burn::tensor::{DType, Shape};
-use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr;
-use burn_cubecl::cubecl::ir::features::Plane;
 use burn_cubecl::cubecl::ir::{ElemType, UIntKind};
 use burn_cubecl::cubecl::prelude::{CubeCount, CubeDim};
-use burn_cubecl::cubecl::server::KernelArguments;
+use burn_cubecl::cubecl::server::{KernelArguments, MetadataBindingInfo};
 use burn_cubecl::ops::numeric::empty_device_contiguous_dtype;
 use burn_cubecl::template::SourceKernel;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::params::{SumRowsParams, count};
 use super::shader::{Kernel, Params};
+use super::target::target;
 use crate::mps::plan::Target;
 
 /// WebGPU's limit on workgroups along one dimension; larger launches are laid out over two.
@@ -26,14 +25,6 @@ const ROWS: usize = 64;
 
 /// The same on a software adapter, where a launch takes 90 µs: so many that a batch is summed in one.
 const SOFTWARE_ROWS: usize = 1024;
-
-/// What computes on a device: see [`Target`].
-pub fn target(device: &CubeDevice) -> Target {
-    match device.client().properties().features.plane.contains(Plane::Ops) {
-        true => Target::Gpu,
-        false => Target::Software,
-    }
-}
 
 /// Launches the kernel that takes `params` over at least `invocations`; `inputs` are read, `output` is written
 /// whole.
@@ -77,11 +68,23 @@ pub fn launch_elements<P: Params>(
     for (tensor, access) in buffers {
         arguments = arguments.with_buffer_io(tensor.handle.clone().binding(), *access);
     }
-    let params = client.create_from_slice(bytemuck::bytes_of(params));
-    arguments = arguments.with_buffer_io(params.binding(), BufferIOAttr::ReadOnly);
+    // The last binding. Not a buffer of ours: before it fills one, cubecl submits all that is queued, while it keeps
+    // these by their content.
+    arguments = arguments.with_info(MetadataBindingInfo::custom(words(params)));
     let kernel = Kernel { shader: P::SHADER, wide, long };
     let kernel = SourceKernel::new(kernel, CubeDim::new_1d(facts.workgroup_size));
     client.launch(Box::new(kernel), workgroups, arguments);
+}
+
+/// The parameters as pairs of words, the first in the lower half.
+fn words<P: Params>(params: &P) -> Vec<u64> {
+    let pairs = bytemuck::bytes_of(params).chunks(size_of::<u64>());
+    let pair = |bytes: &[u8]| {
+        let mut pair = [0; size_of::<u64>()];
+        pair[..bytes.len()].copy_from_slice(bytes);
+        u64::from_le_bytes(pair)
+    };
+    pairs.map(pair).collect()
 }
 
 /// Whether a kernel over `numbers` computes four per invocation, and how many elements it has then.

@@ -7,6 +7,7 @@
 pub(crate) mod launch;
 pub mod params;
 pub mod shader;
+pub(crate) mod target;
 mod training;
 
 use burn_cubecl::CubeBackend;
@@ -24,7 +25,7 @@ use shader::{START_BIAS, START_OUTPUT, START_ZERO, TILE_W};
 
 impl LayerOps for CubeBackend {
     fn target(tensor: &CubeTensor) -> Target {
-        launch::target(&tensor.device)
+        target::target(&tensor.device)
     }
 
     fn resize<const D: usize>(tensor: CubeTensor, shape: [usize; D]) -> CubeTensor {

@@ -9,12 +9,13 @@ use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, ReadWrite, Wri
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{elements, empty, launch_elements, launch_on, sum_rows, target};
+use super::launch::{elements, empty, launch_elements, launch_on, sum_rows};
 use super::params::{
     ActivateParams, AdamParams, GatherImagesParams, ReluGradParams, SoftmaxCrossEntropyParams,
     count,
 };
 use super::shader::Shader;
+use super::target::target;
 use crate::mps::plan::Target;
 use crate::op::software::matmul::{Operand, matmul};
 use crate::op::training::{Activation, AdamStep, Dropout, TrainingOps};
