@@ -1,11 +1,8 @@
-// ReLU where `relu` is 1, then dropout, in place: X[i] is kept and scaled where it is above 0 (or there is no ReLU)
-// and the hash of i and the seed is not below the threshold; else it becomes 0. A NaN stays one. A threshold of 0 and a
-// scale of 1 drop nothing. Without ReLU it is its own gradient.
-//
-// The hash is `lowbias32` by Chris Wellons, once for each half of the seed: the CPU draws the same.
+// ReLU where `relu` is 1, then dropout, in place. Without ReLU it is its own gradient.
 //
 // Buffers:
 //   x       [count] elements; every one is read and written
+//   words   what changes from step to step; two words from `seed` on are read where something is dropped
 //   params  the struct below
 
 const WORKGROUP_SIZE: u32 = 64u;
@@ -13,23 +10,14 @@ const WORKGROUP_SIZE: u32 = 64u;
 struct Params {
     count: u32,
     relu: u32,
-    seed_low: u32,
-    seed_high: u32,
+    seed: u32,
     threshold: u32,
     scale: f32,
 }
 
 @group(0) @binding(0) var<storage, read_write> x: array<Element>;
-@group(0) @binding(1) var<storage, read_write> params: Params;
-
-fn hash(value: Index) -> Index {
-    var bits = value;
-    bits ^= bits >> Index(16u);
-    bits *= 0x7feb352du;
-    bits ^= bits >> Index(15u);
-    bits *= 0x846ca68bu;
-    return bits ^ (bits >> Index(16u));
-}
+@group(0) @binding(1) var<storage, read_write> words: array<u32>;
+@group(0) @binding(2) var<storage, read_write> params: Params;
 
 @compute @workgroup_size(WORKGROUP_SIZE)
 fn main(invocation: Invocation) {
@@ -37,14 +25,9 @@ fn main(invocation: Invocation) {
     if (index >= params.count) {
         return;
     }
-    let seeded = Index(index * WIDTH) + OFFSETS + Index(params.seed_low);
-    let drawn = hash(hash(seeded) ^ Index(params.seed_high));
-    let scale = Element(params.scale);
-    let kept = select(Element(0.0), scale, drawn >= Index(params.threshold));
-    let value = x[index];
-    var y = value * kept;
-    if (params.relu == 1u) {
-        y = select(y, Element(0.0), value <= Element(0.0));
+    var seed = vec2<u32>();
+    if (params.threshold > 0u) {
+        seed = vec2<u32>(words[params.seed], words[params.seed + 1u]);
     }
-    x[index] = y;
+    x[index] = activated(x[index], index, params.relu, seed, params.threshold, params.scale);
 }

@@ -1,11 +1,11 @@
 // Sums over rows, in groups: output[g,i] = Σ_{row in group g} input[row,i].
 //
 // One stage of every sum over the batch: the rows of grad_y, which make grad_bias, or the partial
-// sums of grad_core.wgsl, are summed in groups, the groups' sums in groups again, until one is
+// sums of grad_core.wgsl or gpu/grads.wgsl, are summed in groups, the groups' sums in groups again, until one is
 // left. The order of the additions depends on the sizes alone.
 //
 // Buffers:
-//   input   [rows, columns] elements
+//   input   [rows, stride] elements, of which the columns from `begin` on are summed
 //   output  [groups, columns] elements; every one is written
 //   params  the struct below
 
@@ -16,6 +16,8 @@ struct Params {
     columns: u32,
     groups: u32,
     group_size: u32,
+    stride: u32,
+    begin: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> input: array<Element>;
@@ -33,7 +35,7 @@ fn main(invocation: Invocation) {
     let end = min(first + params.group_size, params.rows);
     var sum = Element();
     for (var row = first; row < end; row++) {
-        sum += input[row * params.columns + column];
+        sum += input[row * params.stride + params.begin + column];
     }
     output[index] = sum;
 }

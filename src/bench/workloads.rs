@@ -10,11 +10,11 @@ use serde::Serialize;
 
 use super::Subject;
 use super::stats::Workload;
-use crate::data::{ImageSet, Resident, resident};
+use crate::data::{ImageSet, Resident};
 use crate::mps::{MpsInit, MpsSpec};
 use crate::net::{Kind, Mps, Stack, features};
 use crate::op::mps_linear;
-use crate::train::{Learner, TrainConfig};
+use crate::train::{Learner, Schedule, TrainConfig};
 use crate::{Error, Result};
 
 /// Seed of the weights of all networks.
@@ -240,10 +240,11 @@ impl Workload for Backward {
 struct OwnStep {
     learner: Learner,
     images: Resident,
-    order: Tensor<1, Int>,
+    order: Vec<u32>,
     /// Dropout layers.
     dropouts: u64,
     device: Device,
+    schedule: Option<Schedule>,
     executions: usize,
 }
 
@@ -264,28 +265,34 @@ impl OwnStep {
             init: MpsInit::He,
             network,
         };
-        let order: Vec<u32> = (0..batch as u32).collect();
         Ok(Self {
             learner: Learner::new(&config, device)?,
             images: Resident::new(&images, device),
-            order: resident::order(&order, device),
+            order: (0..batch as u32).collect(),
             dropouts,
             device: device.clone(),
+            schedule: None,
             executions: 0,
         })
     }
 }
 
 impl Workload for OwnStep {
+    /// As `train` does at the beginning of an epoch, which has a few steps here.
     fn prepare(&mut self, executions: usize) -> Result<()> {
+        const STEPS: usize = 8;
         self.executions = executions;
+        let (dropouts, batch) = (self.dropouts, self.order.len());
+        let seeds = |step: usize| (0..dropouts).map(|at| dropouts * step as u64 + at).collect();
+        let order = self.order.repeat(executions.min(STEPS));
+        self.schedule = Some(self.learner.schedule(&order, batch, seeds)?);
         wait(&self.device)
     }
 
     fn execute(&mut self) -> Result<()> {
-        for step in 0..self.executions as u64 {
-            let seeds: Vec<u64> = (0..self.dropouts).map(|at| self.dropouts * step + at).collect();
-            self.learner.step(&self.images, self.order.clone(), &seeds)?;
+        let Some(schedule) = &self.schedule else { return Ok(()) };
+        for step in 0..self.executions {
+            self.learner.step(&self.images, schedule.step(step % schedule.steps())?)?;
         }
         wait(&self.device)
     }

@@ -4,7 +4,7 @@ use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
 use super::ImageSet;
 use crate::Result;
-use crate::op::training::{PIXELS_A_WORD, gather_images};
+use crate::op::training::{PIXELS_A_WORD, gather_images, integers_of};
 
 /// The images, four grey values per word, and the labels of an [`ImageSet`] on a device.
 #[derive(Debug)]
@@ -59,6 +59,15 @@ pub fn order(indices: &[u32], device: &Device) -> Tensor<1, Int> {
     let indices: Vec<i32> = indices.iter().map(|&index| index as i32).collect();
     let count = indices.len();
     integers(indices, [count], device)
+}
+
+/// `count` whole numbers of a tensor from `begin` on, which are not copied.
+///
+/// # Errors
+///
+/// [`crate::Error::Shape`] when there are not as many.
+pub fn part(numbers: &Tensor<1, Int>, begin: usize, count: usize) -> Result<Tensor<1, Int>> {
+    integers_of(numbers, begin, count)
 }
 
 fn integers<const D: usize>(

@@ -144,9 +144,7 @@ impl Adapter {
 
     /// Why it cannot run the kernels, if it cannot.
     pub fn problem(&self) -> Option<String> {
-        // Burn uses one more binding for itself.
-        let bindings =
-            Shader::ALL.iter().map(|shader| shader.facts().bindings.len() as u32 + 1).max();
+        let bindings = Shader::ALL.iter().map(|shader| shader.facts().bindings.len() as u32).max();
         let bindings = bindings.unwrap_or_default();
         let invocations = Shader::ALL.iter().map(|shader| shader.facts().workgroup_size).max();
         let invocations = invocations.unwrap_or_default();

@@ -2,6 +2,7 @@
 //! contracted, by which strategy, on which extents, and in how many launches. A [`Plan`] is the whole of it, and
 //! the backends execute it as it stands.
 
+use super::tiles::{ContractTiles, GradsTiles};
 use super::{MpsSpec, Order, View};
 
 /// Most loop iterations an invocation may be asked for. llvmpipe ends every loop of an invocation
@@ -300,7 +301,21 @@ impl Choice {
         let pads = target == Target::Software && fits;
         let tiled = if pads { blocks } else { *spec };
         let order = Order::cheaper(&tiled);
-        let tiles = target == Target::Cpu || can_tile(&View::forward(&tiled, order), times);
+        let view = View::forward(&tiled, order);
+        let tiles = match target {
+            Target::Cpu => true,
+            Target::Software => can_tile(&view, times),
+            Target::Gpu => {
+                MAX_ITERATIONS
+                    >= match times {
+                        Times::Once => ContractTiles::of(&view, batch).iterations(&view),
+                        Times::ForEachCore => {
+                            let groups = most_groups(spec.parameters());
+                            GradsTiles::of(&view, batch, groups).iterations(&view)
+                        }
+                    }
+            }
+        };
         let strategy = match forced {
             Some(Strategy::Rebuilt) => Strategy::Rebuilt,
             Some(Strategy::Tiled) if tiles => Strategy::Tiled,
@@ -331,9 +346,13 @@ impl View {
 
     /// Most partial sums of the gradient by `G`.
     fn most_groups(&self) -> usize {
-        let bytes = self.w * self.k * self.s * size_of::<f32>();
-        (MAX_PARTIAL_BYTES / bytes).clamp(1, MAX_GROUPS)
+        most_groups(self.w * self.k * self.s)
     }
+}
+
+/// Most partial sums of so many numbers.
+pub(crate) fn most_groups(numbers: usize) -> usize {
+    (MAX_PARTIAL_BYTES / (numbers * size_of::<f32>())).clamp(1, MAX_GROUPS)
 }
 
 /// Whether the tiled WGSL kernels can compute this: blocks of 4 in every mode, and iterations that no driver
@@ -371,8 +390,9 @@ fn fastest(
     let (part, permuted) = match target {
         Target::Cpu => (0.9, 48.0),
         Target::Software => (0.75, 48.0),
-        // A guess: no GPU has been at hand.
-        Target::Gpu => (0.5, 16.0),
+        // A guess: no GPU has been at hand. Both kernels take as many multiply-adds for a load, tiles of a product
+        // leave fewer lanes idle.
+        Target::Gpu => (0.8, 16.0),
     };
     let rebuilt = dense * part * (images + permuted + times * bond);
     // The plain kernels take 18 times as long for a multiply-add there, and the six copies into other
@@ -381,9 +401,8 @@ fn fastest(
     match target {
         Target::Software if padded && plain < rebuilt.min(contracted) + 4e6 => Strategy::Plain,
         _ if rebuilt < contracted && dense <= MAX_REBUILT => Strategy::Rebuilt,
-        Target::Cpu => Strategy::Tiled,
-        Target::Software if tiles => Strategy::Tiled,
-        Target::Software | Target::Gpu => Strategy::Plain,
+        _ if tiles => Strategy::Tiled,
+        _ => Strategy::Plain,
     }
 }
 
@@ -410,7 +429,7 @@ mod tests {
         assert_eq!(strategy(32, 128, Target::Software), (Rebuilt, Rebuilt));
         assert_eq!(strategy(64, 128, Target::Software), (Rebuilt, Rebuilt));
         assert_eq!(strategy(298, 128, Target::Software), (Rebuilt, Rebuilt));
-        assert_eq!(strategy(1, 65_536, Target::Gpu), (Plain, Plain));
+        assert_eq!(strategy(1, 65_536, Target::Gpu), (Tiled, Tiled));
         let odd = |bond, batch| {
             let spec = MpsSpec::new([27, 29], [31, 17], bond).unwrap();
             Plan::forward(&spec, batch, Target::Software, None).strategy
@@ -456,7 +475,7 @@ mod tests {
         assert_eq!(plan(&odd, 128, Target::Software), (padded, Strategy::Tiled));
         // 19,000 · 28 · 32 is more than 16 million elements.
         assert_eq!(plan(&odd, 19_000, Target::Software), (odd, Strategy::Plain));
-        assert_eq!(plan(&odd, 128, Target::Gpu), (odd, Strategy::Plain));
+        assert_eq!(plan(&odd, 128, Target::Gpu), (odd, Strategy::Tiled));
         assert_eq!(plan(&odd, 128, Target::Cpu), (odd, Strategy::Tiled));
         // 20,000 / 4 iterations, twelve times and more: the driver would end the loop.
         let long = MpsSpec::new([48, 20_000], [4, 4], 1).unwrap();

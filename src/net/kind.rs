@@ -6,10 +6,10 @@ use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Layer, Shape, features};
-use crate::Result;
 use crate::mps::{MpsInit, MpsSpec};
-use crate::op::training::{self, Activation};
+use crate::op::training::{self, Activation, Betas, Layout, ReluBefore, StepWords};
 use crate::random::{normal, unit};
+use crate::{Error, Result};
 
 /// A kind of layer: what it makes of a sample of a given shape, its weights, and how it is computed.
 ///
@@ -64,21 +64,15 @@ pub trait Kind: fmt::Debug {
         call.activate(x)
     }
 
-    /// The gradients, from the input, the gradient by the output, and the output where [`Activation::needs_output`]
-    /// says so.
+    /// The gradient by the input, if it is wanted, and a step of the optimizer: from the input, the gradient by the
+    /// output, and the output where [`Activation::needs_output`] says so.
     ///
     /// # Errors
     ///
     /// As the operations that it calls.
-    fn backward(
-        &self,
-        call: &Call,
-        _x: Tensor<2>,
-        y: Option<Tensor<2>>,
-        grad_y: Tensor<2>,
-    ) -> Result<Backward> {
-        let grad_x = call.activate_grad(y, grad_y)?;
-        Ok(Backward { grad_x: Some(grad_x), weights: Vec::new() })
+    fn backward(&self, call: &Call, step: Backward) -> Result<Stepped> {
+        let grad_x = call.activate_grad(step.y, step.grad_y)?;
+        Ok(Stepped { grad_x: Some(grad_x), state: step.state })
     }
 
     /// The layer in Burn's own operations, without the activation after it: what tests compare with, through Burn's
@@ -91,10 +85,12 @@ pub trait Kind: fmt::Debug {
 pub struct Call<'a> {
     /// The shape of a sample of its input.
     pub input: Shape,
-    /// Its weights, flat, in the order of [`Kind::weights`].
+    /// Its weights, flat, in the order of [`Kind::weights`]; in a backward pass they are in the state.
     pub weights: &'a [Tensor<1>],
     /// What is done to the output after the layer.
     pub activation: Activation,
+    /// What changes from step to step.
+    pub words: &'a StepWords,
     /// Whether the gradient by its input is needed.
     pub wants_grad_x: bool,
 }
@@ -116,7 +112,7 @@ impl Call<'_> {
     ///
     /// As [`training::activate`].
     pub fn activate(&self, y: Tensor<2>) -> Result<Tensor<2>> {
-        training::activate(y, self.activation)
+        training::activate(y, self.activation, self.words)
     }
 
     /// The gradient before the activation from that after it.
@@ -125,32 +121,55 @@ impl Call<'_> {
     ///
     /// As [`training::activate_grad`].
     pub fn activate_grad(&self, y: Option<Tensor<2>>, grad_y: Tensor<2>) -> Result<Tensor<2>> {
-        training::activate_grad(y, grad_y, self.activation)
+        training::activate_grad(y, grad_y, self.activation, self.words)
     }
+
+    /// The same, for operations that take the gradient of a ReLU themselves.
+    ///
+    /// # Errors
+    ///
+    /// As [`training::before_relu`].
+    pub fn before_relu(
+        &self,
+        y: Option<Tensor<2>>,
+        grad_y: Tensor<2>,
+    ) -> Result<(Option<ReluBefore>, Tensor<2>)> {
+        training::before_relu(y, grad_y, self.activation, self.words)
+    }
+}
+
+/// What a backward pass needs besides the [`Call`].
+#[derive(Debug)]
+pub struct Backward<'a> {
+    /// The input.
+    pub x: Tensor<2>,
+    /// The output, where it is needed.
+    pub y: Option<Tensor<2>>,
+    /// The gradient by the output.
+    pub grad_y: Tensor<2>,
+    /// The weights and Adam's moments, as `layout` says, of a layer that has weights.
+    pub state: Option<Tensor<1>>,
+    /// Where they are.
+    pub layout: &'a Layout,
+    /// Of Adam.
+    pub betas: Betas,
 }
 
 /// What a backward pass gives.
 #[derive(Debug)]
-pub struct Backward {
+pub struct Stepped {
     /// The gradient by the input, where it is wanted.
     pub grad_x: Option<Tensor<2>>,
-    /// The gradients by the weights, in the order of [`Kind::weights`].
-    pub weights: Vec<Gradient>,
+    /// The state after a step.
+    pub state: Option<Tensor<1>>,
 }
 
-/// The gradient by a weight.
-#[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "a step has a few, each moved twice")]
-pub enum Gradient {
-    /// Itself, flat.
-    Of(Tensor<1>),
-    /// `Xᵀ grad_y`, which the optimizer computes beside its step, so that it need not be kept.
-    Product {
-        /// `X[b,i]`
-        x: Tensor<2>,
-        /// `grad_y[b,o]`
-        grad_y: Tensor<2>,
-    },
+impl Backward<'_> {
+    /// The state of a layer that has weights.
+    pub(super) fn state(&mut self) -> Result<Tensor<1>> {
+        let missing = || Error::internal("training a layer", "it has no state");
+        self.state.take().ok_or_else(missing)
+    }
 }
 
 /// A weight: its name within the layer, its shape, and how it is drawn.

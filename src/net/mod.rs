@@ -16,7 +16,7 @@ mod network;
 mod preset;
 mod stack;
 
-pub use kind::{Backward, Call, Draw, Gradient, Kind, MultiplyAdds, Weight};
+pub use kind::{Backward, Call, Draw, Kind, MultiplyAdds, Stepped, Weight};
 pub use layer::*;
 pub use network::{Network, Stage};
 pub use preset::{Model, Preset, factors_of};

@@ -2,10 +2,10 @@
 
 use std::ops::Range;
 
-use burn::tensor::Tensor;
+use burn::tensor::{Device, Tensor};
 
-use super::{Backward, Call, Layer, Shape, Stack};
-use crate::op::training::Activation;
+use super::{Backward, Call, Layer, Shape, Stack, Stepped, Weight};
+use crate::op::training::{Activation, Layout, StepWords};
 use crate::{Error, Result};
 
 /// A layer and the activation after it, computed in one go.
@@ -26,46 +26,41 @@ pub struct Stage {
 }
 
 impl Stage {
-    fn call<'a>(&self, values: &'a [Tensor<1>], seeds: Option<&[u64]>) -> Call<'a> {
-        let activation = match (seeds, self.seed) {
-            (Some(seeds), Some(seed)) => self.activation.seeded(seeds[seed]),
-            _ => self.activation.without_dropout(),
-        };
-        Call {
-            input: self.input,
-            weights: &values[self.weights.clone()],
-            activation,
-            wants_grad_x: self.wants_grad_x(),
-        }
+    /// Where its weights lie in its state.
+    pub fn layout(&self) -> Layout {
+        Layout::new(self.layer.kind().weights(self.input).iter().map(Weight::count))
     }
 
-    /// The output of a batch. `values` are all of the network's weights; without `seeds`, nothing is dropped.
+    fn call<'a>(&self, weights: &'a [Tensor<1>], words: &'a StepWords, drops: bool) -> Call<'a> {
+        let activation = match (drops, self.seed) {
+            (true, Some(seed)) => self.activation.seeded(seed),
+            _ => self.activation.without_dropout(),
+        };
+        Call { input: self.input, weights, activation, words, wants_grad_x: self.wants_grad_x() }
+    }
+
+    /// The output of a batch. `weights` are those of this stage, flat; unless it `drops`, nothing is dropped.
     ///
     /// # Errors
     ///
     /// [`crate::Error::Shape`] when an operand does not fit.
     pub fn forward(
         &self,
-        values: &[Tensor<1>],
-        seeds: Option<&[u64]>,
+        weights: &[Tensor<1>],
+        words: &StepWords,
+        drops: bool,
         x: Tensor<2>,
     ) -> Result<Tensor<2>> {
-        self.layer.kind().forward(&self.call(values, seeds), x)
+        self.layer.kind().forward(&self.call(weights, words, drops), x)
     }
 
-    /// The gradients, from the input, the output where [`Stage::needs_output`] says so, and the gradient by the output.
+    /// The gradient by the input, if it is wanted, and the state after a step.
     ///
     /// # Errors
     ///
     /// As [`Stage::forward`].
-    pub fn backward(
-        &self,
-        values: &[Tensor<1>],
-        seeds: &[u64],
-        [x, grad_y]: [Tensor<2>; 2],
-        y: Option<Tensor<2>>,
-    ) -> Result<Backward> {
-        self.layer.kind().backward(&self.call(values, Some(seeds)), x, y, grad_y)
+    pub fn backward(&self, words: &StepWords, step: Backward) -> Result<Stepped> {
+        self.layer.kind().backward(&self.call(&[], words, true), step)
     }
 
     /// Whether a stage before it has weights, and so needs the gradient by its input.
@@ -82,8 +77,10 @@ impl Stage {
 /// A network for evaluation.
 #[derive(Debug, Clone)]
 pub struct Network {
-    stages: Vec<Stage>,
-    values: Vec<Tensor<1>>,
+    /// Each with its weights, flat.
+    stages: Vec<(Stage, Vec<Tensor<1>>)>,
+    /// Where nothing is dropped, no words are read.
+    words: StepWords,
 }
 
 impl Network {
@@ -92,18 +89,22 @@ impl Network {
     /// # Errors
     ///
     /// As [`Stack::placed`]; [`Error::Argument`] when there is not one for each weight.
-    pub fn new(stack: &Stack, values: Vec<Tensor<1>>) -> Result<Self> {
+    pub fn new(stack: &Stack, values: Vec<Tensor<1>>, device: &Device) -> Result<Self> {
         let weights = stack.weights()?.len();
         if values.len() != weights {
             let problem = format!("{}: expected one for each of {weights} weights", values.len());
             return Err(Error::argument("values", problem));
         }
-        Ok(Self::of(stack.stages()?, values))
+        let own = |stage: Stage| {
+            let own = values[stage.weights.clone()].to_vec();
+            (stage, own)
+        };
+        Ok(Self::of(stack.stages()?.into_iter().map(own).collect(), device))
     }
 
-    /// The network of these stages, with the weights that they have.
-    pub(crate) fn of(stages: Vec<Stage>, values: Vec<Tensor<1>>) -> Self {
-        Self { stages, values }
+    /// The network of these stages, each with its weights.
+    pub(crate) fn of(stages: Vec<(Stage, Vec<Tensor<1>>)>, device: &Device) -> Self {
+        Self { stages, words: StepWords::none(device) }
     }
 
     /// Logits `[batch, classes]` of images `[batch, features]` with values in `[0, 1]`, without dropout.
@@ -112,6 +113,8 @@ impl Network {
     ///
     /// [`crate::Error::Shape`] when the images do not have the network's input size.
     pub fn logits(&self, images: Tensor<2>) -> Result<Tensor<2>> {
-        self.stages.iter().try_fold(images, |x, stage| stage.forward(&self.values, None, x))
+        self.stages
+            .iter()
+            .try_fold(images, |x, (stage, weights)| stage.forward(weights, &self.words, false, x))
     }
 }

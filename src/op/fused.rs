@@ -1,19 +1,41 @@
-//! The layer as a training step uses it: with the activation after it, and with all its gradients at once. Where a backend
-//! has kernels for that, nothing between the layer and its activation reaches memory; elsewhere the parts follow each
-//! other.
+//! The layer as a training step uses it: with the activation after it, and with its gradients and the step of the
+//! optimizer in one operation. Where a backend has kernels for that, nothing between the parts reaches memory; elsewhere
+//! they follow each other.
 
 use burn::backend::fusion::custom::TensorSpec;
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
-use burn::tensor::{DType, Tensor};
+use burn::tensor::{DType, Device, Tensor};
 
-use super::training::{self, Activation};
-use super::{check_countable, check_dtype, check_shape, grad_specs, mps_linear, output_shape};
+use super::training::{self, Activation, Betas, Layout, ReluBefore, StepWords, check_words};
+use super::{check_countable, check_dtype, check_shape, mps_linear, output_shape};
+use crate::Result;
 use crate::mps::MpsSpec;
-use crate::{Error, Result};
 
-/// The layer and what follows it, on a backend without autodiff. Shapes are those of [`super::MpsOps`]; `y` is the output of
-/// [`Self::mps_activated`], and `scale` by what an element was multiplied that was kept.
+/// A training step of the layer, besides its tensors. Core `A` lies at the beginning of the state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct MpsUpdate {
+    /// The layer.
+    pub spec: MpsSpec,
+    /// Where core `C` begins.
+    pub c: usize,
+    /// Where the bias begins, if there is one.
+    pub bias: Option<usize>,
+    /// By what the ReLU after the layer multiplied what it kept, where there is one that the gradient has not passed.
+    pub relu: Option<f32>,
+    /// Of Adam.
+    pub betas: Betas,
+}
+
+impl MpsUpdate {
+    /// Where the bias begins in a row of gradients, also if the layer has none: then at the end.
+    pub(super) fn bias_or_end(&self, stride: usize) -> usize {
+        self.bias.unwrap_or(stride)
+    }
+}
+
+/// The layer and what follows it, on a backend without autodiff. Shapes are those of [`super::MpsOps`]; the state is laid
+/// out by a [`Layout`], and `y` is the output of [`Self::mps_activated`].
 #[backend_extension(Cube, Flex, Fusion)]
 pub(crate) trait FusedOps: Backend {
     /// The layer, then the activation.
@@ -23,59 +45,31 @@ pub(crate) trait FusedOps: Backend {
         a: FloatTensor<Self>,
         c: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        words: IntTensor<Self>,
         activation: Activation,
     ) -> FloatTensor<Self>;
 
-    /// `grad_x`, `grad_a`, `grad_c` and `grad_bias`.
-    #[fusion(meta = |x, a, c, grad_y| all(x, grad_specs(x, a, c, grad_y)))]
-    fn mps_all_grads(
+    /// The state after a step of Adam.
+    #[fusion(dtype = state, shape = state)]
+    fn mps_update(
+        state: FloatTensor<Self>,
         x: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        c: FloatTensor<Self>,
-        grad_y: FloatTensor<Self>,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-
-    /// `grad_a`, `grad_c` and `grad_bias` of the layer and a ReLU after it.
-    #[fusion(meta = |x, a, c, _y, grad_y, _scale| grad_specs(x, a, c, grad_y))]
-    fn mps_relu_grads(
-        x: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        c: FloatTensor<Self>,
         y: FloatTensor<Self>,
         grad_y: FloatTensor<Self>,
-        scale: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+        words: IntTensor<Self>,
+        update: MpsUpdate,
+    ) -> FloatTensor<Self>;
 
-    /// The same and `grad_x`, which comes first.
-    #[fusion(meta = |x, a, c, _y, grad_y, _scale| all(x, grad_specs(x, a, c, grad_y)))]
-    fn mps_relu_all_grads(
+    /// The same after `grad_x`, which comes first.
+    #[fusion(meta = |state, x, _y, _grad_y, _words, _update| -> (TensorSpec, TensorSpec) { (x.clone(), state.clone()) })]
+    fn mps_update_x(
+        state: FloatTensor<Self>,
         x: FloatTensor<Self>,
-        a: FloatTensor<Self>,
-        c: FloatTensor<Self>,
         y: FloatTensor<Self>,
         grad_y: FloatTensor<Self>,
-        scale: f32,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
-}
-
-fn all(
-    x: &TensorSpec,
-    (a, c, bias): (TensorSpec, TensorSpec, TensorSpec),
-) -> (TensorSpec, TensorSpec, TensorSpec, TensorSpec) {
-    (x.clone(), a, c, bias)
-}
-
-/// The gradients of the layer.
-#[derive(Debug, Clone)]
-pub struct MpsGrads {
-    /// By the input, `[batch, J, L]`, where it was wanted.
-    pub x: Option<Tensor<3>>,
-    /// By core `A`, `[M, K, J]`.
-    pub a: Tensor<3>,
-    /// By core `C`, `[L, K, N]`.
-    pub c: Tensor<3>,
-    /// By the bias, `[M, N]`.
-    pub bias: Tensor<2>,
+        words: IntTensor<Self>,
+        update: MpsUpdate,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
 }
 
 /// [`mps_linear`] and an activation, on a device without autodiff.
@@ -89,78 +83,126 @@ pub fn mps_layer(
     c: Tensor<3>,
     bias: Option<Tensor<2>>,
     activation: Activation,
+    words: &StepWords,
 ) -> Result<Tensor<3>> {
     let (Some(bias), true) = (&bias, activation != Activation::NONE) else {
         let y = mps_linear(x, a, c, bias)?;
         let [batch, m, n] = y.dims();
-        let y = training::activate(y.reshape([batch, m * n]), activation)?;
+        let y = training::activate(y.reshape([batch, m * n]), activation, words)?;
         return Ok(y.reshape([batch, m, n]));
     };
-    let (spec, _) = check(&x, &a, &c)?;
-    spec.check_bias(bias.dims())?;
-    check_dtype("bias", DType::F32, bias.dtype())?;
-    let bias = bias.clone().into_dispatch();
-    let [x, a, c] = [x, a, c].map(Tensor::into_dispatch);
-    Ok(Tensor::from_dispatch(Dispatch::mps_activated(x, a, c, bias, activation)))
-}
-
-/// The gradients of [`mps_layer`] from the gradient by its output and, where [`Activation::needs_output`] says so, that
-/// output `y`, both `[batch, M, N]`.
-///
-/// # Errors
-///
-/// As [`mps_linear`]; [`Error::Argument`] naming `y` when it is needed and missing.
-pub fn mps_layer_grads(
-    x: Tensor<3>,
-    [a, c]: [Tensor<3>; 2],
-    y: Option<Tensor<3>>,
-    grad_y: Tensor<3>,
-    activation: Activation,
-    wants_grad_x: bool,
-) -> Result<MpsGrads> {
-    let (spec, batch) = check(&x, &a, &c)?;
-    check_dtype("grad_y", DType::F32, grad_y.dtype())?;
-    spec.check_grad_y(batch, grad_y.dims())?;
-    if !activation.needs_output() {
-        let MpsSpec { m, n, .. } = spec;
-        let grad_y = training::activate_grad(None, grad_y.reshape([batch, m * n]), activation)?;
-        let grad_y = grad_y.reshape::<3, _>([batch, m, n]).into_dispatch();
-        let [x, a, c] = [x, a, c].map(Tensor::into_dispatch);
-        return Ok(match wants_grad_x {
-            true => MpsGrads::with_x(Dispatch::mps_all_grads(x, a, c, grad_y)),
-            false => MpsGrads::without_x(<Dispatch as super::MpsOps>::mps_grads(x, a, c, grad_y)),
-        });
-    }
-    let y = y.ok_or_else(|| Error::argument("y", "none: the gradient of ReLU needs its output"))?;
-    check_dtype("y", DType::F32, y.dtype())?;
-    check_shape("y", y.dims(), grad_y.dims())?;
-    let scale = activation.scale();
-    let [x, a, c, y, grad_y] = [x, a, c, y, grad_y].map(Tensor::into_dispatch);
-    Ok(match wants_grad_x {
-        true => MpsGrads::with_x(Dispatch::mps_relu_all_grads(x, a, c, y, grad_y, scale)),
-        false => MpsGrads::without_x(Dispatch::mps_relu_grads(x, a, c, y, grad_y, scale)),
-    })
-}
-
-type Tensors = FloatTensor<Dispatch>;
-
-impl MpsGrads {
-    fn with_x((x, a, c, bias): (Tensors, Tensors, Tensors, Tensors)) -> Self {
-        Self { x: Some(Tensor::from_dispatch(x)), ..Self::without_x((a, c, bias)) }
-    }
-
-    fn without_x((a, c, bias): (Tensors, Tensors, Tensors)) -> Self {
-        let [a, c] = [a, c].map(Tensor::from_dispatch);
-        Self { x: None, a, c, bias: Tensor::from_dispatch(bias) }
-    }
-}
-
-/// Checks `x` and the cores; the layer and the batch.
-fn check(x: &Tensor<3>, a: &Tensor<3>, c: &Tensor<3>) -> Result<(MpsSpec, usize)> {
     let (spec, batch) = MpsSpec::from_shapes(x.dims(), a.dims(), c.dims())?;
-    for (operand, tensor) in [("x", x), ("a", a), ("c", c)] {
+    for (operand, tensor) in [("x", &x), ("a", &a), ("c", &c)] {
         check_dtype(operand, DType::F32, tensor.dtype())?;
     }
     check_countable(&spec, batch)?;
-    Ok((spec, batch))
+    spec.check_bias(bias.dims())?;
+    check_dtype("bias", DType::F32, bias.dtype())?;
+    check_words(words, activation)?;
+    let (bias, words) = (bias.clone().into_dispatch(), words.0.clone().into_dispatch());
+    let [x, a, c] = [x, a, c].map(Tensor::into_dispatch);
+    Ok(Tensor::from_dispatch(Dispatch::mps_activated(x, a, c, bias, words, activation)))
+}
+
+/// Adam's step of a layer's state, and `grad_x[batch, J·L]` if it is wanted, from its input `x[batch, J·L]` and the
+/// gradient `[batch, M·N]` by its output or, with `relu`, by the output of the ReLU after it. The layout has `A`, `C` and,
+/// if there is one, the bias.
+///
+/// # Errors
+///
+/// As [`mps_linear`].
+#[expect(clippy::too_many_arguments, reason = "the operands of a step")]
+pub fn mps_update(
+    state: Tensor<1>,
+    layout: &Layout,
+    spec: MpsSpec,
+    x: Tensor<2>,
+    relu: Option<ReluBefore>,
+    grad_y: Tensor<2>,
+    words: &StepWords,
+    betas: Betas,
+    wants_grad_x: bool,
+) -> Result<(Option<Tensor<2>>, Tensor<1>)> {
+    let ([batch, _], outputs) = (x.dims(), spec.outputs());
+    for (operand, dtype) in [("state", state.dtype()), ("x", x.dtype()), ("grad_y", grad_y.dtype())]
+    {
+        check_dtype(operand, DType::F32, dtype)?;
+    }
+    check_shape("x", x.dims(), [batch.max(1), spec.inputs()])?;
+    check_shape("grad_y", grad_y.dims(), [batch, outputs])?;
+    let expected = layout_of(&spec, layout.weights.len() > 2);
+    check_shape("state", state.dims(), [3 * expected.stride])?;
+    check_countable(&spec, batch)?;
+    let (y, relu) = match relu {
+        None => (grad_y.clone(), None),
+        Some((y, scale)) => {
+            check_dtype("y", DType::F32, y.dtype())?;
+            check_shape("y", y.dims(), grad_y.dims())?;
+            (y, Some(scale))
+        }
+    };
+    let begin = |weight: &[usize; 2]| weight[0];
+    let (c, bias) = (begin(&layout.weights[1]), layout.weights.get(2).map(begin));
+    let update = MpsUpdate { spec, c, bias, relu, betas };
+    let (state, words) = (state.into_dispatch(), words.0.clone().into_dispatch());
+    let [x, y, grad_y] = [x, y, grad_y].map(Tensor::into_dispatch);
+    if !wants_grad_x {
+        let state = Dispatch::mps_update(state, x, y, grad_y, words, update);
+        return Ok((None, Tensor::from_dispatch(state)));
+    }
+    let (grad_x, state) = Dispatch::mps_update_x(state, x, y, grad_y, words, update);
+    Ok((Some(Tensor::from_dispatch(grad_x)), Tensor::from_dispatch(state)))
+}
+
+fn layout_of(spec: &MpsSpec, bias: bool) -> Layout {
+    let counts = [spec.a_shape().iter().product(), spec.c_shape().iter().product(), spec.outputs()];
+    Layout::new(counts.into_iter().take(if bias { 3 } else { 2 }))
+}
+
+/// The gradients of the layer.
+#[derive(Debug, Clone)]
+pub struct MpsGrads {
+    /// By the input, `[batch, J·L]`, where it was wanted.
+    pub x: Option<Vec<f32>>,
+    /// By core `A`, `[M, K, J]`.
+    pub a: Vec<f32>,
+    /// By core `C`, `[L, K, N]`.
+    pub c: Vec<f32>,
+    /// By the bias, `[M, N]`.
+    pub bias: Vec<f32>,
+}
+
+/// The gradients as a training step computes them: what Adam's mean becomes where it forgets the past.
+///
+/// For tests: a training step does not give them away.
+///
+/// # Errors
+///
+/// As [`mps_linear`]; [`crate::Error::Compute`] when the device fails.
+pub fn mps_step_grads(
+    spec: MpsSpec,
+    x: Tensor<2>,
+    [a, c]: [&[f32]; 2],
+    relu: Option<ReluBefore>,
+    grad_y: Tensor<2>,
+    wants_grad_x: bool,
+) -> Result<MpsGrads> {
+    let device: Device = x.device();
+    let layout = layout_of(&spec, true);
+    let zeros = |numbers: usize| vec![0.0; numbers];
+    let [no_a, no_c, no_bias] = [zeros(a.len()), zeros(c.len()), zeros(spec.outputs())];
+    let moments = || vec![&no_a[..], &no_c, &no_bias];
+    let state = layout.state([vec![a, c, &no_bias], moments(), moments()]);
+    let state = Tensor::from_data(&state[..], &device);
+    let words = StepWords::none(&device);
+    let (grad_x, state) =
+        mps_update(state, &layout, spec, x, relu, grad_y, &words, [0.0; 2], wants_grad_x)?;
+    let numbers = |error| crate::Error::compute("reading gradients", error);
+    let state = state.try_to_vec_as::<f32>().map_err(numbers)?;
+    let mean = |weight| layout.of_weight(&state, weight)[1].to_vec();
+    let x = match grad_x {
+        Some(grad_x) => Some(grad_x.try_to_vec_as::<f32>().map_err(numbers)?),
+        None => None,
+    };
+    Ok(MpsGrads { x, a: mean(0), c: mean(1), bias: mean(2) })
 }

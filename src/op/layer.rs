@@ -3,11 +3,11 @@
 //! A backend brings the kernels ([`LayerOps`]); by way of `W` the layer is made of matrix products
 //! ([`rebuilt`]).
 
-use burn::backend::tensor::FloatTensor;
+use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{DType, Shape};
 
-use super::fused::FusedOps;
+use super::fused::{FusedOps, MpsUpdate};
 use super::training::{Activation, TrainingOps};
 use super::{MpsOps, check_countable, forced_strategy, rebuilt};
 use crate::mps::MpsSpec;
@@ -22,6 +22,13 @@ pub(crate) trait LayerOps: TrainingOps {
     /// extents only where [`Plan`] pads.
     fn resize<const D: usize>(tensor: FloatTensor<Self>, shape: [usize; D]) -> FloatTensor<Self>;
 
+    /// `x[b,i] weight[i,o]`, plus `bias[o]` where there is one.
+    fn biased_product(
+        x: FloatTensor<Self>,
+        weight: FloatTensor<Self>,
+        bias: Option<FloatTensor<Self>>,
+    ) -> FloatTensor<Self>;
+
     /// The contraction of `x` with the cores `[a, c]`, plus the bias where there is one, as `[batch, w·v]`
     /// numbers in the shape given, and the activation.
     fn contract(
@@ -29,7 +36,7 @@ pub(crate) trait LayerOps: TrainingOps {
         x: FloatTensor<Self>,
         cores: [FloatTensor<Self>; 2],
         bias: Option<FloatTensor<Self>>,
-        activation: Activation,
+        active: Option<(IntTensor<Self>, Activation)>,
         shape: [usize; 3],
     ) -> FloatTensor<Self>;
 
@@ -41,33 +48,32 @@ pub(crate) trait LayerOps: TrainingOps {
         grad_y: FloatTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
 
-    /// The same of the layer and a ReLU after it, and `grad_x` if it is wanted: in one pass, if there is one for this
-    /// plan; else the operands are given back.
-    fn all_grads(
-        _plan: &Plan<Gradients>,
+    /// `grad_x`, if it is wanted, and the state after a step of Adam: in as few passes as there are kernels for, if
+    /// there are any for this plan; else the operands are given back.
+    fn update(
+        plan: &Plan<Gradients>,
         operands: Operands<Self>,
-        _wants_x: bool,
-    ) -> Result<AllGrads<Self>, Operands<Self>> {
-        Err(operands)
-    }
+        wants_x: bool,
+    ) -> Result<Updated<Self>, Operands<Self>>;
+
+    /// One row of `stride` numbers that holds the gradients from the indices given on.
+    fn side_by_side(grads: Vec<(FloatTensor<Self>, usize)>, stride: usize) -> FloatTensor<Self>;
 }
 
-/// The operands of a backward pass.
+/// The operands of a training step of the layer: `x[batch, J·L]`, and `y` and `grad_y`, both `[batch, M·N]`.
 pub(crate) struct Operands<B: Backend> {
+    pub state: FloatTensor<B>,
     pub x: FloatTensor<B>,
-    pub a: FloatTensor<B>,
-    pub c: FloatTensor<B>,
-    /// The output of the ReLU after the layer, if there is one, and by what it multiplied what it kept.
-    pub relu: Option<(FloatTensor<B>, f32)>,
+    pub y: FloatTensor<B>,
     pub grad_y: FloatTensor<B>,
+    pub words: IntTensor<B>,
+    pub update: MpsUpdate,
 }
 
-/// The results of a backward pass.
-pub(crate) struct AllGrads<B: Backend> {
-    pub x: Option<FloatTensor<B>>,
-    pub a: FloatTensor<B>,
-    pub c: FloatTensor<B>,
-    pub bias: FloatTensor<B>,
+/// The results of a training step.
+pub(crate) struct Updated<B: Backend> {
+    pub grad_x: Option<FloatTensor<B>>,
+    pub state: FloatTensor<B>,
 }
 
 /// The extents of an operand, whose elements the kernels take for f32.
@@ -95,7 +101,7 @@ fn forward<B: LayerOps>(
     a: FloatTensor<B>,
     c: FloatTensor<B>,
     bias: Option<FloatTensor<B>>,
-    activation: Activation,
+    active: Option<(IntTensor<B>, Activation)>,
 ) -> FloatTensor<B> {
     let (spec, batch) = spec_of::<B>(dims::<B, 3>(&x), &a, &c);
     if let Some(bias) = &bias {
@@ -108,8 +114,8 @@ fn forward<B: LayerOps>(
     let bias = bias.map(|bias| B::resize(bias, layer.bias_shape()));
     // What is dropped follows from an element's index, which padding changes.
     let (within, after) = match plan.strategy {
-        Strategy::Plain | Strategy::Tiled if *layer == spec => (activation, Activation::NONE),
-        _ => (Activation::NONE, activation),
+        Strategy::Plain | Strategy::Tiled if *layer == spec => (active, None),
+        _ => (None, active),
     };
     let y = match plan.strategy {
         Strategy::Rebuilt => rebuilt::forward::<B>(x, a, c, bias, layer, batch),
@@ -123,44 +129,45 @@ fn forward<B: LayerOps>(
 /// The activation, if it does anything.
 pub(crate) fn activate<B: TrainingOps>(
     y: FloatTensor<B>,
-    activation: Activation,
+    active: Option<(IntTensor<B>, Activation)>,
 ) -> FloatTensor<B> {
-    match activation {
-        Activation::NONE => y,
-        activation => B::activate(y, activation),
+    match active {
+        None => y,
+        Some((words, activation)) => B::activate(y, words, activation),
     }
 }
 
-/// All gradients: in one pass where the backend has one, else one after the other.
-fn backward<B: LayerOps>(operands: Operands<B>, wants_x: bool) -> AllGrads<B> {
-    let Operands { x, a, c, grad_y, relu } = &operands;
-    let (spec, batch) = spec_of::<B>(dims::<B, 3>(x), a, c);
-    fits(spec.check_grad_y(batch, dims::<B, 3>(grad_y)));
-    if let Some((y, _)) = relu {
-        fits(spec.check_grad_y(batch, dims::<B, 3>(y)));
-    }
+/// A training step: in as few passes as the backend has for it, else one part after the other.
+fn update<B: LayerOps>(operands: Operands<B>, wants_x: bool) -> Updated<B> {
+    let Operands { state, x, y, grad_y, update, .. } = &operands;
+    let spec = update.spec;
+    let ([batch, _], [numbers]) = (dims::<B, 2>(x), dims::<B, 1>(state));
     let plan = Plan::grads(&spec, batch, B::target(x), forced_strategy());
-    let operands = match B::all_grads(&plan, operands, wants_x) {
-        Ok(grads) => return grads,
+    assert!(dims::<B, 2>(grad_y) == dims::<B, 2>(y), "a gradient unlike its output");
+    let operands = match B::update(&plan, operands, wants_x) {
+        Ok(updated) => return updated,
         Err(operands) => operands,
     };
-    let Operands { x, a, c, relu, grad_y } = operands;
-    let grad_y = match relu {
-        Some((y, scale)) => B::relu_grad(y, grad_y, scale),
+    let Operands { state, x, y, grad_y, words, update } = operands;
+    let grad_y = match update.relu {
+        Some(scale) => B::relu_grad(y, grad_y, scale),
         None => grad_y,
     };
-    let grad_x = wants_x.then(|| B::mps_grad_x(a.clone(), c.clone(), grad_y.clone()));
-    let (a, c, bias) = B::mps_grads(x, a, c, grad_y);
-    AllGrads { x: grad_x, a, c, bias }
-}
-
-/// All four, of a pass in which `grad_x` was wanted.
-fn four<B: LayerOps>(
-    operands: Operands<B>,
-) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-    let AllGrads { x, a, c, bias } = backward::<B>(operands, true);
-    #[expect(clippy::expect_used, reason = "it was wanted")]
-    (x.expect("a gradient by the input"), a, c, bias)
+    let stride = numbers / 3;
+    let shaped = |tensor, shape: [usize; 3]| B::float_reshape(tensor, Shape::new(shape));
+    let grad_y = shaped(grad_y, [batch, spec.m, spec.n]);
+    let a = B::part(state.clone(), 0, Shape::new(spec.a_shape()));
+    let c = B::part(state.clone(), update.c, Shape::new(spec.c_shape()));
+    let grad_x = wants_x.then(|| {
+        let grad_x = B::mps_grad_x(a.clone(), c.clone(), grad_y.clone());
+        B::float_reshape(grad_x, Shape::new([batch, spec.inputs()]))
+    });
+    let x = shaped(x, [batch, spec.j, spec.l]);
+    let (grad_a, grad_c, grad_bias) = B::mps_grads(x, a, c, grad_y);
+    let mut grads = vec![(grad_a, 0), (grad_c, update.c)];
+    grads.extend(update.bias.map(|begin| (grad_bias, begin)));
+    let grads = B::side_by_side(grads, stride);
+    Updated { grad_x, state: B::adam(state, grads, words, update.betas) }
 }
 
 impl<B: LayerOps> FusedOps for B {
@@ -169,42 +176,35 @@ impl<B: LayerOps> FusedOps for B {
         a: FloatTensor<B>,
         c: FloatTensor<B>,
         bias: FloatTensor<B>,
+        words: IntTensor<B>,
         activation: Activation,
     ) -> FloatTensor<B> {
-        forward::<B>(x, a, c, Some(bias), activation)
+        forward::<B>(x, a, c, Some(bias), Some((words, activation)))
     }
 
-    fn mps_all_grads(
+    fn mps_update(
+        state: FloatTensor<B>,
         x: FloatTensor<B>,
-        a: FloatTensor<B>,
-        c: FloatTensor<B>,
-        grad_y: FloatTensor<B>,
-    ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-        four::<B>(Operands { x, a, c, relu: None, grad_y })
-    }
-
-    fn mps_relu_grads(
-        x: FloatTensor<B>,
-        a: FloatTensor<B>,
-        c: FloatTensor<B>,
         y: FloatTensor<B>,
         grad_y: FloatTensor<B>,
-        scale: f32,
-    ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-        let operands = Operands { x, a, c, relu: Some((y, scale)), grad_y };
-        let AllGrads { a, c, bias, .. } = backward::<B>(operands, false);
-        (a, c, bias)
+        words: IntTensor<B>,
+        update: MpsUpdate,
+    ) -> FloatTensor<B> {
+        self::update::<B>(Operands { state, x, y, grad_y, words, update }, false).state
     }
 
-    fn mps_relu_all_grads(
+    #[expect(clippy::expect_used, reason = "it was wanted")]
+    fn mps_update_x(
+        state: FloatTensor<B>,
         x: FloatTensor<B>,
-        a: FloatTensor<B>,
-        c: FloatTensor<B>,
         y: FloatTensor<B>,
         grad_y: FloatTensor<B>,
-        scale: f32,
-    ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
-        four::<B>(Operands { x, a, c, relu: Some((y, scale)), grad_y })
+        words: IntTensor<B>,
+        update: MpsUpdate,
+    ) -> (FloatTensor<B>, FloatTensor<B>) {
+        let operands = Operands { state, x, y, grad_y, words, update };
+        let Updated { grad_x, state } = self::update::<B>(operands, true);
+        (grad_x.expect("a gradient by the input"), state)
     }
 }
 
@@ -215,11 +215,11 @@ impl<B: LayerOps> MpsOps for B {
         c: FloatTensor<B>,
         bias: FloatTensor<B>,
     ) -> FloatTensor<B> {
-        forward::<B>(x, a, c, Some(bias), Activation::NONE)
+        forward::<B>(x, a, c, Some(bias), None)
     }
 
     fn mps_contract(x: FloatTensor<B>, a: FloatTensor<B>, c: FloatTensor<B>) -> FloatTensor<B> {
-        forward::<B>(x, a, c, None, Activation::NONE)
+        forward::<B>(x, a, c, None, None)
     }
 
     fn mps_grads(
@@ -263,14 +263,9 @@ impl<B: LayerOps> MpsOps for B {
         let grad_y = B::resize(grad_y, [batch, layer.m, layer.n]);
         let grad_x = match plan.strategy {
             Strategy::Rebuilt => rebuilt::grad_x::<B>(a, c, grad_y, layer, batch),
-            Strategy::Plain | Strategy::Tiled => B::contract(
-                &plan,
-                grad_y,
-                [a, c],
-                None,
-                Activation::NONE,
-                [batch, layer.j, layer.l],
-            ),
+            Strategy::Plain | Strategy::Tiled => {
+                B::contract(&plan, grad_y, [a, c], None, None, [batch, layer.j, layer.l])
+            }
         };
         B::resize(grad_x, [batch, j, l])
     }

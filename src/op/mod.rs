@@ -5,7 +5,7 @@
 //! `shaders/` ([`gpu`]; on a software adapter [`software`]), on the CPU by the parallel implementation of `cpu`,
 //! and on each of them by way of the rebuilt `W` (`rebuilt`). Burn's Fusion queues the operation like its own, and on
 //! an autodiff device `autodiff` registers the hand-written backward pass. A training step calls [`mps_layer`] and
-//! [`mps_layer_grads`] instead, which take in the ReLU and the dropout after the layer.
+//! [`mps_update`] instead, which take in the ReLU and the dropout after the layer, and the step of the optimizer.
 //!
 //! The trait is generic over backends and cannot return errors, so shapes and element types
 //! are checked in the public functions, before anything is queued.
@@ -18,6 +18,7 @@ mod layer;
 mod rebuilt;
 pub mod software;
 pub mod training;
+pub mod words;
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -26,7 +27,8 @@ use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{DType, Device, Shape, Tensor};
 
-pub use fused::{MpsGrads, mps_layer, mps_layer_grads};
+pub use fused::{MpsGrads, mps_layer, mps_step_grads, mps_update};
+pub use gpu::matmul::{Product, choose_product};
 pub use gpu::target::force_target;
 pub(crate) use gpu::target::register;
 
@@ -145,6 +147,18 @@ pub fn submit_to_software(device: &Device) -> Result<()> {
             device.flush().map_err(|error| Error::compute("submitting queued work", error))
         }
         Target::Gpu | Target::Cpu => Ok(()),
+    }
+}
+
+/// Whether a dense layer's products on a device take the gradient of a ReLU with them; else it is a pass of its own, which
+/// is best taken once for all products.
+pub(crate) fn products_pass_relu(device: &Device) -> bool {
+    match device.as_dispatch() {
+        DispatchDevice::Cube(device) => {
+            gpu::target::target(device) == Target::Gpu
+                && gpu::matmul::product(device) == Product::Own
+        }
+        _ => false,
     }
 }
 

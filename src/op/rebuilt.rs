@@ -7,6 +7,7 @@
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
+use super::layer::LayerOps;
 use super::training::TrainingOps;
 use crate::mps::MpsSpec;
 
@@ -36,7 +37,7 @@ fn weight<B: TrainingOps>(a: FloatTensor<B>, c: FloatTensor<B>, spec: &MpsSpec) 
 }
 
 /// `Y = X W + B`.
-pub fn forward<B: TrainingOps>(
+pub fn forward<B: LayerOps>(
     x: FloatTensor<B>,
     a: FloatTensor<B>,
     c: FloatTensor<B>,
@@ -46,10 +47,8 @@ pub fn forward<B: TrainingOps>(
 ) -> FloatTensor<B> {
     let x = reshape::<B, 2>(x, [batch, spec.inputs()]);
     let w = weight::<B>(a, c, spec);
-    let y = match bias {
-        Some(bias) => B::affine(x, w, reshape::<B, 1>(bias, [spec.outputs()])),
-        None => B::matmul(x, w, [false, false]),
-    };
+    let bias = bias.map(|bias| reshape::<B, 1>(bias, [spec.outputs()]));
+    let y = B::biased_product(x, w, bias);
     reshape::<B, 3>(y, [batch, spec.m, spec.n])
 }
 

@@ -13,19 +13,20 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Int, Shape, Tensor};
 
+pub use super::words::StepWords;
 use super::{check_dtype, check_shape};
 use crate::{Error, Result};
 
 /// Pixels in one word of a resident image.
 pub const PIXELS_A_WORD: usize = 4;
 
-/// What is dropped: each element with probability `rate`, as `seed` and its index determine.
+/// What is dropped: each element with probability `rate`, as a seed and its index determine.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Dropout {
     /// The share that is set to 0; what is left is scaled by `1 / (1 - rate)`.
     pub rate: f32,
-    /// What the choice follows from.
-    pub seed: u64,
+    /// Where the seed is in the step's [`StepWords`].
+    pub seed: usize,
 }
 
 impl Dropout {
@@ -36,11 +37,6 @@ impl Dropout {
 
     pub(super) fn scale(rate: f32) -> f32 {
         1.0 / (1.0 - rate)
-    }
-
-    /// The two halves of the seed.
-    pub(super) fn words(&self) -> [u32; 2] {
-        [self.seed as u32, (self.seed >> 32) as u32]
     }
 }
 
@@ -60,9 +56,9 @@ impl Activation {
     /// ReLU alone.
     pub const RELU: Self = Self { relu: true, dropout: None };
 
-    /// Dropout alone, without a seed yet.
-    pub const fn dropout(rate: f32) -> Self {
-        Self { relu: false, dropout: Some(Dropout { rate, seed: 0 }) }
+    /// Dropout alone, by the seed of the first dropout layer.
+    pub fn dropout(rate: f32) -> Self {
+        Self { relu: false, dropout: Some(Dropout { rate, seed: StepWords::seed_at(0) }) }
     }
 
     /// This and then another in one pass, where that can be.
@@ -76,10 +72,10 @@ impl Activation {
         }
     }
 
-    /// With a seed for what is dropped.
-    pub fn seeded(self, seed: u64) -> Self {
-        let dropout = self.dropout.map(|Dropout { rate, .. }| Dropout { rate, seed });
-        Self { dropout, ..self }
+    /// With the seed of another dropout layer, counted from 0.
+    pub fn seeded(self, layer: usize) -> Self {
+        let seed = StepWords::seed_at(layer);
+        Self { dropout: self.dropout.map(|dropout| Dropout { seed, ..dropout }), ..self }
     }
 
     /// With nothing dropped.
@@ -99,14 +95,13 @@ impl Activation {
     }
 }
 
-/// One step of Adam (D. P. Kingma, J. Ba 2015, algorithm 1 with the corrections of its section 2
-/// folded into the step's size).
+/// Decays of Adam's means, of the gradients and of their squares.
+pub type Betas = [f32; 2];
+
+/// What changes from one step of Adam to the next (D. P. Kingma, J. Ba 2015, algorithm 1 with the corrections of its
+/// section 2 folded into the step's size).
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {
-    /// Decay of the mean.
-    pub beta_1: f32,
-    /// Decay of the mean of squares.
-    pub beta_2: f32,
     /// `lr √(1-β₂ᵗ) / (1-β₁ᵗ)`.
     pub size: f32,
     /// `ε √(1-β₂ᵗ)`.
@@ -115,17 +110,77 @@ pub struct AdamStep {
 
 impl AdamStep {
     /// The `step`-th step, counted from 1.
-    pub fn new(lr: f64, [beta_1, beta_2]: [f32; 2], epsilon: f64, step: u64) -> Self {
+    pub fn new(lr: f64, [beta_1, beta_2]: Betas, epsilon: f64, step: u64) -> Self {
         // Of the decays as they are in f32: 0.999 is so far from it that 1 - β₂ differs by 5e-5.
         let left = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
         let root = left(beta_2).sqrt();
-        Self {
-            beta_1,
-            beta_2,
-            size: (lr * root / left(beta_1)) as f32,
-            epsilon: (epsilon * root) as f32,
-        }
+        Self { size: (lr * root / left(beta_1)) as f32, epsilon: (epsilon * root) as f32 }
     }
+}
+
+/// Numbers between two weights of a layer, or between values and moments, in the tensor that holds them: where each
+/// begins, a kernel can bind it. 256 bytes is the most that a device may ask for.
+const ALIGNMENT: usize = 64;
+
+/// Numbers in 4 KiB, and by how many a value and its mean are off a multiple of it.
+const APART: usize = 1024;
+/// See [`APART`].
+const OFF: usize = 320;
+
+/// Where the weights of a layer lie in its state: one tensor of their values side by side, then as many means of their
+/// gradients, then means of the squares.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Layout {
+    /// Where each weight begins, and how many numbers it has.
+    pub weights: Vec<[usize; 2]>,
+    /// From a value to its mean, and from that to its square.
+    pub stride: usize,
+}
+
+impl Layout {
+    /// Of weights of so many numbers.
+    pub fn new(counts: impl IntoIterator<Item = usize>) -> Self {
+        let mut stride = 0;
+        let mut weights = Vec::new();
+        for count in counts {
+            weights.push([stride, count]);
+            stride += count.next_multiple_of(ALIGNMENT);
+        }
+        // Value, mean and square of a weight are read and written together. With 4 KiB between them, less some, they meet
+        // in the caches of a CPU: a step of the article's network took 1.09 times as long.
+        while stride % APART != OFF {
+            stride += ALIGNMENT;
+        }
+        Self { weights, stride }
+    }
+
+    /// A state from values, means and squares, each for all weights.
+    pub fn state(&self, parts: [Vec<&[f32]>; 3]) -> Vec<f32> {
+        let mut state = vec![0.0; 3 * self.stride];
+        for (part, weights) in parts.into_iter().enumerate() {
+            for ([begin, count], numbers) in self.weights.iter().zip(weights) {
+                state[part * self.stride + begin..][..*count].copy_from_slice(numbers);
+            }
+        }
+        state
+    }
+
+    /// Value, mean and square of a weight.
+    pub fn of_weight<'a>(&self, state: &'a [f32], weight: usize) -> [&'a [f32]; 3] {
+        let [begin, count] = self.weights[weight];
+        [0, 1, 2].map(|part| &state[part * self.stride + begin..][..count])
+    }
+}
+
+/// A training step of a dense layer, besides its tensors. The weight lies at the beginning of the state.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct AffineUpdate {
+    /// By what the ReLU after the layer multiplied what it kept, where there is one that the gradient has not passed.
+    pub relu: Option<f32>,
+    /// Where the bias begins, if there is one.
+    pub bias: Option<usize>,
+    /// Of Adam.
+    pub betas: Betas,
 }
 
 /// The operations on a backend. Nothing is checked here: the functions below do it.
@@ -139,12 +194,31 @@ pub(crate) trait TrainingOps: Backend {
         pixels: usize,
     ) -> FloatTensor<Self>;
 
-    /// `Y = X W + B`: `x[b,i]`, `weight[i,o]`, `bias[o]`.
+    /// `shape.product` numbers of a tensor from `begin` on, which are not copied: a weight in a layer's state.
+    #[fusion(dtype = state, shape = shape.clone())]
+    fn part(state: FloatTensor<Self>, begin: usize, shape: Shape) -> FloatTensor<Self>;
+
+    /// `count` whole numbers of a tensor from `begin` on, which are not copied.
+    #[fusion(dtype = numbers, shape = Shape::new([*count]))]
+    fn part_of_integers(numbers: IntTensor<Self>, begin: usize, count: usize) -> IntTensor<Self>;
+
+    /// `Y = X W + B`, then the activation: `x[b,i]`, `weight[i,o]`, `bias[o]`.
     #[fusion(dtype = x, shape = Shape::new([x[0], weight[1]]))]
     fn affine(
         x: FloatTensor<Self>,
         weight: FloatTensor<Self>,
         bias: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self>;
+
+    /// `grad_x = D Wᵀ`, where `D` is `grad_y` after the gradient of a ReLU with the output `y`, if there is one.
+    #[fusion(dtype = grad_y, shape = Shape::new([grad_y[0], weight[0]]))]
+    fn affine_grad_x(
+        weight: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+        relu: Option<f32>,
     ) -> FloatTensor<Self>;
 
     /// The product of two matrices, each transposed first where `transposed` says so.
@@ -161,45 +235,50 @@ pub(crate) trait TrainingOps: Backend {
 
     /// ReLU where the activation has it, then dropout.
     #[fusion(dtype = x, shape = x)]
-    fn activate(x: FloatTensor<Self>, activation: Activation) -> FloatTensor<Self>;
+    fn activate(
+        x: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        activation: Activation,
+    ) -> FloatTensor<Self>;
 
     /// The gradient of an activation with ReLU, from its output: what is above 0 there was kept, and multiplied by
     /// `scale`.
     #[fusion(dtype = grad_y, shape = grad_y)]
     fn relu_grad(y: FloatTensor<Self>, grad_y: FloatTensor<Self>, scale: f32) -> FloatTensor<Self>;
 
-    /// The gradient `[b, classes]` of the batch's mean loss by the logits, and `[sum of losses,
+    /// The gradient `[b, classes]` of the batch's mean loss by the logits, and for each [`ROWS`] rows `[sum of losses,
     /// images right]`; `labels[count]` are looked up by `order[b]`.
-    #[fusion(meta = |logits, _labels, _order| (logits.clone(), two(logits)))]
+    #[fusion(meta = |logits, _labels, _order| (logits.clone(), sums_of_rows(logits)))]
     fn softmax_cross_entropy(
         logits: FloatTensor<Self>,
         labels: IntTensor<Self>,
         order: IntTensor<Self>,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
-    /// New `value`, `mean` and `square`, in place where their buffers are not shared.
-    #[fusion(meta = |value, mean, square, _grad, _step| (value.clone(), mean.clone(), square.clone()))]
+    /// A step of Adam from partial sums `grads[rows, stride]`, laid out like the values of the state; in place where its
+    /// buffer is not shared.
+    #[fusion(dtype = state, shape = state)]
     fn adam(
-        value: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        square: FloatTensor<Self>,
-        grad: FloatTensor<Self>,
-        step: AdamStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+        state: FloatTensor<Self>,
+        grads: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        betas: Betas,
+    ) -> FloatTensor<Self>;
 
-    /// [`Self::adam`] of a weight `[i·o]` whose gradient is `Xᵀ grad_y`: `x[b,i]`, `grad_y[b,o]`.
-    #[fusion(meta = |value, mean, square, _x, _grad_y, _step| {
-        (value.clone(), mean.clone(), square.clone())
-    })]
-    fn adam_of_product(
-        value: FloatTensor<Self>,
-        mean: FloatTensor<Self>,
-        square: FloatTensor<Self>,
+    /// The step of Adam of a dense layer, from its input `x[b,i]` and the gradient `grad_y[b,o]` by its output `y`.
+    #[fusion(dtype = state, shape = state)]
+    fn affine_update(
+        state: FloatTensor<Self>,
         x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
         grad_y: FloatTensor<Self>,
-        step: AdamStep,
-    ) -> (FloatTensor<Self>, FloatTensor<Self>, FloatTensor<Self>);
+        words: IntTensor<Self>,
+        update: AffineUpdate,
+    ) -> FloatTensor<Self>;
 }
+
+/// Rows of logits whose losses are summed together.
+pub const ROWS: usize = 64;
 
 fn product_shape(
     left: &Shape,
@@ -209,8 +288,8 @@ fn product_shape(
     Shape::new([left[usize::from(*transpose_left)], right[usize::from(!transpose_right)]])
 }
 
-fn two(like: &TensorSpec) -> TensorSpec {
-    TensorSpec { shape: Shape::new([2]), ..like.clone() }
+fn sums_of_rows(logits: &TensorSpec) -> TensorSpec {
+    TensorSpec { shape: Shape::new([logits.shape[0].div_ceil(ROWS), 2]), ..logits.clone() }
 }
 
 /// Images `[b, pixels]` in `[0, 1]` of the resident `images[count, words]`, [`PIXELS_A_WORD`] grey values per
@@ -234,39 +313,63 @@ pub fn gather_images(
     Ok(Tensor::from_dispatch(Dispatch::gather_images(images, order, pixels)))
 }
 
-/// `Y = X W + B`: `x[b,i]`, `weight[i,o]`, `bias[o]`, or no bias.
+/// `Y = X W + B`, then an activation: `x[b,i]`, `weight[i,o]`, `bias[o]`, or no bias.
 ///
 /// # Errors
 ///
 /// As [`gather_images`].
-pub fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> Result<Tensor<2>> {
+pub fn linear(
+    x: Tensor<2>,
+    weight: Tensor<2>,
+    bias: Option<Tensor<1>>,
+    activation: Activation,
+    words: &StepWords,
+) -> Result<Tensor<2>> {
     let ([_, inputs], [_, outputs]) = (x.dims(), weight.dims());
     check_floats([("x", x.dtype()), ("weight", weight.dtype())])?;
     check_matrix("x", &x)?;
     check_shape("weight", weight.dims(), [inputs, outputs.max(1)])?;
-    let [x, weight] = [x, weight].map(Tensor::into_dispatch);
-    let y = match bias {
-        None => Dispatch::matmul(x, weight, [false, false]),
-        Some(bias) => {
-            check_floats([("bias", bias.dtype())])?;
-            check_shape("bias", bias.dims(), [outputs])?;
-            Dispatch::affine(x, weight, bias.into_dispatch())
-        }
+    let Some(bias) = bias else {
+        let [x, weight] = [x, weight].map(Tensor::into_dispatch);
+        let y = Tensor::from_dispatch(Dispatch::matmul(x, weight, [false, false]));
+        return activate(y, activation, words);
     };
-    Ok(Tensor::from_dispatch(y))
+    check_floats([("bias", bias.dtype())])?;
+    check_shape("bias", bias.dims(), [outputs])?;
+    check_words(words, activation)?;
+    let [x, weight] = [x, weight].map(Tensor::into_dispatch);
+    let words = words.0.clone().into_dispatch();
+    Ok(Tensor::from_dispatch(Dispatch::affine(x, weight, bias.into_dispatch(), words, activation)))
 }
 
-/// `grad_x = grad_y Wᵀ` of [`linear`].
+/// A ReLU that a gradient has yet to pass: its output, and by what it multiplied what it kept.
+pub type ReluBefore = (Tensor<2>, f32);
+
+/// `grad_x = grad_y Wᵀ` of [`linear`], from the gradient by its output or, with `relu`, by the output of the ReLU after
+/// it.
 ///
 /// # Errors
 ///
 /// As [`gather_images`].
-pub fn linear_grad_x(weight: Tensor<2>, grad_y: Tensor<2>) -> Result<Tensor<2>> {
+pub fn linear_grad_x(
+    weight: Tensor<2>,
+    relu: Option<ReluBefore>,
+    grad_y: Tensor<2>,
+) -> Result<Tensor<2>> {
     check_floats([("weight", weight.dtype()), ("grad_y", grad_y.dtype())])?;
     check_matrix("weight", &weight)?;
     check_shape("grad_y", grad_y.dims(), [grad_y.dims()[0].max(1), weight.dims()[1]])?;
-    let (grad_y, weight) = (grad_y.into_dispatch(), weight.into_dispatch());
-    Ok(Tensor::from_dispatch(Dispatch::matmul(grad_y, weight, [false, true])))
+    let (y, relu) = relu_before(relu, &grad_y)?;
+    let [weight, y, grad_y] = [weight, y, grad_y].map(Tensor::into_dispatch);
+    Ok(Tensor::from_dispatch(Dispatch::affine_grad_x(weight, y, grad_y, relu)))
+}
+
+/// The output of a ReLU before `grad_y`, or any tensor like it, and its scale.
+fn relu_before(relu: Option<ReluBefore>, grad_y: &Tensor<2>) -> Result<(Tensor<2>, Option<f32>)> {
+    let Some((y, scale)) = relu else { return Ok((grad_y.clone(), None)) };
+    check_floats([("y", y.dtype())])?;
+    check_shape("y", y.dims(), grad_y.dims())?;
+    Ok((y, Some(scale)))
 }
 
 /// `grad_weight = Xᵀ grad_y` of [`linear`]. `grad_bias` is the [`column_sums`] of `grad_y`.
@@ -296,13 +399,15 @@ pub fn column_sums(matrix: Tensor<2>) -> Result<Tensor<1>> {
 /// # Errors
 ///
 /// As [`gather_images`].
-pub fn activate(x: Tensor<2>, activation: Activation) -> Result<Tensor<2>> {
+pub fn activate(x: Tensor<2>, activation: Activation, words: &StepWords) -> Result<Tensor<2>> {
     check_floats([("x", x.dtype())])?;
     check_matrix("x", &x)?;
+    check_words(words, activation)?;
     if activation == Activation::NONE {
         return Ok(x);
     }
-    Ok(Tensor::from_dispatch(Dispatch::activate(x.into_dispatch(), activation)))
+    let words = words.0.clone().into_dispatch();
+    Ok(Tensor::from_dispatch(Dispatch::activate(x.into_dispatch(), words, activation)))
 }
 
 /// The gradient of [`activate`] from the gradient by its output and, where [`Activation::needs_output`] says so, that
@@ -315,21 +420,39 @@ pub fn activate_grad(
     y: Option<Tensor<2>>,
     grad_y: Tensor<2>,
     activation: Activation,
+    words: &StepWords,
 ) -> Result<Tensor<2>> {
-    if !activation.needs_output() {
-        // Its own gradient: what was dropped gets none, the rest is scaled.
-        return activate(grad_y, activation);
-    }
-    let y = y.ok_or_else(|| Error::argument("y", "none: the gradient of ReLU needs its output"))?;
+    let (relu, grad_y) = before_relu(y, grad_y, activation, words)?;
+    let Some((y, scale)) = relu else { return Ok(grad_y) };
     check_floats([("y", y.dtype()), ("grad_y", grad_y.dtype())])?;
     check_matrix("y", &y)?;
     check_shape("grad_y", grad_y.dims(), y.dims())?;
     let (y, grad_y) = (y.into_dispatch(), grad_y.into_dispatch());
-    Ok(Tensor::from_dispatch(Dispatch::relu_grad(y, grad_y, activation.scale())))
+    Ok(Tensor::from_dispatch(Dispatch::relu_grad(y, grad_y, scale)))
 }
 
-/// The gradient `[b, classes]` of the batch's mean loss by `logits[b, classes]`, and `[sum of losses,
-/// images classified right]`; `labels[count]` are looked up by `order[b]`. Of an index or a label past the last
+/// The gradient by the output of an activation, as far as it needs a pass of its own: a ReLU is left to who reads the
+/// gradient.
+///
+/// # Errors
+///
+/// As [`activate_grad`].
+pub fn before_relu(
+    y: Option<Tensor<2>>,
+    grad_y: Tensor<2>,
+    activation: Activation,
+    words: &StepWords,
+) -> Result<(Option<ReluBefore>, Tensor<2>)> {
+    if !activation.needs_output() {
+        // Its own gradient: what was dropped gets none, the rest is scaled.
+        return Ok((None, activate(grad_y, activation, words)?));
+    }
+    let y = y.ok_or_else(|| Error::argument("y", "none: the gradient of ReLU needs its output"))?;
+    Ok((Some((y, activation.scale())), grad_y))
+}
+
+/// The gradient `[b, classes]` of the batch's mean loss by `logits[b, classes]`, and for each [`ROWS`] of its rows `[sum
+/// of losses, images classified right]`; `labels[count]` are looked up by `order[b]`. Of an index or a label past the last
 /// the same holds as of [`gather_images`]' indices.
 ///
 /// # Errors
@@ -339,7 +462,7 @@ pub fn softmax_cross_entropy(
     logits: Tensor<2>,
     labels: Tensor<1, Int>,
     order: Tensor<1, Int>,
-) -> Result<(Tensor<2>, Tensor<1>)> {
+) -> Result<(Tensor<2>, Tensor<2>)> {
     check_floats([("logits", logits.dtype())])?;
     check_ints([("labels", labels.dtype()), ("order", order.dtype())])?;
     check_matrix("logits", &logits)?;
@@ -350,39 +473,93 @@ pub fn softmax_cross_entropy(
     Ok((Tensor::from_dispatch(grad), Tensor::from_dispatch(sums)))
 }
 
-/// New `value`, `mean` and `square` of a weight from its gradient, all flat; in place where their
-/// buffers are not shared.
+/// A step of Adam over a layer's state (see [`Layout`]) from partial sums `grads[rows, stride]` of the gradients, laid out
+/// like the values; in place where the state's buffer is not shared.
 ///
 /// # Errors
 ///
 /// As [`gather_images`].
-pub fn adam(state: [Tensor<1>; 3], grad: Tensor<1>, step: AdamStep) -> Result<[Tensor<1>; 3]> {
-    check_floats([("grad", grad.dtype())])?;
-    let [count] = grad.dims();
-    check_state(&state, count.max(1))?;
-    let [value, mean, square] = state.map(Tensor::into_dispatch);
-    let (value, mean, square) = Dispatch::adam(value, mean, square, grad.into_dispatch(), step);
-    Ok([value, mean, square].map(Tensor::from_dispatch))
+pub fn adam(
+    state: Tensor<1>,
+    grads: Tensor<2>,
+    words: &StepWords,
+    betas: Betas,
+) -> Result<Tensor<1>> {
+    check_floats([("state", state.dtype()), ("grads", grads.dtype())])?;
+    check_matrix("grads", &grads)?;
+    check_shape("state", state.dims(), [3 * grads.dims()[1]])?;
+    let [state, words] = [state.into_dispatch(), words.0.clone().into_dispatch()];
+    Ok(Tensor::from_dispatch(Dispatch::adam(state, grads.into_dispatch(), words, betas)))
 }
 
-/// Adam's step of the weight of [`linear`], flat and with its moments, from `x` and `grad_y`: the same bits as
-/// [`adam`] with [`linear_grad_weight`], which on the CPU is never kept.
+/// Adam's step of the state of [`linear`] from its input and the gradient by its output, or, with `relu`, by the output
+/// of the ReLU after it. The layout has the weight and, if there is one, the bias.
 ///
 /// # Errors
 ///
 /// As [`gather_images`].
-pub fn linear_adam(
-    state: [Tensor<1>; 3],
+pub fn linear_update(
+    state: Tensor<1>,
+    layout: &Layout,
     x: Tensor<2>,
+    relu: Option<ReluBefore>,
     grad_y: Tensor<2>,
-    step: AdamStep,
-) -> Result<[Tensor<1>; 3]> {
+    words: &StepWords,
+    betas: Betas,
+) -> Result<Tensor<1>> {
     check_samples(&x, &grad_y)?;
-    check_state(&state, x.dims()[1] * grad_y.dims()[1])?;
-    let [value, mean, square] = state.map(Tensor::into_dispatch);
-    let [x, grad_y] = [x, grad_y].map(Tensor::into_dispatch);
-    let (value, mean, square) = Dispatch::adam_of_product(value, mean, square, x, grad_y, step);
-    Ok([value, mean, square].map(Tensor::from_dispatch))
+    check_floats([("state", state.dtype())])?;
+    let ([_, inputs], [_, outputs]) = (x.dims(), grad_y.dims());
+    let counts = [inputs * outputs, outputs];
+    let expected = Layout::new(counts.into_iter().take(layout.weights.len()));
+    check_shape("state", state.dims(), [3 * expected.stride])?;
+    let (y, relu) = relu_before(relu, &grad_y)?;
+    let bias = layout.weights.get(1).map(|[begin, _]| *begin);
+    let update = AffineUpdate { relu, bias, betas };
+    let words = words.0.clone().into_dispatch();
+    let [x, y, grad_y] = [x, y, grad_y].map(Tensor::into_dispatch);
+    let state = Dispatch::affine_update(state.into_dispatch(), x, y, grad_y, words, update);
+    Ok(Tensor::from_dispatch(state))
+}
+
+/// A weight in the state of its layer, which is not copied.
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn weight<const D: usize>(
+    state: &Tensor<1>,
+    layout: &Layout,
+    weight: usize,
+    shape: [usize; D],
+) -> Result<Tensor<D>> {
+    check_floats([("state", state.dtype())])?;
+    check_shape("state", state.dims(), [3 * layout.stride])?;
+    let [begin, count] = layout.weights[weight];
+    check_shape("weight", [shape.iter().product()], [count])?;
+    let part = Dispatch::part(state.clone().into_dispatch(), begin, Shape::new(shape));
+    Ok(Tensor::from_dispatch(part))
+}
+
+/// `count` whole numbers of a tensor from `begin` on, which are not copied.
+pub(crate) fn integers_of(
+    numbers: &Tensor<1, Int>,
+    begin: usize,
+    count: usize,
+) -> Result<Tensor<1, Int>> {
+    let [found] = numbers.dims();
+    check_ints([("numbers", numbers.dtype())])?;
+    check_shape("numbers", [found], [found.max(begin.saturating_add(count.max(1)))])?;
+    let part = Dispatch::part_of_integers(numbers.clone().into_dispatch(), begin, count);
+    Ok(Tensor::from_dispatch(part))
+}
+
+/// The words must have the seed of what is dropped.
+pub(super) fn check_words(words: &StepWords, activation: Activation) -> Result<()> {
+    let [found] = words.0.dims();
+    let needed = activation.dropout.map_or(0, |dropout| dropout.seed + 2);
+    check_ints([("words", words.0.dtype())])?;
+    check_shape("words", [found], [found.max(needed)])
 }
 
 fn check_floats<const N: usize>(operands: [(&'static str, DType); N]) -> Result<()> {
@@ -403,13 +580,4 @@ fn check_samples(x: &Tensor<2>, grad_y: &Tensor<2>) -> Result<()> {
     check_floats([("x", x.dtype()), ("grad_y", grad_y.dtype())])?;
     check_matrix("x", x)?;
     check_shape("grad_y", grad_y.dims(), [x.dims()[0], grad_y.dims()[1].max(1)])
-}
-
-/// A weight of `count` numbers and its moments.
-fn check_state(state: &[Tensor<1>; 3], count: usize) -> Result<()> {
-    for (operand, tensor) in ["value", "mean", "square"].into_iter().zip(state) {
-        check_floats([(operand, tensor.dtype())])?;
-        check_shape(operand, tensor.dims(), [count])?;
-    }
-    Ok(())
 }

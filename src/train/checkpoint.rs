@@ -203,7 +203,7 @@ impl Checkpoint {
             let shape = [weight.values.len()];
             Tensor::from_data(TensorData::new(weight.values.clone(), shape), device)
         });
-        Network::new(&self.config.network, values.collect())
+        Network::new(&self.config.network, values.collect(), device)
     }
 }
 

@@ -16,8 +16,8 @@ pub(super) const EVALUATION_BATCH: usize = 1000;
 /// reading waits for all queued work.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
-    /// `[sum of losses, correctly classified images]` of the steps since the last reading.
-    pending: Vec<Tensor<1>>,
+    /// Sums of losses and numbers of correctly classified images of the steps since the last reading: parts of each.
+    pending: Vec<Tensor<2>>,
     /// Steps that have been read.
     steps: usize,
     /// The sums over these, added step by step, so that the result does not depend on when they are
@@ -33,7 +33,7 @@ impl Tally {
         Self { pending: Vec::new(), steps, sums, images }
     }
 
-    pub(super) fn add(&mut self, sums: Tensor<1>, images: usize) {
+    pub(super) fn add(&mut self, sums: Tensor<2>, images: usize) {
         self.pending.push(sums);
         self.images += images;
     }
@@ -44,15 +44,22 @@ impl Tally {
         if self.pending.is_empty() {
             return Ok(None);
         }
+        let parts: Vec<usize> = self.pending.iter().map(|sums| 2 * sums.dims()[0]).collect();
         let sums = Tensor::cat(std::mem::take(&mut self.pending), 0)
             .try_to_vec_as::<f32>()
             .map_err(|error| Error::compute("reading the loss", error))?;
-        for step in sums.chunks_exact(2) {
+        let mut rest = &sums[..];
+        for count in parts {
+            let (step, later) = rest.split_at(count);
+            rest = later;
             self.steps += 1;
-            self.sums[0] += f64::from(step[0]);
-            self.sums[1] += f64::from(step[1]);
-            if !step[0].is_finite() {
-                return Ok(Some((self.steps, step[0])));
+            let sum = |column: usize| {
+                step.iter().skip(column).step_by(2).copied().map(f64::from).sum::<f64>()
+            };
+            self.sums[0] += sum(0);
+            self.sums[1] += sum(1);
+            if !sum(0).is_finite() {
+                return Ok(Some((self.steps, sum(0) as f32)));
             }
         }
         Ok(None)

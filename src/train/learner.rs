@@ -4,21 +4,19 @@
 //! anything, nothing is copied, and every operation is one of ours ([`crate::op`]), so a step gives
 //! the same bits in every run on one device. Tests check it against Burn's autodiff and Adam.
 
-use burn::tensor::{Device, Int, Tensor, TensorData};
+use burn::tensor::{Device, Tensor};
 
 use super::TrainConfig;
 use super::profile::{Marks, Profile};
+use super::schedule::{Schedule, StepInput};
 use crate::data::Resident;
-use crate::net::{Gradient, Network, Stack, Stage};
+use crate::net::{Backward, Network, Stack, Stage};
 use crate::op::submit_to_software;
-use crate::op::training::{self, AdamStep};
+use crate::op::training::{self, AdamStep, Betas};
 use crate::{Error, Result};
 
-/// Decay of Adam's mean of the gradients.
-const BETA_1: f32 = 0.9;
-
-/// Decay of Adam's mean of their squares.
-const BETA_2: f32 = 0.999;
+/// Decays of Adam's means, of the gradients and of their squares.
+const BETAS: Betas = [0.9, 0.999];
 
 /// What Adam adds to the root: the default of Keras, which the article used.
 const EPSILON: f64 = 1e-7;
@@ -56,10 +54,9 @@ pub struct Learner {
     steps: u64,
     /// Name and shape of every weight.
     names: Vec<(String, Vec<usize>)>,
-    /// The weights, flat.
-    values: Vec<Tensor<1>>,
-    /// Adam's means of the gradients and of their squares.
-    moments: Vec<[Tensor<1>; 2]>,
+    /// The weights of each stage that has any, and Adam's moments.
+    states: Vec<Option<Tensor<1>>>,
+    device: Device,
     profile: Option<Profile>,
 }
 
@@ -84,11 +81,10 @@ impl Learner {
         go_on: &dyn Fn() -> Result<()>,
     ) -> Result<Self> {
         let drawn = config.network.draw_while(config.init, config.seed, go_on)?;
-        let flat = |values: &[f32]| Tensor::from_data(values, device);
-        // Copied rather than filled there: compiling a fill kernel takes a software adapter 40 ms.
-        let zeros = |values: &Vec<f32>| flat(&vec![0.0; values.len()]);
-        let moments = drawn.iter().map(|values| [zeros(values), zeros(values)]).collect();
-        Self::with(config, 0, drawn.iter().map(|values| flat(values)).collect(), moments)
+        let zeros: Vec<Vec<f32>> = drawn.iter().map(|values| vec![0.0; values.len()]).collect();
+        let weights: Vec<_> =
+            drawn.iter().zip(&zeros).map(|(values, zero)| [&values[..], zero, zero]).collect();
+        Self::with(config, 0, &weights, device)
     }
 
     /// Restores a network from its state.
@@ -105,26 +101,35 @@ impl Learner {
         if state.weights.len() != expected.len() || !state.weights.iter().zip(&expected).all(fits) {
             return Err(Error::argument("state", "its weights are not those of the network"));
         }
-        let flat = |values: &[f32]| {
-            Tensor::from_data(TensorData::new(values.to_vec(), [values.len()]), device)
-        };
-        let values = state.weights.iter().map(|weight| flat(&weight.values)).collect();
-        let moments =
-            state.weights.iter().map(|weight| [flat(&weight.mean), flat(&weight.square)]).collect();
-        Self::with(config, state.steps, values, moments)
+        let weights: Vec<[&[f32]; 3]> = state
+            .weights
+            .iter()
+            .map(|weight| [&weight.values[..], &weight.mean, &weight.square])
+            .collect();
+        Self::with(config, state.steps, &weights, device)
     }
 
+    /// With the values, means and squares of every weight.
     fn with(
         config: &TrainConfig,
         steps: u64,
-        values: Vec<Tensor<1>>,
-        moments: Vec<[Tensor<1>; 2]>,
+        weights: &[[&[f32]; 3]],
+        device: &Device,
     ) -> Result<Self> {
         let stack = config.network.clone();
         let names =
             stack.weights()?.into_iter().map(|(name, weight)| (name, weight.shape)).collect();
         let stages = stack.stages()?;
-        Ok(Self { stack, stages, lr: config.lr, steps, names, values, moments, profile: None })
+        let state = |stage: &Stage| {
+            let own = &weights[stage.weights.clone()];
+            let part = |part: usize| own.iter().map(|weight| weight[part]).collect();
+            let state =
+                (!own.is_empty()).then(|| stage.layout().state([part(0), part(1), part(2)]));
+            state.map(|state| Tensor::from_data(&state[..], device))
+        };
+        let states = stages.iter().map(state).collect();
+        let (lr, device) = (config.lr, device.clone());
+        Ok(Self { stack, stages, lr, steps, names, states, device, profile: None })
     }
 
     /// The current state of the network, on the host.
@@ -133,21 +138,20 @@ impl Learner {
     ///
     /// [`Error::Compute`] when the device fails.
     pub fn state(&self) -> Result<State> {
-        let read = |tensor: &Tensor<1>| {
-            let values = tensor.clone().try_to_vec_as::<f32>();
-            values.map_err(|error| Error::compute("reading the weights", error))
-        };
-        let weights = self.names.iter().zip(&self.values).zip(&self.moments);
-        let weights = weights.map(|(((name, shape), value), [mean, square])| {
-            Ok(Weight {
-                name: name.clone(),
-                shape: shape.clone(),
-                values: read(value)?,
-                mean: read(mean)?,
-                square: read(square)?,
-            })
-        });
-        Ok(State { steps: self.steps, weights: weights.collect::<Result<_>>()? })
+        let mut weights = Vec::with_capacity(self.names.len());
+        let mut names = self.names.iter();
+        for (stage, state) in self.stages.iter().zip(&self.states) {
+            let Some(state) = state else { continue };
+            let read = state.clone().try_to_vec_as::<f32>();
+            let state = read.map_err(|error| Error::compute("reading the weights", error))?;
+            let layout = stage.layout();
+            for (at, (name, shape)) in names.by_ref().take(layout.weights.len()).enumerate() {
+                let [values, mean, square] = layout.of_weight(&state, at).map(<[f32]>::to_vec);
+                let (name, shape) = (name.clone(), shape.clone());
+                weights.push(Weight { name, shape, values, mean, square });
+            }
+        }
+        Ok(State { steps: self.steps, weights })
     }
 
     /// Times the parts of every step from now on.
@@ -161,40 +165,61 @@ impl Learner {
     }
 
     /// The network with its current weights.
-    pub fn network(&self) -> Network {
-        Network::of(self.stages.clone(), self.values.clone())
-    }
-
-    /// One Adam step on the mean loss of the images `order[b]`. `seeds` are those of the dropout layers, in their order.
-    ///
-    /// Returns `[sum of losses, correctly classified images]` before the step, on the device.
     ///
     /// # Errors
     ///
-    /// [`Error::Shape`] when the images do not have the network's input size, [`Error::Argument`] when there is not a
-    /// seed for each dropout layer.
-    pub fn step(
-        &mut self,
-        data: &Resident,
-        order: Tensor<1, Int>,
-        seeds: &[u64],
-    ) -> Result<Tensor<1>> {
-        let Self { stack, stages, values, moments, .. } = self;
-        let dropouts = stack.dropouts();
-        if seeds.len() != dropouts {
-            let problem =
-                format!("{}: expected one for each of {dropouts} dropout layers", seeds.len());
+    /// [`Error::Compute`] when the device fails.
+    pub fn network(&self) -> Result<Network> {
+        let stages = self.stages.iter().zip(&self.states);
+        let stages = stages.map(|(stage, state)| Ok((stage.clone(), weights(stage, state)?)));
+        Ok(Network::of(stages.collect::<Result<_>>()?, &self.device))
+    }
+
+    /// What the next steps take, on the device: the images `order`, `batch_size` at a time, at most [`MOST_STEPS`] steps.
+    /// `seeds` gives those of the dropout layers, in their order, for each step from the next one on, counted from 0.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] when there is not a seed for each dropout layer.
+    ///
+    /// [`MOST_STEPS`]: super::schedule::MOST_STEPS
+    pub fn schedule(
+        &self,
+        order: &[u32],
+        batch_size: usize,
+        seeds: impl Fn(usize) -> Vec<u64>,
+    ) -> Result<Schedule> {
+        let (dropouts, given) = (self.stack.dropouts(), seeds(0).len());
+        if given != dropouts {
+            let problem = format!("{given}: expected one for each of {dropouts} dropout layers");
             return Err(Error::argument("seeds", problem));
         }
+        let step = |at: usize| {
+            let number = self.steps + 1 + at as u64;
+            (AdamStep::new(self.lr, BETAS, EPSILON, number), seeds(at))
+        };
+        Ok(Schedule::new(order, batch_size, step, &self.device))
+    }
+
+    /// One Adam step on the mean loss of a batch.
+    ///
+    /// Returns `[sum of losses, correctly classified images]` before the step, for each 64 images, on the device.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when the images do not have the network's input size.
+    pub fn step(&mut self, data: &Resident, step: StepInput) -> Result<Tensor<2>> {
+        let StepInput { order, words } = step;
+        let Self { stages, states, .. } = self;
         let mut marks = Marks::begin(self.profile.as_mut())?;
 
         // The input of every stage.
         let mut inputs = Vec::with_capacity(stages.len());
         let mut x = data.gather(order.clone())?;
         marks.end("batch", "")?;
-        for stage in stages.iter() {
+        for (stage, state) in stages.iter().zip(&*states) {
             inputs.push(x.clone());
-            x = stage.forward(values, Some(seeds), x)?;
+            x = stage.forward(&weights(stage, state)?, &words, true, x)?;
             marks.end(&stage.name, "")?;
         }
         // The loss's gradient takes the place of the logits, unless they are needed.
@@ -202,37 +227,41 @@ impl Learner {
         let (mut grad, sums) = training::softmax_cross_entropy(x, data.labels(), order)?;
         marks.end("loss", "")?;
 
-        // From the last weight to the first; before that, nothing asks for a gradient.
-        let mut gradients = Vec::with_capacity(values.len());
-        for (stage, x) in stages.iter().zip(inputs).rev() {
-            let backward = stage.backward(values, seeds, [x.clone(), grad], output)?;
-            output = Some(x);
-            gradients.extend(backward.weights.into_iter().rev());
-            marks.end(&stage.name, ", gradients")?;
+        // From the last weight to the first; before that, nothing asks for a gradient. A layer's weights change as soon as
+        // nothing else needs them.
+        for ((stage, state), x) in stages.iter().zip(states).zip(inputs).rev() {
+            let input = x.clone();
+            let layout = stage.layout();
+            let backward = Backward {
+                x,
+                y: output,
+                grad_y: grad,
+                state: state.take(),
+                layout: &layout,
+                betas: BETAS,
+            };
+            let stepped = stage.backward(&words, backward)?;
+            *state = stepped.state;
+            output = Some(input);
+            marks.end(&stage.name, ", gradients and Adam")?;
             if !stage.wants_grad_x() {
                 break;
             }
-            grad = backward.grad_x.ok_or_else(|| {
+            grad = stepped.grad_x.ok_or_else(|| {
                 let missing = format!("{} gives none by its input", stage.name);
                 Error::internal("computing gradients", missing)
             })?;
         }
-        gradients.reverse();
-
         self.steps += 1;
-        let step = AdamStep::new(self.lr, [BETA_1, BETA_2], EPSILON, self.steps);
-        let variables = std::mem::take(values).into_iter().zip(std::mem::take(moments));
-        for ((value, [mean, square]), gradient) in variables.zip(gradients) {
-            let state = [value, mean, square];
-            let [value, mean, square] = match gradient {
-                Gradient::Of(grad) => training::adam(state, grad, step)?,
-                Gradient::Product { x, grad_y } => training::linear_adam(state, x, grad_y, step)?,
-            };
-            values.push(value);
-            moments.push([mean, square]);
-        }
-        marks.end("Adam, with dense weights' gradients", "")?;
-        submit_to_software(&sums.device())?;
+        submit_to_software(&self.device)?;
         Ok(sums)
     }
+}
+
+/// The weights of a stage, each flat, in its state.
+fn weights(stage: &Stage, state: &Option<Tensor<1>>) -> Result<Vec<Tensor<1>>> {
+    let Some(state) = state else { return Ok(Vec::new()) };
+    let layout = stage.layout();
+    let each = 0..layout.weights.len();
+    each.map(|at| training::weight(state, &layout, at, [layout.weights[at][1]])).collect()
 }

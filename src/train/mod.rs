@@ -11,6 +11,7 @@ pub mod memory;
 pub mod metrics;
 pub mod profile;
 pub mod run;
+pub mod schedule;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -27,8 +28,9 @@ pub use learner::Learner;
 pub use metrics::EpochMetrics;
 pub use profile::Profile;
 pub use run::RunFolder;
+pub use schedule::Schedule;
 
-use crate::data::{ImageSet, Resident, batches, resident};
+use crate::data::{ImageSet, Resident, batches};
 use crate::net::{Stack, features};
 use crate::op::training::PIXELS_A_WORD;
 use crate::{Error, Result, hex};
@@ -172,7 +174,6 @@ pub fn train(
         data: on_device(&data.train),
         validation: data.validation.as_ref().map(on_device),
         test: on_device(&data.test),
-        device,
         run,
         save_every,
         learner: match &from {
@@ -222,10 +223,11 @@ pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
     let mut learner = Learner::new(config, device)?;
     let order: Vec<u32> = (0..count as u32).collect();
     let mut tally = Tally::default();
-    let seeds = vec![0; config.network.dropouts()];
-    tally.add(learner.step(&data, resident::order(&order, device), &seeds)?, count);
+    let dropouts = config.network.dropouts();
+    let schedule = learner.schedule(&order, count, |_| vec![0; dropouts])?;
+    tally.add(learner.step(&data, schedule.step(0)?)?, count);
     tally.read()?;
-    evaluate(&learner.network(), &data)?;
+    evaluate(&learner.network()?, &data)?;
     Ok(())
 }
 
@@ -275,7 +277,6 @@ struct Trainer<'a> {
     data: Resident,
     validation: Option<Resident>,
     test: Resident,
-    device: &'a Device,
     run: &'a RunFolder,
     save_every: usize,
     learner: Learner,
@@ -335,7 +336,7 @@ impl Trainer<'_> {
         let seconds = started.elapsed().as_secs_f64();
         let (train_loss, train_accuracy) = self.tally.means();
 
-        let network = self.learner.network();
+        let network = self.learner.network()?;
         let epoch = self.epoch + 1;
         let test = self.finite(evaluate(&network, &self.test)?)?;
         let metrics = EpochMetrics {
@@ -378,16 +379,22 @@ impl Trainer<'_> {
         let TrainConfig { seed, batch_size, .. } = *self.config;
         let (epoch, steps) = (self.epoch + 1, self.steps());
         let order = batches::permutation(seed, epoch, self.data.count);
-        // Copied once per epoch; each step takes its part of it on the device.
-        let order = resident::order(&order, self.device);
         let dropouts = self.config.network.dropouts();
         let begun = self.images(self.step);
         let started = Instant::now();
+        // Copied once per epoch, unless it has very many steps; each takes its part of it on the device.
+        let (mut schedule, mut from) = (None, 0);
         while self.step < steps {
-            let (begin, end) = (self.step * batch_size, self.images(self.step + 1));
-            let batch = order.clone().narrow(0, begin, end - begin);
-            let seeds = batches::dropout_seeds(seed, epoch, self.step, dropouts);
-            self.tally.add(self.learner.step(&self.data, batch, &seeds)?, end - begin);
+            let (begin, end) = (self.images(self.step), self.images(self.step + 1));
+            if self.step >= from + schedule.as_ref().map_or(0, Schedule::steps) {
+                from = self.step;
+                let seeds = |at| batches::dropout_seeds(seed, epoch, from + at, dropouts);
+                schedule = Some(self.learner.schedule(&order[begin..], batch_size, seeds)?);
+            }
+            if let Some(schedule) = &schedule {
+                let step = schedule.step(self.step - from)?;
+                self.tally.add(self.learner.step(&self.data, step)?, end - begin);
+            }
             self.step += 1;
             if self.step.is_multiple_of(REPORT_EVERY) || self.step == steps {
                 self.read()?;

@@ -83,7 +83,7 @@ proptest! {
         let config = TrainConfig { lr: 1e-2, ..config(network) };
         let (learner, data, losses) = steps(&config, &Device::flex(), &[1, 2]);
         prop_assert!(losses.iter().all(|loss| loss.is_finite()), "{:?}", losses);
-        let network = learner.network();
+        let network = learner.network().unwrap();
         let all = resident::order(&[0, 1], &Device::flex());
         let logits = network.logits(data.gather(all).unwrap()).unwrap();
         prop_assert_eq!(logits.dims(), [2, 3]);

@@ -12,11 +12,13 @@ pub mod running;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
+use tnet_gpu::data::Resident;
 use tnet_gpu::device::{self, OpenDevice};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{Model, Preset, Stack};
 use tnet_gpu::op;
-use tnet_gpu::train::TrainConfig;
+use tnet_gpu::op::training::{AdamStep, StepWords};
+use tnet_gpu::train::{Learner, TrainConfig};
 
 /// Opens a device. Without a Vulkan adapter it prints that the test is skipped and returns `None`, or
 /// fails where `TNET_REQUIRE_ADAPTER` is 1.
@@ -82,6 +84,18 @@ pub fn integers(values: &[i32], device: &Device) -> Tensor<1, Int> {
 /// What a tensor holds.
 pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
     tensor.try_to_vec_as::<f32>().unwrap()
+}
+
+/// The words of a step with the seed of one dropout layer.
+pub fn seeded(seed: u64, device: &Device) -> StepWords {
+    StepWords::new(&AdamStep { size: 0.0, epsilon: 0.0 }, &[seed], device)
+}
+
+/// One step on these images; the sum of their losses before it.
+pub fn step(learner: &mut Learner, data: &Resident, order: &[u32], seeds: &[u64]) -> f32 {
+    let schedule = learner.schedule(order, order.len(), |_| seeds.to_vec()).unwrap();
+    let sums = learner.step(data, schedule.step(0).unwrap()).unwrap();
+    values(sums).iter().step_by(2).sum()
 }
 
 /// The largest difference, relative to the largest element of `expected`.

@@ -8,11 +8,11 @@ use tnet_gpu::Error;
 use tnet_gpu::mps::MpsSpec;
 use tnet_gpu::mps::reference::{self, Operands, Outcome, relative_error};
 use tnet_gpu::op::training::{self, Activation};
-use tnet_gpu::op::{MpsOps, mps_layer, mps_layer_grads, mps_linear};
+use tnet_gpu::op::{MpsOps, mps_layer, mps_linear, mps_step_grads};
 use tnet_gpu::verify::{self, TOLERANCE};
 
 use crate::common::cases::{CASES, operands};
-use crate::common::{largest_difference, tensor, values};
+use crate::common::{largest_difference, seeded, tensor, values};
 
 on_each_device!(
     every_built_in_case_is_right,
@@ -65,37 +65,39 @@ fn a_step_gets_the_activation_and_all_gradients_with_it(device: &Device) {
         let (x, a, c, bias) = upload(&operands, device);
         let shape = [batch, spec.m, spec.n];
         let grad_y = || tensor(&operands.grad_y, shape, device);
-        let dropout = Activation::dropout(0.3).seeded(99);
-        let both = Activation::RELU.then(Activation::dropout(0.3)).unwrap().seeded(99);
+        let (dropout, words) = (Activation::dropout(0.3), seeded(99, device));
+        let both = Activation::RELU.then(dropout).unwrap();
         for activation in [Activation::NONE, Activation::RELU, dropout, both] {
             let what = format!("{spec}, {activation:?}");
             let plain = mps_linear(x.clone(), a.clone(), c.clone(), Some(bias.clone())).unwrap();
             let flat = plain.reshape([batch, spec.outputs()]);
-            let expected = values(training::activate(flat, activation).unwrap());
-            let y = mps_layer(x.clone(), a.clone(), c.clone(), Some(bias.clone()), activation);
-            let y = y.unwrap();
+            let expected = values(training::activate(flat, activation, &words).unwrap());
+            let (a, c, bias) = (a.clone(), c.clone(), Some(bias.clone()));
+            let y = mps_layer(x.clone(), a, c, bias, activation, &words).unwrap();
             assert_eq!(values(y.clone()), expected, "{what}");
 
             let kept = activation.needs_output().then(|| y.reshape([batch, spec.outputs()]));
             let flat = grad_y().reshape([batch, spec.outputs()]);
-            let before = values(training::activate_grad(kept.clone(), flat, activation).unwrap());
-            let before = Operands { grad_y: before, ..operands.clone() };
+            let before = training::activate_grad(kept.clone(), flat.clone(), activation, &words);
+            let before = Operands { grad_y: values(before.unwrap()), ..operands.clone() };
             let expected = reference::compute(&before);
+            let (relu, d) = training::before_relu(kept, flat, activation, &words).unwrap();
             for wants_x in [true, false] {
-                let y = kept.clone().map(|y| y.reshape(shape));
-                let cores = [a.clone(), c.clone()];
-                let got =
-                    mps_layer_grads(x.clone(), cores, y, grad_y(), activation, wants_x).unwrap();
-                close(&values(got.a), &expected.grad_a, &what);
-                close(&values(got.c), &expected.grad_c, &what);
-                close(&values(got.bias), &expected.grad_bias, &what);
+                let (x, relu, d) = (x.clone().flatten(1, 2), relu.clone(), d.clone());
+                let cores = [&operands.a[..], &operands.c];
+                let got = mps_step_grads(spec, x, cores, relu, d, wants_x).unwrap();
+                close(&got.a, &expected.grad_a, &what);
+                close(&got.c, &expected.grad_c, &what);
+                close(&got.bias, &expected.grad_bias, &what);
                 assert_eq!(got.x.is_some(), wants_x);
                 if let Some(grad_x) = got.x {
-                    close(&values(grad_x), &expected.grad_x, &what);
+                    close(&grad_x, &expected.grad_x, &what);
                 }
             }
         }
-        let missing = mps_layer_grads(x, [a, c], None, grad_y(), Activation::RELU, false);
+        let flat = grad_y().reshape([batch, spec.outputs()]);
+        let words = seeded(0, device);
+        let missing = training::before_relu(None, flat, Activation::RELU, &words);
         assert!(missing.unwrap_err().to_string().starts_with("y: none"));
     }
 }

@@ -8,6 +8,7 @@
 //! - `bench`: every row is measured and exported.
 //! - `checkpoints`: damaged and forged checkpoints are refused, and a run resumes from a whole one.
 //! - `cli`: wrong options are refused before anything is done.
+//! - `compilers`: AMD's compiler fits every kernel for GPUs into its registers, without a GPU.
 //! - `devices`: devices are listed; one that cannot be had is an error.
 //! - `disks`: disks without syncs or locks, few threads and little memory are met, or told in one line.
 //! - `eval`: a checkpoint has the accuracy that its run reported, on its own data; another set must be asked for.
@@ -47,6 +48,8 @@ mod bad_data;
 mod bench;
 mod checkpoints;
 mod cli;
+#[cfg(target_os = "linux")]
+mod compilers;
 mod devices;
 #[cfg(target_os = "linux")]
 mod disks;

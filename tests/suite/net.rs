@@ -8,7 +8,7 @@ use burn::nn::{Linear, LinearConfig};
 use burn::tensor::activation::relu;
 use burn::tensor::{Device, Tensor};
 use tnet_gpu::Error;
-use tnet_gpu::data::{ImageSet, Resident, resident};
+use tnet_gpu::data::{ImageSet, Resident};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::mps::reference::{self, Operands, relative_error};
 use tnet_gpu::net::{
@@ -17,6 +17,7 @@ use tnet_gpu::net::{
 use tnet_gpu::nn::{MpsLinear, MpsLinearConfig};
 use tnet_gpu::train::{Learner, TrainConfig, evaluate};
 
+use crate::common;
 use crate::common::data::images;
 use crate::common::{config, integers, largest_difference, numbers, stack, tensor, values};
 
@@ -178,13 +179,12 @@ pub fn steps(
     let noise = numbers(33 * pixels, 9).into_iter().map(grey).collect();
     let data = Resident::new(&ImageSet { pixels: noise, ..images(33, pixels) }, device);
     let order: Vec<u32> = (0..33).collect();
-    let order = resident::order(&order, device);
     let mut learner = Learner::new(config, device).unwrap();
     let layers = config.network.dropouts() as u64;
     let mut losses = Vec::new();
     for &seed in dropout {
         let seeds: Vec<u64> = (0..layers).map(|layer| layers * seed + layer).collect();
-        losses.push(values(learner.step(&data, order.clone(), &seeds).unwrap())[0]);
+        losses.push(common::step(&mut learner, &data, &order, &seeds));
     }
     (learner, data, losses)
 }
@@ -195,7 +195,7 @@ fn one_batch_is_learned_by_heart(device: &Device) {
         let config = TrainConfig { lr: 3e-3, ..config(network) };
         let seeds: Vec<u64> = (0..150).collect();
         let (learner, data, _) = steps(&config, device, &seeds);
-        let learned = evaluate(&learner.network(), &data).unwrap();
+        let learned = evaluate(&learner.network().unwrap(), &data).unwrap();
         assert_eq!(learned.accuracy, 1.0, "{model:?}: {learned:?}");
     }
 }
@@ -208,7 +208,7 @@ fn dropout_acts_in_training_alone(device: &Device) {
     let (_, _, other) = steps(&config, device, &[2]);
     assert_eq!(first, again);
     assert_ne!(first, other, "two masks are the same");
-    let network = learner.network();
+    let network = learner.network().unwrap();
     let loss = || evaluate(&network, &data).unwrap().loss;
     assert_eq!(loss(), loss());
 }
@@ -225,7 +225,7 @@ fn every_device_computes_the_same_dense_layers(device: &Device) {
         let moments = learner.state().unwrap().weights.into_iter().map(|weight| weight.mean);
         let drawn = config.network.draw(MpsInit::He, 5).unwrap();
         let drawn = drawn.iter().map(|values| Tensor::from_data(&values[..], device)).collect();
-        let network = Network::new(&config.network, drawn).unwrap();
+        let network = Network::new(&config.network, drawn, device).unwrap();
         let x = tensor(&numbers(32 * 784, 1), [32, 784], device);
         (values(network.logits(x).unwrap()), moments.collect::<Vec<_>>())
     };
@@ -392,7 +392,7 @@ fn a_state_of_another_network_is_refused() {
     Learner::resume(&config(1), &state, &device).unwrap();
     let error = Learner::resume(&config(2), &state, &device).unwrap_err().to_string();
     assert!(error.starts_with("state: "), "{error}");
-    let error = Network::new(&config(1).network, Vec::new()).unwrap_err().to_string();
+    let error = Network::new(&config(1).network, Vec::new(), &device).unwrap_err().to_string();
     assert!(error.starts_with("values: 0: expected one for each of 7"), "{error}");
 }
 

@@ -7,18 +7,19 @@ use std::path::Path;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
-use tnet_gpu::op::gpu::params::{Member, View};
+use tnet_gpu::mps::tiles::{CONTRACT_F, CONTRACT_G, CONTRACT_X, GRADS_F, GRADS_X};
+use tnet_gpu::op::gpu::params::{Member, Role, View};
 use tnet_gpu::op::gpu::shader::{
-    Facts, GRAD_TILED_S, GRAD_TILED_W, Kernel, LANE_SAMPLES, MATMUL_COLUMNS, MATMUL_I, MATMUL_J,
-    MATMUL_ROWS, Prelude, RESIZE_PIECE, START_BIAS, START_OUTPUT, START_ZERO, Shader, TILE_W,
-    TILED_V, TILED_W,
+    Facts, GRAD_TILED_S, GRAD_TILED_W, Kernel, LANE_SAMPLES, MASKED_A, MASKED_B, MATMUL_COLUMNS,
+    MATMUL_I, MATMUL_J, MATMUL_ROWS, Prelude, RESIZE_PIECE, START_BIAS, START_OUTPUT, START_ZERO,
+    Shader, TILE_W, TILED_V, TILED_W,
 };
 
 /// Each kernel with its facts, parsed with the preludes that every device takes.
 fn each_kernel(check: impl Fn(&'static Facts, Module)) {
     for &shader in Shader::ALL {
         let facts = shader.facts();
-        check(facts, parse(Kernel { shader, wide: false, long: false }));
+        check(facts, parse(Kernel { shader, wide: false, long: false, large: false }));
     }
 }
 
@@ -37,7 +38,7 @@ fn every_file_is_a_kernel_and_every_kernel_a_file() {
             .map(|file| format!("{prefix}{}", file.file_name().to_str().unwrap()))
             .collect::<Vec<_>>()
     };
-    let files: BTreeSet<String> = ["", "software/"].into_iter().flat_map(named).collect();
+    let files: BTreeSet<String> = ["", "gpu/", "software/"].into_iter().flat_map(named).collect();
     assert_eq!(files, Shader::ALL.iter().map(|shader| shader.facts().file.to_owned()).collect());
 }
 
@@ -46,18 +47,24 @@ fn every_file_is_a_kernel_and_every_kernel_a_file() {
 #[test]
 fn every_kernel_is_valid_wgsl() {
     for &shader in Shader::ALL {
-        let plain = Kernel { shader, wide: false, long: false };
-        for (wide, long) in [(false, false), (true, false), (false, true)] {
-            let kernel = Kernel { shader, wide, long };
+        let plain = Kernel { shader, wide: false, long: false, large: false };
+        let variants = [
+            plain,
+            Kernel { wide: true, ..plain },
+            Kernel { long: true, ..plain },
+            Kernel { large: true, ..plain },
+        ];
+        for kernel in variants {
             let capabilities =
-                if long { Capabilities::SHADER_INT64 } else { Capabilities::empty() };
+                if kernel.long { Capabilities::SHADER_INT64 } else { Capabilities::empty() };
             let mut validator = Validator::new(ValidationFlags::all(), capabilities);
             if let Err(error) = validator.validate(&parse(kernel)) {
                 panic!("{kernel:?}: {error:?}");
             }
             let preludes = shader.facts().preludes;
-            let varies = (wide && preludes.contains(&Prelude::Element))
-                || (long && preludes.contains(&Prelude::Quad));
+            let varies = (kernel.wide && preludes.contains(&Prelude::Element))
+                || (kernel.long && preludes.contains(&Prelude::Quad))
+                || (kernel.large && preludes.contains(&Prelude::Side));
             assert_eq!(kernel.text() != plain.text(), varies, "{kernel:?}");
         }
     }
@@ -83,6 +90,9 @@ fn bindings_are_in_the_order_of_the_launch() {
                 assert!(size <= 16 << 10, "{}: WebGPU has 16 KiB per workgroup", facts.file);
                 continue;
             }
+            if variable.space == AddressSpace::Private {
+                continue;
+            }
             let binding = variable.binding.as_ref();
             let binding = binding.unwrap_or_else(|| panic!("{}: not a buffer", facts.file));
             assert_eq!(binding.group, 0, "{}", facts.file);
@@ -94,7 +104,7 @@ fn bindings_are_in_the_order_of_the_launch() {
         bindings.sort();
         let expected = (0..).zip(facts.bindings.iter().map(|name| (*name).to_owned()));
         assert_eq!(bindings, expected.collect::<Vec<_>>(), "{}", facts.file);
-        assert!(bindings.len() <= 7, "{}: WebGPU has 8, Burn keeps one", facts.file);
+        assert!(bindings.len() <= 8, "{}: WebGPU has 8", facts.file);
     });
 }
 
@@ -120,6 +130,9 @@ fn check_struct(module: &Module, file: &str, name: &str, expected: &[Member]) {
 fn parameters_are_those_of_the_rust_side() {
     each_kernel(|facts, module| {
         check_struct(&module, facts.file, "Params", facts.params);
+        if facts.params.iter().any(|member| member.kind == "Role") {
+            check_struct(&module, facts.file, "Role", Role::MEMBERS);
+        }
         if facts.preludes.contains(&Prelude::View) {
             check_struct(&module, facts.file, "View", View::MEMBERS);
         }
@@ -140,6 +153,13 @@ fn constants_are_those_of_the_rust_side() {
         ("MATMUL_J", MATMUL_J),
         ("MATMUL_ROWS", MATMUL_ROWS),
         ("MATMUL_COLUMNS", MATMUL_COLUMNS),
+        ("CONTRACT_X", CONTRACT_X as u32),
+        ("CONTRACT_F", CONTRACT_F as u32),
+        ("CONTRACT_G", CONTRACT_G as u32),
+        ("GRADS_X", GRADS_X as u32),
+        ("GRADS_F", GRADS_F as u32),
+        ("MASKED_A", MASKED_A),
+        ("MASKED_B", MASKED_B),
         ("START_ZERO", START_ZERO),
         ("START_BIAS", START_BIAS),
         ("START_OUTPUT", START_OUTPUT),
@@ -148,8 +168,10 @@ fn constants_are_those_of_the_rust_side() {
     each_kernel(|facts, module| {
         for (_, constant) in module.constants.iter() {
             let name = constant.name.clone().unwrap();
-            // Of the prelude, which has no twin in Rust.
-            if ["OFFSETS", "WIDTH"].contains(&name.as_str()) {
+            // Of a prelude, or made of other constants: they have no twin in Rust.
+            const OWN: [&str; 8] =
+                ["OFFSETS", "WIDTH", "SIDE", "TILE", "SLICE", "SLICES", "STEP", "ROW"];
+            if OWN.contains(&name.as_str()) {
                 continue;
             }
             let naga::Expression::Literal(Literal::U32(value)) =

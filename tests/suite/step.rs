@@ -3,13 +3,14 @@
 use burn::module::Param;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Tensor};
-use tnet_gpu::data::{ImageSet, Resident, resident};
+use tnet_gpu::data::{ImageSet, Resident};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{Dense, Dropout, Gelu, Layer, Model, Mps, Relu, Stack, features};
 use tnet_gpu::op::training::{self, Activation};
 use tnet_gpu::train::learner::State;
 use tnet_gpu::train::{Learner, TrainConfig};
 
+use crate::common;
 use crate::common::data::{images, scaled};
 use crate::common::{config, integers, largest_difference, stack, tensor, values};
 
@@ -44,8 +45,7 @@ fn step(config: &TrainConfig, device: &Device, order: &[u32]) -> (ImageSet, [Sta
     let mut learner = Learner::new(config, device).unwrap();
     let before = learner.state().unwrap();
     let seeds: Vec<u64> = (77..).take(config.network.dropouts()).collect();
-    let sums = learner.step(&data, resident::order(order, device), &seeds).unwrap();
-    let loss = values(sums)[0] / order.len() as f32;
+    let loss = common::step(&mut learner, &data, order, &seeds) / order.len() as f32;
     (set, [before, learner.state().unwrap()], loss)
 }
 
@@ -57,8 +57,9 @@ fn loss(network: &Stack, weights: &[Tensor<1>], x: Tensor<2>, labels: &[i32]) ->
         let (own, rest) = weights.split_at(placed.weights().len());
         weights = rest;
         if let Layer::Dropout(Dropout { rate }) = placed.layer {
-            let activation = Activation::dropout(*rate as f32).seeded(seed);
-            let mask = training::activate(Tensor::ones(x.dims(), &Device::flex()), activation);
+            let (flex, activation) = (Device::flex(), Activation::dropout(*rate as f32));
+            let ones = Tensor::ones(x.dims(), &flex);
+            let mask = training::activate(ones, activation, &common::seeded(seed, &flex));
             x = x.clone() * tensor(&values(mask.unwrap()), x.dims(), &device);
             seed += 1;
         } else {
@@ -132,8 +133,8 @@ fn gradients_are_those_of_finite_differences(device: &Device) {
     let seeds: Vec<u64> = (77..).take(config.network.dropouts()).collect();
     let loss = |state: &State| {
         let mut learner = Learner::resume(&config, state, device).unwrap();
-        let sums = learner.step(&data, resident::order(&order, device), &seeds).unwrap();
-        f64::from(values(sums)[0]) / order.len() as f64
+        let loss = common::step(&mut learner, &data, &order, &seeds);
+        f64::from(loss) / order.len() as f64
     };
     for (at, weight) in before.weights.iter().enumerate() {
         // Along the gradient, where the loss changes most.

@@ -66,10 +66,10 @@ mod vulkan {
     }
 
     impl Bench {
-        fn run(strategy: Option<&str>, layer: &[&str]) -> Self {
+        fn run(target: &str, strategy: Option<&str>, layer: &[&str]) -> Self {
             let mut command = command(&["bench", "-v", "--device", "vulkan", "--pass", "forward"]);
             command.args(["--against", "dense", "--warmup", "1", "--samples", "1"]).args(layer);
-            command.env("RUST_LOG", "tnet_gpu::op=trace");
+            command.env("RUST_LOG", "tnet_gpu::op=trace").env("TNET_TARGET", target);
             if let Some(strategy) = strategy {
                 command.env("TNET_STRATEGY", strategy);
             }
@@ -98,8 +98,9 @@ mod vulkan {
         fn strategy(&self, layer: &[&str]) -> &str {
             let Self { plan, kernels } = self;
             let (strategy, _) = plan.split_once(',').unwrap_or((plan, ""));
-            let [plain, tiled] = ["contract.wgsl", "software/contract_tiled.wgsl"]
-                .map(|kernel| self.launched(kernel));
+            let plain = self.launched("contract.wgsl");
+            let tiled = ["software/contract_tiled.wgsl", "gpu/contract.wgsl"];
+            let tiled = tiled.iter().any(|kernel| self.launched(kernel));
             assert!(!kernels.is_empty(), "{layer:?}: no launch was logged");
             let expected = match strategy {
                 "plain" => (true, false),
@@ -139,8 +140,10 @@ mod vulkan {
             (Some("tiled"), &small, "tiled"),
             (Some("tiled"), &uneven, "tiled"),
         ] {
-            let bench = Bench::run(strategy, layer);
-            assert_eq!(bench.strategy(layer), expected, "{layer:?}");
+            for target in ["software", "gpu"] {
+                let bench = Bench::run(target, strategy, layer);
+                assert_eq!(bench.strategy(layer), expected, "{target}, {layer:?}");
+            }
         }
     }
 
@@ -153,6 +156,8 @@ mod vulkan {
         }
         let layer =
             ["--in-factors", "27,29", "--out-factors", "3,1", "--bond", "1", "--batch", "19000"];
-        Bench::run(Some("tiled"), &layer).strategy(&layer);
+        for target in ["software", "gpu"] {
+            Bench::run(target, Some("tiled"), &layer).strategy(&layer);
+        }
     }
 }

@@ -6,21 +6,24 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{DType, Device, Tensor};
 use tnet_gpu::Error;
 use tnet_gpu::data::{Resident, resident};
-use tnet_gpu::op::training::{self, Activation, AdamStep};
+use tnet_gpu::op::training::{self, Activation, AdamStep, Betas, Layout, StepWords};
 
 use crate::common::data::{images, scaled};
-use crate::common::{integers, largest_difference, numbers, tensor, values};
+use crate::common::{integers, largest_difference, numbers, seeded, tensor, values};
+
+const BETAS: Betas = [0.9, 0.999];
 
 on_each_device!(
     images_are_gathered_and_scaled,
     dense_layers_and_their_gradients,
+    dense_layers_take_activations_with_them,
     dropout_keeps_its_share,
     every_device_drops_the_same,
     the_gradient_goes_where_something_was_kept,
     the_loss_and_its_gradient_are_those_of_burn,
     many_images_are_summed,
     adam_is_that_of_burn,
-    adam_of_a_product_is_that_of_the_gradient,
+    the_step_of_a_dense_layer_is_that_of_its_gradients,
     what_is_shared_is_not_written_to,
     operands_that_do_not_fit_are_named,
     no_index_reaches_outside_a_buffer,
@@ -89,8 +92,8 @@ fn dense_layers_and_their_gradients(device: &Device) {
         let grad_weight = training::linear_grad_weight(x.clone(), grad_y.clone()).unwrap();
         let grad_bias = training::column_sums(grad_y.clone()).unwrap();
         let got = [
-            values(training::linear(x.clone(), weight.clone(), Some(bias)).unwrap()),
-            values(training::linear_grad_x(weight, grad_y).unwrap()),
+            values(linear(x.clone(), weight.clone(), Some(bias)).unwrap()),
+            values(training::linear_grad_x(weight, None, grad_y).unwrap()),
             values(grad_weight),
             values(grad_bias),
         ];
@@ -101,15 +104,49 @@ fn dense_layers_and_their_gradients(device: &Device) {
     }
 }
 
+/// The dense layer alone.
+fn linear(x: Tensor<2>, weight: Tensor<2>, bias: Option<Tensor<1>>) -> tnet_gpu::Result<Tensor<2>> {
+    let words = StepWords::none(&x.device());
+    training::linear(x, weight, bias, Activation::NONE, &words)
+}
+
+/// The activation in the products' launch is that after it, to the bit, and so is the gradient of a ReLU.
+fn dense_layers_take_activations_with_them(device: &Device) {
+    for [batch, inputs, outputs] in [[2, 3, 5], [130, 70, 66], [5, 1500, 3], [40, 32, 64]] {
+        let x = tensor(&numbers(batch * inputs, 1), [batch, inputs], device);
+        let weight = tensor(&numbers(inputs * outputs, 2), [inputs, outputs], device);
+        let bias = Some(tensor(&numbers(outputs, 3), [outputs], device));
+        let words = seeded(7, device);
+        let alone = linear(x.clone(), weight.clone(), bias.clone()).unwrap();
+        for activation in [Activation::RELU, Activation::dropout(0.3), relu_dropout(0.3)] {
+            let (weight, bias) = (weight.clone(), bias.clone());
+            let got = training::linear(x.clone(), weight.clone(), bias, activation, &words);
+            let expected = training::activate(alone.clone(), activation, &words).unwrap();
+            let y = got.unwrap();
+            assert_eq!(values(y.clone()), values(expected), "{activation:?}");
+            if activation.needs_output() {
+                let d = tensor(&numbers(batch * outputs, 4), [batch, outputs], device);
+                let relu = Some((y.clone(), 1.0 / 0.7));
+                let got = training::linear_grad_x(weight.clone(), relu, d.clone()).unwrap();
+                let passed = training::activate_grad(Some(y), d, relu_dropout(0.3), &words);
+                let expected = training::linear_grad_x(weight, None, passed.unwrap()).unwrap();
+                assert_eq!(values(got), values(expected), "{activation:?}");
+            }
+        }
+    }
+}
+
 /// Of 100,000 elements at a rate of 0.2, 20,000 are expected to be dropped, with a standard deviation of
 /// 126; the bound is five of these.
 fn dropout_keeps_its_share(device: &Device) {
     let ones = Tensor::<2>::ones([1000, 100], device);
     let mut masks = Vec::new();
     for seed in [0, 1, 1 << 32, u64::MAX] {
-        let mask = values(training::activate(ones.clone(), relu_dropout(0.2, seed)).unwrap());
-        let alone = Activation::dropout(0.2).seeded(seed);
-        assert_eq!(mask, values(training::activate(ones.clone(), alone).unwrap()));
+        let words = seeded(seed, device);
+        let drawn =
+            |activation| values(training::activate(ones.clone(), activation, &words).unwrap());
+        let mask = drawn(relu_dropout(0.2));
+        assert_eq!(mask, drawn(Activation::dropout(0.2)));
         assert!(mask.iter().all(|&value| value == 0.0 || value == 1.25));
         let dropped = mask.iter().filter(|&&value| value == 0.0).count();
         assert!(dropped.abs_diff(20_000) < 632, "{dropped} of 100,000");
@@ -125,21 +162,22 @@ fn dropout_keeps_its_share(device: &Device) {
         masks.push(mask);
     }
     let x = tensor(&[-1.0, 0.0, 2.0, f32::NAN], [1, 4], device);
+    let words = seeded(7, device);
     for (activation, expected) in [
-        (relu_dropout(0.0, 7), [0.0, 0.0, 2.0]),
+        (relu_dropout(0.0), [0.0, 0.0, 2.0]),
         (Activation::RELU, [0.0, 0.0, 2.0]),
         (Activation::dropout(0.0), [-1.0, 0.0, 2.0]),
         (Activation::NONE, [-1.0, 0.0, 2.0]),
     ] {
-        let y = values(training::activate(x.clone(), activation).unwrap());
+        let y = values(training::activate(x.clone(), activation, &words).unwrap());
         assert_eq!(y[..3], expected, "{activation:?}");
         assert!(y[3].is_nan(), "{activation:?} hides a NaN: {y:?}");
     }
 }
 
 /// ReLU, then dropout.
-fn relu_dropout(rate: f32, seed: u64) -> Activation {
-    Activation::RELU.then(Activation::dropout(rate)).unwrap().seeded(seed)
+fn relu_dropout(rate: f32) -> Activation {
+    Activation::RELU.then(Activation::dropout(rate)).unwrap()
 }
 
 /// The second has a number of elements that is no multiple of four, and takes another kernel.
@@ -148,10 +186,12 @@ const SHAPES: [[usize; 2]; 2] = [[700, 100], [31, 13]];
 fn every_device_drops_the_same(device: &Device) {
     for [rows, columns] in SHAPES {
         let x = numbers(rows * columns, 5);
-        let both = relu_dropout(0.5, 0x0123_4567_89ab_cdef);
+        let both = relu_dropout(0.5);
         for activation in [both, Activation { relu: false, ..both }, Activation::RELU] {
             let on = |device| {
-                values(training::activate(tensor(&x, [rows, columns], device), activation).unwrap())
+                let (x, words) =
+                    (tensor(&x, [rows, columns], device), seeded(0x0123_4567_89ab_cdef, device));
+                values(training::activate(x, activation, &words).unwrap())
             };
             assert_eq!(on(device), on(&Device::flex()), "{activation:?}");
         }
@@ -161,12 +201,13 @@ fn every_device_drops_the_same(device: &Device) {
 fn the_gradient_goes_where_something_was_kept(device: &Device) {
     for shape in SHAPES {
         let count = shape[0] * shape[1];
-        let both = relu_dropout(0.25, 3);
+        let (both, words) = (relu_dropout(0.25), seeded(3, device));
         let x = numbers(count, 6);
-        let y = training::activate(tensor(&x, shape, device), both).unwrap();
+        let y = training::activate(tensor(&x, shape, device), both, &words).unwrap();
         let d = numbers(count, 7);
         let grad = |y, activation| {
-            values(training::activate_grad(y, tensor(&d, shape, device), activation).unwrap())
+            let d = tensor(&d, shape, device);
+            values(training::activate_grad(y, d, activation, &words).unwrap())
         };
         let got = grad(Some(y.clone()), both);
         let alone = grad(None, Activation { relu: false, ..both });
@@ -211,7 +252,7 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
             .zip(&reversed)
             .filter(|(row, label)| row.iter().all(|logit| *logit <= row[**label as usize]))
             .count();
-        let sums = values(sums);
+        let sums = totals(sums);
         // A unit in the last place of logits up to 20 is 2e-6.
         let off = (sums[0] / batch as f32 - mean).abs() / (1.0 + mean);
         assert!(off < 5e-6, "{batch} x {classes}: loss off by {off}");
@@ -219,7 +260,13 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
     }
 }
 
-/// More images than one launch sums.
+/// Losses, and images classified right, of all rows.
+fn totals(sums: Tensor<2>) -> [f32; 2] {
+    let sums = values(sums);
+    [0, 1].map(|column| sums.iter().skip(column).step_by(2).sum())
+}
+
+/// Many more images than one workgroup sums.
 fn many_images_are_summed(device: &Device) {
     let batch = 20_001;
     let logits = Tensor::<2>::zeros([batch, 2], device);
@@ -231,7 +278,7 @@ fn many_images_are_summed(device: &Device) {
         integers(&order, device),
     )
     .unwrap();
-    let sums = values(sums);
+    let sums = totals(sums);
     assert!((sums[0] / (batch as f32 * 2.0_f32.ln()) - 1.0).abs() < 1e-5, "{sums:?}");
     assert_eq!(sums[1], 10_001.0, "of equal logits the first counts");
 }
@@ -243,17 +290,27 @@ fn adam_is_that_of_burn(device: &Device) {
     let mut burn = burn::nn::LinearConfig::new(count, 1).with_bias(false).init(&autodiff);
     let mut optimizer = AdamConfig::new().with_epsilon(1e-7).init();
     let start = values(burn.weight.val());
-    let zeros = || Tensor::<1>::zeros([count], device);
-    let mut ours = [tensor(&start, [count], device), zeros(), zeros()];
+    let layout = Layout::new([count]);
+    let zeros = vec![0.0; count];
+    let state = layout.state([vec![&start], vec![&zeros], vec![&zeros]]);
+    let mut ours = Tensor::<1>::from_data(&state[..], device);
     for step in 1..=5 {
         let grad = numbers(count, 10 + step);
         let loss = (burn.weight.val() * tensor(&grad, [count, 1], &autodiff)).sum();
         let grads = GradientsParams::from_grads(loss.backward(), &burn);
         burn = optimizer.step(1e-2, burn, grads);
-        let step = AdamStep::new(1e-2, [0.9, 0.999], 1e-7, step);
-        ours = training::adam(ours, tensor(&grad, [count], device), step).unwrap();
+        // In two rows of partial sums.
+        let mut rows = vec![0.0; 2 * layout.stride];
+        for (at, grad) in grad.iter().enumerate() {
+            rows[at] = 0.25 * grad;
+            rows[layout.stride + at] = 0.75 * grad;
+        }
+        let grads = tensor(&rows, [2, layout.stride], device);
+        let step = AdamStep::new(1e-2, BETAS, 1e-7, step);
+        let words = StepWords::new(&step, &[], device);
+        ours = training::adam(ours, grads, &words, BETAS).unwrap();
     }
-    let [ours, ..] = ours.map(values);
+    let ours = values(training::weight(&ours, &layout, 0, [count]).unwrap());
     // Burn computes `1 - 0.999ᵗ` in f32, which errs by 6e-8, 6e-5 of 0.001, and its root by half of that:
     // five steps of 1e-2 differ by up to 1.5e-6, with weights of 0.08 at most.
     let off = largest_difference(&ours, &values(burn.weight.val()));
@@ -261,33 +318,70 @@ fn adam_is_that_of_burn(device: &Device) {
     assert!(largest_difference(&ours, &start) > 1e-2);
 }
 
-/// To the bit. The CPU computes the second product in several pieces.
-fn adam_of_a_product_is_that_of_the_gradient(device: &Device) {
-    for [batch, inputs, outputs] in [[2, 3, 5], [33, 300, 129]] {
-        let count = inputs * outputs;
-        let state = [1, 2, 3].map(|seed| tensor(&numbers(count, seed), [count], device));
-        // The mean of squares is not negative.
-        let [value, mean, square] = state;
-        let state = [value, mean, square.abs()];
-        let x = tensor(&numbers(batch * inputs, 4), [batch, inputs], device);
-        let grad_y = tensor(&numbers(batch * outputs, 5), [batch, outputs], device);
-        let step = AdamStep::new(0.1, [0.9, 0.999], 1e-7, 3);
-        let before = state.clone().map(values);
-        let got = training::linear_adam(state.clone(), x.clone(), grad_y.clone(), step).unwrap();
-        // Tensors that are used elsewhere too stay as they were.
-        assert_eq!(state.clone().map(values), before);
-        let grad = training::linear_grad_weight(x, grad_y).unwrap().flatten(0, 1);
-        let expected = training::adam(state, grad, step).unwrap();
-        assert_eq!(got.map(values), expected.map(values));
+/// The step of a dense layer is that of its gradients: with a bias and without, after a ReLU and not. The CPU computes
+/// the second product in several pieces, a GPU the last one in parts.
+fn the_step_of_a_dense_layer_is_that_of_its_gradients(device: &Device) {
+    for [batch, inputs, outputs] in [[2, 3, 5], [33, 300, 129], [4000, 7, 12]] {
+        for (bias, relu) in [(true, None), (false, None), (true, Some(1.25))] {
+            let counts = [inputs * outputs, outputs];
+            let layout = Layout::new(counts.into_iter().take(if bias { 2 } else { 1 }));
+            let state = numbers(3 * layout.stride, 1);
+            // The mean of squares is not negative.
+            let state: Vec<f32> = state.iter().map(|number| number.abs()).collect();
+            let state = tensor(&state, [3 * layout.stride], device);
+            let x = tensor(&numbers(batch * inputs, 4), [batch, inputs], device);
+            let d = tensor(&numbers(batch * outputs, 5), [batch, outputs], device);
+            let y = tensor(&numbers(batch * outputs, 6), [batch, outputs], device);
+            let step = AdamStep::new(0.1, BETAS, 1e-7, 3);
+            let words = StepWords::new(&step, &[], device);
+            let before = values(state.clone());
+            let after = relu.map(|scale| (y.clone(), scale));
+            let got = training::linear_update(
+                state.clone(),
+                &layout,
+                x.clone(),
+                after.clone(),
+                d.clone(),
+                &words,
+                BETAS,
+            );
+            // Tensors that are used elsewhere too stay as they were.
+            assert_eq!(values(state.clone()), before);
+            let passed = Activation::RELU.then(Activation::dropout(0.2)).unwrap();
+            let d = match after {
+                Some((y, _)) => training::activate_grad(Some(y), d, passed, &words).unwrap(),
+                None => d,
+            };
+            let grads = [
+                values(training::linear_grad_weight(x, d.clone()).unwrap()),
+                values(training::column_sums(d).unwrap()),
+            ];
+            let mut row = vec![0.0; layout.stride];
+            for ([begin, count], grad) in layout.weights.iter().zip(&grads) {
+                row[*begin..][..*count].copy_from_slice(grad);
+            }
+            let row = tensor(&row, [1, layout.stride], device);
+            let expected = training::adam(state, row, &words, BETAS).unwrap();
+            for (at, [_, count]) in layout.weights.iter().enumerate() {
+                let [got, expected] = [got.as_ref().unwrap(), &expected]
+                    .map(|state| values(training::weight(state, &layout, at, [*count]).unwrap()));
+                // Sums of up to 4,000 products in another order: 4000 · 6e-8 of a gradient, of whose sign and size
+                // the step takes one tenth.
+                let off = largest_difference(&got, &expected);
+                assert!(off < 1e-4, "{batch}x{inputs}x{outputs}, {bias}, {relu:?}: {off}");
+                assert!(largest_difference(&got, &before[..*count]) > 1e-3, "no step");
+            }
+        }
     }
 }
 
 fn what_is_shared_is_not_written_to(device: &Device) {
     let kept = tensor(&numbers(64, 20), [8, 8], device);
     let before = values(kept.clone());
-    let both = relu_dropout(0.5, 1);
-    drop(values(training::activate(kept.clone(), both).unwrap()));
-    drop(values(training::activate_grad(Some(kept.clone()), kept.clone(), both).unwrap()));
+    let (both, words) = (relu_dropout(0.5), seeded(1, device));
+    drop(values(training::activate(kept.clone(), both, &words).unwrap()));
+    let y = Some(kept.clone());
+    drop(values(training::activate_grad(y, kept.clone(), both, &words).unwrap()));
     let (grad, _) = training::softmax_cross_entropy(
         kept.clone(),
         integers(&[0; 8], device),
@@ -295,10 +389,14 @@ fn what_is_shared_is_not_written_to(device: &Device) {
     )
     .unwrap();
     drop(values(grad));
-    let flat = kept.clone().flatten::<1>(0, 1);
-    let step = AdamStep::new(0.1, [0.9, 0.999], 1e-7, 1);
-    let [new, ..] = training::adam([flat.clone(), flat.clone(), flat.clone()], flat, step).unwrap();
-    assert_ne!(values(new), before);
+    let layout = Layout::new([5]);
+    let state = tensor(&numbers(3 * layout.stride, 21), [3 * layout.stride], device);
+    let before_step = values(state.clone());
+    let words = StepWords::new(&AdamStep::new(0.1, BETAS, 1e-7, 1), &[], device);
+    let row = tensor(&numbers(layout.stride, 22), [1, layout.stride], device);
+    let new = training::adam(state.clone(), row, &words, BETAS).unwrap();
+    assert_ne!(values(new)[..5], before_step[..5]);
+    assert_eq!(values(state), before_step);
     assert_eq!(values(kept), before);
 }
 
@@ -307,23 +405,31 @@ fn operands_that_do_not_fit_are_named(device: &Device) {
     let flat = |count: usize| Tensor::<1>::zeros([count], device);
     let indices = |count: usize| integers(&vec![0; count], device);
     let words = |shape: [usize; 2]| indices(shape[0] * shape[1]).reshape(shape);
-    let state = |count: usize| [flat(count), flat(6), flat(6)];
-    let both = relu_dropout(0.5, 1);
+    let both = relu_dropout(0.5);
     let y = Some(matrix([4, 2]));
-    let step = AdamStep::new(1e-3, [0.9, 0.999], 1e-7, 1);
+    let (seed, none) = (seeded(1, device), StepWords::none(device));
+    let layout = Layout::new([6, 3]);
+    let stride = layout.stride;
+    let update = |state: usize, grad_y: [usize; 2]| {
+        let (x, d) = (matrix([4, 2]), matrix(grad_y));
+        training::linear_update(flat(state), &layout, x, None, d, &none, BETAS).err()
+    };
+    let narrow = Some((matrix([4, 2]), 1.0));
     let cases: Vec<(&str, Option<Error>)> = vec![
         ("images", training::gather_images(words([3, 2]), indices(2), 9).err()),
-        ("weight", training::linear(matrix([4, 2]), matrix([3, 3]), Some(flat(3))).err()),
-        ("bias", training::linear(matrix([4, 2]), matrix([2, 3]), Some(flat(2))).err()),
-        ("grad_y", training::linear_grad_x(matrix([2, 3]), matrix([4, 2])).err()),
+        ("weight", linear(matrix([4, 2]), matrix([3, 3]), Some(flat(3))).err()),
+        ("bias", linear(matrix([4, 2]), matrix([2, 3]), Some(flat(2))).err()),
+        ("grad_y", training::linear_grad_x(matrix([2, 3]), None, matrix([4, 2])).err()),
+        ("y", training::linear_grad_x(matrix([2, 3]), narrow, matrix([4, 3])).err()),
         ("grad_y", training::linear_grad_weight(matrix([4, 2]), matrix([3, 3])).err()),
-        ("grad_y", training::activate_grad(y, matrix([4, 3]), both).err()),
+        ("grad_y", training::activate_grad(y, matrix([4, 3]), both, &seed).err()),
+        ("words", training::activate(matrix([4, 2]), both, &none).err()),
         ("order", training::softmax_cross_entropy(matrix([4, 3]), indices(9), indices(5)).err()),
-        ("value", training::adam(state(5), flat(6), step).err()),
-        ("mean", training::adam(state(7), flat(7), step).err()),
-        ("grad_y", training::linear_adam(state(6), matrix([4, 2]), matrix([5, 3]), step).err()),
-        ("value", training::linear_adam(state(5), matrix([4, 2]), matrix([4, 3]), step).err()),
-        ("x", training::activate(matrix([4, 2]).cast(DType::F16), both).err()),
+        ("state", training::adam(flat(5), matrix([1, 6]), &none, BETAS).err()),
+        ("grad_y", update(3 * stride, [5, 3])),
+        ("state", update(3 * stride - 1, [4, 3])),
+        ("weight", training::weight(&flat(3 * stride), &layout, 1, [2]).err()),
+        ("x", training::activate(matrix([4, 2]).cast(DType::F16), both, &seed).err()),
     ];
     for (at, (expected, error)) in cases.into_iter().enumerate() {
         match error {

@@ -3,8 +3,8 @@
 use burn::tensor::{Tensor, module};
 use serde::{Deserialize, Serialize};
 
-use crate::net::{Backward, Call, Draw, Gradient, Kind, MultiplyAdds, Shape, Weight, features};
-use crate::op::training;
+use crate::net::{Backward, Call, Draw, Kind, MultiplyAdds, Shape, Stepped, Weight, features};
+use crate::op::{self, training};
 use crate::{Error, Result};
 
 /// Every output is a weighted sum of all inputs: `y = x W + b`.
@@ -56,28 +56,27 @@ impl Kind for Dense {
 
     fn forward(&self, call: &Call, x: Tensor<2>) -> Result<Tensor<2>> {
         let weight = call.weight(0, [features(call.input), self.out]);
-        call.activate(training::linear(x, weight, call.optional(1, [self.out]))?)
+        let bias = call.optional(1, [self.out]);
+        training::linear(x, weight, bias, call.activation, call.words)
     }
 
-    fn backward(
-        &self,
-        call: &Call,
-        x: Tensor<2>,
-        y: Option<Tensor<2>>,
-        grad_y: Tensor<2>,
-    ) -> Result<Backward> {
-        let grad_y = call.activate_grad(y, grad_y)?;
-        let weight = call.weight(0, [features(call.input), self.out]);
+    fn backward(&self, call: &Call, mut step: Backward) -> Result<Stepped> {
+        let state = step.state()?;
+        let Backward { x, y, grad_y, layout, betas, .. } = step;
+        let (relu, grad_y) = match op::products_pass_relu(&x.device()) {
+            true => call.before_relu(y, grad_y)?,
+            false => (None, call.activate_grad(y, grad_y)?),
+        };
         let grad_x = match call.wants_grad_x {
-            true => Some(training::linear_grad_x(weight, grad_y.clone())?),
+            true => {
+                let shape = [features(call.input), self.out];
+                let weight = training::weight(&state, layout, 0, shape)?;
+                Some(training::linear_grad_x(weight, relu.clone(), grad_y.clone())?)
+            }
             false => None,
         };
-        let mut weights = Vec::with_capacity(2);
-        if self.bias {
-            weights.push(Gradient::Of(training::column_sums(grad_y.clone())?));
-        }
-        weights.insert(0, Gradient::Product { x, grad_y });
-        Ok(Backward { grad_x, weights })
+        let state = training::linear_update(state, layout, x, relu, grad_y, call.words, betas)?;
+        Ok(Stepped { grad_x, state: Some(state) })
     }
 
     fn composed(&self, input: Shape, weights: &[Tensor<1>], x: Tensor<2>) -> Tensor<2> {

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Dense, Layer};
 use crate::mps::{MpsSpec, Order};
-use crate::net::{Backward, Call, Draw, Gradient, Kind, MultiplyAdds, Shape, Weight, features};
-use crate::op::{self, MpsGrads};
+use crate::net::{Backward, Call, Draw, Kind, MultiplyAdds, Shape, Stepped, Weight, features};
+use crate::op;
 use crate::{Error, Result};
 
 /// `Y[m,n] = Σ A[m,k,j] C[l,k,n] X[j,l] + B[m,n]`: a matrix replaced by two cores that are joined by a bond.
@@ -96,33 +96,18 @@ impl Kind for Mps {
         let x = x.reshape([batch, spec.j, spec.l]);
         let [a, c] = [call.weight(0, spec.a_shape()), call.weight(1, spec.c_shape())];
         let bias = call.optional(2, spec.bias_shape());
-        let y = op::mps_layer(x, a, c, bias, call.activation)?;
+        let y = op::mps_layer(x, a, c, bias, call.activation, call.words)?;
         Ok(y.reshape([batch, spec.outputs()]))
     }
 
-    fn backward(
-        &self,
-        call: &Call,
-        x: Tensor<2>,
-        y: Option<Tensor<2>>,
-        grad_y: Tensor<2>,
-    ) -> Result<Backward> {
-        let spec = self.spec();
-        let [batch, _] = x.dims();
-        let x = x.reshape([batch, spec.j, spec.l]);
-        let output = |tensor: Tensor<2>| tensor.reshape([batch, spec.m, spec.n]);
-        let cores = [call.weight(0, spec.a_shape()), call.weight(1, spec.c_shape())];
-        let (y, grad_y) = (y.map(output), output(grad_y));
-        let MpsGrads { x, a, c, bias } =
-            op::mps_layer_grads(x, cores, y, grad_y, call.activation, call.wants_grad_x)?;
-        let mut weights = vec![a.flatten(0, 2), c.flatten(0, 2)];
-        if self.bias {
-            weights.push(bias.flatten(0, 1));
-        }
-        Ok(Backward {
-            grad_x: x.map(|grad_x| grad_x.reshape([batch, spec.inputs()])),
-            weights: weights.into_iter().map(Gradient::Of).collect(),
-        })
+    fn backward(&self, call: &Call, mut step: Backward) -> Result<Stepped> {
+        let state = step.state()?;
+        let Backward { x, y, grad_y, layout, betas, .. } = step;
+        let (relu, grad_y) = call.before_relu(y, grad_y)?;
+        let (spec, wanted) = (self.spec(), call.wants_grad_x);
+        let (grad_x, state) =
+            op::mps_update(state, layout, spec, x, relu, grad_y, call.words, betas, wanted)?;
+        Ok(Stepped { grad_x, state: Some(state) })
     }
 
     /// Two matrix products in the cheaper order, with the core permuted instead of the larger intermediate, as a user of

@@ -7,6 +7,7 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::pool;
 use crate::op::training::Activation;
+use crate::op::words;
 
 /// Elements per task: about 10 µs of work, of which passing it to a thread is less than 1 µs. A quarter of them took as long.
 pub const PIECE: usize = 32 << 10;
@@ -63,21 +64,46 @@ pub fn in_pieces<P: Pass>(elements: &mut [f32], pass: &P) {
     });
 }
 
-/// Applies an activation to a part of its elements, which begins at `begin`; on this thread.
-pub fn apply_to(activation: Activation, begin: usize, part: &mut [f32], arch: Arch) {
-    match Activated::new(activation) {
-        Some(pass) => pass.on(begin, part, arch),
-        None if activation.relu => Relu.on(begin, part, arch),
-        None => {}
-    }
+/// An activation, with the seed by which it drops.
+#[derive(Clone, Copy)]
+pub struct Active {
+    activation: Activation,
+    seed: [u32; 2],
 }
 
-/// Applies an activation to all elements, in pieces.
-pub fn apply(activation: Activation, elements: &mut [f32]) {
-    match Activated::new(activation) {
-        Some(pass) => in_pieces(elements, &pass),
-        None if activation.relu => in_pieces(elements, &Relu),
-        None => {}
+impl Active {
+    /// Nothing.
+    pub const NONE: Self = Self { activation: Activation::NONE, seed: [0; 2] };
+
+    /// With the seed that it has among a step's words.
+    pub fn new(activation: Activation, words: &[i32]) -> Self {
+        let seed = activation.dropout.map_or([0; 2], |dropout| words::seed(words, dropout.seed));
+        Self { activation, seed }
+    }
+
+    /// Applies it to a part of its elements, which begins at `begin`; on this thread.
+    pub fn apply_to(self, begin: usize, part: &mut [f32], arch: Arch) {
+        match self.dropping() {
+            Some(pass) => pass.on(begin, part, arch),
+            None if self.activation.relu => Relu.on(begin, part, arch),
+            None => {}
+        }
+    }
+
+    /// Applies it to all elements, in pieces.
+    pub fn apply(self, elements: &mut [f32]) {
+        match self.dropping() {
+            Some(pass) => in_pieces(elements, &pass),
+            None if self.activation.relu => in_pieces(elements, &Relu),
+            None => {}
+        }
+    }
+
+    /// The pass of an activation with dropout.
+    fn dropping(self) -> Option<Activated> {
+        let Self { activation, seed } = self;
+        let threshold = activation.dropout?.threshold();
+        Some(Activated { relu: activation.relu, seed, threshold, scale: activation.scale() })
     }
 }
 
@@ -99,19 +125,6 @@ struct Activated {
     seed: [u32; 2],
     threshold: u32,
     scale: f32,
-}
-
-impl Activated {
-    /// The pass of an activation with dropout.
-    fn new(activation: Activation) -> Option<Self> {
-        let dropout = activation.dropout?;
-        Some(Self {
-            relu: activation.relu,
-            seed: dropout.words(),
-            threshold: dropout.threshold(),
-            scale: activation.scale(),
-        })
-    }
 }
 
 impl Pass for Activated {

@@ -15,11 +15,12 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Element, TensorData};
 
-use super::layer::{AllGrads, LayerOps, Operands};
+use super::layer::{LayerOps, Operands, Updated};
 use super::training::Activation;
 use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
-use activation::ReluGrad;
+use activation::{Active, ReluGrad};
 use tiles::Tiles;
+use training::{Adam, Part, indices, values_mut};
 
 /// Samples of the smallest piece of work: few enough for a batch of 128 to occupy eight cores.
 const BLOCK: usize = 16;
@@ -58,7 +59,13 @@ pub fn partials(batch: usize) -> usize {
     batch.div_ceil(samples_per_partial(batch))
 }
 
-/// The elements in row-major order, of a tensor that `to_contiguous` returned.
+/// The tensor itself where its elements follow each other, as a part of a larger one too, which Burn would copy. It is
+/// taken by value: a second handle would make its storage a shared one, which is copied before it is written to.
+fn contiguous(tensor: FlexTensor) -> FlexTensor {
+    if tensor.is_contiguous() { tensor } else { tensor.to_contiguous() }
+}
+
+/// The elements in row-major order, of a tensor that [`contiguous`] returned.
 #[expect(clippy::expect_used, reason = "the operations admit one type, and make it contiguous")]
 fn values<E: Element + bytemuck::Pod>(tensor: &FlexTensor) -> &[E] {
     tensor.as_slice().expect("a contiguous tensor of this type")
@@ -78,18 +85,25 @@ impl LayerOps for Flex {
         tensor
     }
 
+    fn biased_product(x: FlexTensor, weight: FlexTensor, bias: Option<FlexTensor>) -> FlexTensor {
+        training::biased_product(x, weight, bias)
+    }
+
     fn contract(
         plan: &Plan<Contraction>,
         x: FlexTensor,
         [a, c]: [FlexTensor; 2],
         bias: Option<FlexTensor>,
-        activation: Activation,
+        active: Option<(FlexTensor, Activation)>,
         shape: [usize; 3],
     ) -> FlexTensor {
-        let [x, a, c] = [x, a, c].map(|tensor| tensor.to_contiguous());
-        let bias = bias.map(|tensor| tensor.to_contiguous());
+        let [x, a, c] = [x, a, c].map(contiguous);
+        let bias = bias.map(contiguous);
+        let active = active.map_or(Active::NONE, |(words, activation)| {
+            Active::new(activation, indices(&contiguous(words)))
+        });
         let tiles = Tiles::new(plan.pass.view, plan.order, values(&a), values(&c));
-        tensor(tiles.forward(values(&x), bias.as_ref().map(values), activation), shape)
+        tensor(tiles.forward(values(&x), bias.as_ref().map(values), active), shape)
     }
 
     fn grads(
@@ -98,7 +112,7 @@ impl LayerOps for Flex {
         [a, c]: [FlexTensor; 2],
         grad_y: FlexTensor,
     ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let [x, a, c, grad_y] = [x, a, c, grad_y].map(|tensor| tensor.to_contiguous());
+        let [x, a, c, grad_y] = [x, a, c, grad_y].map(contiguous);
         let tiles = Tiles::new(plan.pass.view, plan.order, values(&a), values(&c));
         let grads = tiles.grads(values(&x), None, values(&grad_y), false);
         (
@@ -108,27 +122,40 @@ impl LayerOps for Flex {
         )
     }
 
-    fn all_grads(
+    fn update(
         plan: &Plan<Gradients>,
         operands: Operands<Self>,
         wants_x: bool,
-    ) -> Result<AllGrads<Self>, Operands<Self>> {
+    ) -> Result<Updated<Self>, Operands<Self>> {
         if plan.strategy != Strategy::Tiled {
             return Err(operands);
         }
-        let Operands { x, a, c, relu, grad_y } = operands;
-        let [x, a, c, grad_y] = [x, a, c, grad_y].map(|tensor| tensor.to_contiguous());
-        let relu = relu.map(|(y, scale)| (y.to_contiguous(), scale));
-        let relu = relu.as_ref().map(|(y, scale)| ReluGrad { y: values(y), scale: *scale });
-        let tiles = Tiles::new(plan.pass.view, plan.order, values(&a), values(&c));
+        let Operands { state, x, y, grad_y, words, update } = operands;
+        let [mut state, x, y, grad_y] = [state, x, y, grad_y].map(contiguous);
+        let relu = update.relu.map(|scale| ReluGrad { y: values(&y), scale });
+        let (layer, numbers) = (&plan.layer, values::<f32>(&state));
+        let a = &numbers[..layer.a_shape().iter().product()];
+        let c = &numbers[update.c..][..layer.c_shape().iter().product()];
+        let tiles = Tiles::new(plan.pass.view, plan.order, a, c);
         let grads = tiles.grads(values(&x), relu.as_ref(), values(&grad_y), wants_x);
-        let (layer, shape) = (&plan.layer, x.layout().shape().clone());
-        Ok(AllGrads {
-            x: grads.x.map(|grad_x| tensor(grad_x, shape)),
-            a: tensor(grads.a, layer.a_shape()),
-            c: tensor(grads.c, layer.c_shape()),
-            bias: tensor(grads.bias, layer.bias_shape()),
-        })
+        let adam = Adam::new(update.betas, indices(&contiguous(words)));
+        let mut part = Part::whole(values_mut(&mut state));
+        let bias = update.bias.map(|begin| (begin, &grads.bias));
+        for (begin, grad) in [(0, &grads.a), (update.c, &grads.c)].into_iter().chain(bias) {
+            part.range(begin, grad.len()).step(grad, adam);
+        }
+        let shape = x.layout().shape().clone();
+        Ok(Updated { grad_x: grads.x.map(|grad_x| tensor(grad_x, shape)), state })
+    }
+
+    fn side_by_side(grads: Vec<(FlexTensor, usize)>, stride: usize) -> FlexTensor {
+        let mut row = vec![0.0; stride];
+        for (grad, begin) in grads {
+            let grad = contiguous(grad);
+            let numbers: &[f32] = values(&grad);
+            row[begin..][..numbers.len()].copy_from_slice(numbers);
+        }
+        tensor(row, [1, stride])
     }
 }
 
@@ -150,7 +177,7 @@ mod tests {
     use burn::tensor::{Device, Tensor};
 
     use super::*;
-    use crate::data::{ImageSet, Resident, resident};
+    use crate::data::{ImageSet, Resident};
     use crate::mps::MpsInit;
     use crate::net::{Model, Preset};
     use crate::train::{Learner, TrainConfig};
@@ -177,10 +204,12 @@ mod tests {
         };
         let device = Device::flex();
         let order: Vec<u32> = (0..batch as u32).collect();
-        let (set, order) = (Resident::new(&set, &device), resident::order(&order, &device));
+        let set = Resident::new(&set, &device);
         let mut learner = Learner::new(&config, &device).unwrap();
+        let seeds = |step: usize| vec![2 * step as u64, 2 * step as u64 + 1];
+        let schedule = learner.schedule(&order.repeat(2), batch, seeds).unwrap();
         for step in 0..2 {
-            learner.step(&set, order.clone(), &[2 * step, 2 * step + 1]).unwrap();
+            learner.step(&set, schedule.step(step).unwrap()).unwrap();
         }
         let weights = learner.state().unwrap().weights.into_iter();
         let numbers =

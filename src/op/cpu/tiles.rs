@@ -20,11 +20,10 @@ use std::mem::MaybeUninit;
 
 use pulp::Arch;
 
-use super::activation::{Pass, ReluGrad, apply_to};
+use super::activation::{Active, Pass, ReluGrad};
 use super::simd::{LANES, Product, Transpose, add};
 use super::{Grads, filled, pack, pool, samples_per_partial};
 use crate::mps::{Order, View};
-use crate::op::training::Activation;
 
 /// Most numbers of `U`, and of `V`, that are kept for a block of samples: 128 KiB each, so that both
 /// fit into the second-level cache together with the packed cores.
@@ -131,7 +130,7 @@ impl<'a> Tiles<'a> {
     }
 
     /// `Y = G U`, plus the bias where there is one, and then the activation, for the whole batch.
-    pub fn forward(&self, x: &[f32], bias: Option<&[f32]>, activation: Activation) -> Vec<f32> {
+    pub fn forward(&self, x: &[f32], bias: Option<&[f32]>, active: Active) -> Vec<f32> {
         let View { s, w, k, y: [y_w, y_v], .. } = self.view;
         let (inputs, outputs) = (self.inputs(), self.outputs());
         // Whole rows of `v` can be written where they belong.
@@ -155,7 +154,7 @@ impl<'a> Tiles<'a> {
                     let y = y.write_copy_of_slice(bias);
                     self.forward_of(x, y, u, rows.as_mut());
                     let begin = (task * SAMPLES_PER_TASK + sample) * outputs;
-                    apply_to(activation, begin, y, self.arch);
+                    active.apply_to(begin, y, self.arch);
                 }
             });
         };

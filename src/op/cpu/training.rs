@@ -9,32 +9,29 @@ use std::mem::MaybeUninit;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use burn::tensor::Shape;
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::op::cpu::activation::{self, PIECE, ReluGrad, in_pieces};
+use crate::op::cpu::activation::{Active, PIECE, ReluGrad, in_pieces};
 use crate::op::cpu::simd::Transpose;
-use crate::op::cpu::{filled, pool, tensor, values};
-use crate::op::training::{Activation, AdamStep, PIXELS_A_WORD, TrainingOps};
+use crate::op::cpu::{contiguous, filled, pool, tensor, values};
+use crate::op::layer::LayerOps;
+use crate::op::training::{Activation, AffineUpdate, Betas, PIXELS_A_WORD, ROWS, TrainingOps};
+use crate::op::words;
 
 /// The extents of a matrix.
 fn extents(matrix: &FlexTensor) -> [usize; 2] {
     matrix.layout().shape().dims()
 }
 
-fn indices(tensor: &FlexTensor) -> &[i32] {
+pub(super) fn indices(tensor: &FlexTensor) -> &[i32] {
     values(tensor)
 }
 
-/// The tensor itself where it is contiguous. It is taken by value: a second handle would make its storage a shared one,
-/// which is copied before it is written to.
-fn own(tensor: FlexTensor) -> FlexTensor {
-    tensor.to_contiguous()
-}
-
-/// The elements to be written, of a tensor that `to_contiguous` returned: its own where the storage is
+/// The elements to be written, of a tensor that [`contiguous`] returned: its own where the storage is
 /// not shared, else a copy.
 #[expect(clippy::expect_used, reason = "the callers have made it contiguous")]
-fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
+pub(super) fn values_mut(tensor: &mut FlexTensor) -> &mut [f32] {
     let (begin, end) = tensor.layout().contiguous_offsets().expect("a contiguous tensor");
     &mut tensor.storage_mut()[begin..end]
 }
@@ -110,13 +107,71 @@ fn multiply(left: Matrix, right: Matrix, bias: Option<&[f32]>, out: &mut [MaybeU
     }
 }
 
-/// Adam over parts of a weight, its moments and its gradient.
-struct AdamPass<'a> {
+/// The numbers of a step of Adam.
+#[derive(Clone, Copy)]
+pub(super) struct Adam {
+    betas: Betas,
+    size: f32,
+    epsilon: f32,
+}
+
+impl Adam {
+    pub(super) fn new(betas: Betas, words: &[i32]) -> Self {
+        let [size, epsilon] = words::adam_sizes(words);
+        Self { betas, size, epsilon }
+    }
+}
+
+/// Values, means and squares of a part of a layer's weights.
+pub(super) struct Part<'a> {
     value: &'a mut [f32],
     mean: &'a mut [f32],
     square: &'a mut [f32],
+}
+
+impl<'a> Part<'a> {
+    /// Those of a whole layer.
+    pub(super) fn whole(state: &'a mut [f32]) -> Self {
+        let stride = state.len() / 3;
+        let (value, moments) = state.split_at_mut(stride);
+        let (mean, square) = moments.split_at_mut(stride);
+        Self { value, mean, square }
+    }
+
+    /// The `count` numbers from `begin` on.
+    pub(super) fn range(&mut self, begin: usize, count: usize) -> Part<'_> {
+        let Self { value, mean, square } = self;
+        Part {
+            value: &mut value[begin..][..count],
+            mean: &mut mean[begin..][..count],
+            square: &mut square[begin..][..count],
+        }
+    }
+
+    /// In pieces of at most `count` numbers.
+    fn chunks(self, count: usize) -> impl Iterator<Item = Part<'a>> {
+        let moments = self.mean.chunks_mut(count).zip(self.square.chunks_mut(count));
+        let parts = self.value.chunks_mut(count).zip(moments);
+        parts.map(|(value, (mean, square))| Part { value, mean, square })
+    }
+
+    /// A step by a gradient, on all threads.
+    pub(super) fn step(self, grad: &[f32], adam: Adam) {
+        let arch = Arch::new();
+        if grad.len() <= PIECE {
+            return arch.dispatch(AdamPass { part: self, grad, adam });
+        }
+        pool::for_each(self.chunks(PIECE).zip(grad.chunks(PIECE)), |(part, grad)| {
+            arch.dispatch(AdamPass { part, grad, adam });
+        });
+    }
+}
+
+/// Adam over parts of a weight, its moments and its gradient.
+struct AdamPass<'a> {
+    part: Part<'a>,
     grad: &'a [f32],
-    step: AdamStep,
+    adam: Adam,
 }
 
 impl WithSimd for AdamPass<'_> {
@@ -124,9 +179,10 @@ impl WithSimd for AdamPass<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let AdamStep { beta_1, beta_2, size, epsilon } = self.step;
-        let moments = self.mean.iter_mut().zip(self.square);
-        for ((value, (mean, square)), &grad) in self.value.iter_mut().zip(moments).zip(self.grad) {
+        let Adam { betas: [beta_1, beta_2], size, epsilon } = self.adam;
+        let Part { value, mean, square } = self.part;
+        let moments = mean.iter_mut().zip(square);
+        for ((value, (mean, square)), &grad) in value.iter_mut().zip(moments).zip(self.grad) {
             *mean = beta_1 * *mean + (1.0 - beta_1) * grad;
             *square = beta_2 * *square + (1.0 - beta_2) * grad * grad;
             *value -= size * *mean / (square.sqrt() + epsilon);
@@ -258,9 +314,24 @@ fn product_transposed(left: Matrix, right: Matrix) -> Vec<f32> {
     unsafe { filled(rows * columns, all) }
 }
 
+/// `x[b,i] weight[i,o]`, plus `bias[o]` where there is one.
+pub(super) fn biased_product(
+    x: FlexTensor,
+    weight: FlexTensor,
+    bias: Option<FlexTensor>,
+) -> FlexTensor {
+    let [x, weight] = [x, weight].map(contiguous);
+    let bias = bias.map(contiguous);
+    let ([batch, inputs], [_, outputs]) = (extents(&x), extents(&weight));
+    let weight = Matrix::new(values(&weight), [inputs, outputs]);
+    let x = Matrix::new(values(&x), [batch, inputs]);
+    let y = product(x, weight, bias.as_ref().map(values), ROWS_OF_OUTPUT);
+    tensor(y, [batch, outputs])
+}
+
 impl TrainingOps for Flex {
     fn gather_images(images: FlexTensor, order: FlexTensor, pixels: usize) -> FlexTensor {
-        let [images, order] = [images, order].map(|tensor| tensor.to_contiguous());
+        let [images, order] = [images, order].map(contiguous);
         let [_, words] = extents(&images);
         let bytes: &[u8] = bytemuck::cast_slice(indices(&images));
         let order = indices(&order);
@@ -277,17 +348,37 @@ impl TrainingOps for Flex {
         tensor(gathered, [order.len(), pixels])
     }
 
-    fn affine(x: FlexTensor, weight: FlexTensor, bias: FlexTensor) -> FlexTensor {
-        let [x, weight, bias] = [x, weight, bias].map(|tensor| tensor.to_contiguous());
-        let ([batch, inputs], [_, outputs]) = (extents(&x), extents(&weight));
-        let weight = Matrix::new(values(&weight), [inputs, outputs]);
-        let (x, bias) = (Matrix::new(values(&x), [batch, inputs]), values(&bias));
-        let y = product(x, weight, Some(bias), ROWS_OF_OUTPUT);
-        tensor(y, [batch, outputs])
+    fn part(state: FlexTensor, begin: usize, shape: Shape) -> FlexTensor {
+        contiguous(state).narrow(0, begin, shape.num_elements()).reshape(shape)
+    }
+
+    fn part_of_integers(numbers: FlexTensor, begin: usize, count: usize) -> FlexTensor {
+        contiguous(numbers).narrow(0, begin, count)
+    }
+
+    fn affine(
+        x: FlexTensor,
+        weight: FlexTensor,
+        bias: FlexTensor,
+        words: FlexTensor,
+        activation: Activation,
+    ) -> FlexTensor {
+        let mut y = Self::biased_product(x, weight, Some(bias));
+        Active::new(activation, indices(&contiguous(words))).apply(values_mut(&mut y));
+        y
+    }
+
+    fn affine_grad_x(
+        weight: FlexTensor,
+        y: FlexTensor,
+        grad_y: FlexTensor,
+        relu: Option<f32>,
+    ) -> FlexTensor {
+        Self::matmul(passed(y, grad_y, relu), weight, [false, true])
     }
 
     fn matmul(left: FlexTensor, right: FlexTensor, transposed: [bool; 2]) -> FlexTensor {
-        let [left, right] = [left, right].map(|tensor| tensor.to_contiguous());
+        let [left, right] = [left, right].map(contiguous);
         let [left, right] =
             [&left, &right].map(|tensor| Matrix::new(values(tensor), extents(tensor)));
         let left = if transposed[0] { left.transpose() } else { left };
@@ -302,21 +393,21 @@ impl TrainingOps for Flex {
     }
 
     fn column_sums(matrix: FlexTensor) -> FlexTensor {
-        let matrix = matrix.to_contiguous();
+        let matrix = contiguous(matrix);
         let [_, columns] = extents(&matrix);
         let mut sums = vec![0.0; columns];
         Arch::new().dispatch(SumRows { rows: values(&matrix), sums: &mut sums });
         tensor(sums, [columns])
     }
 
-    fn activate(x: FlexTensor, activation: Activation) -> FlexTensor {
-        let mut x = own(x);
-        activation::apply(activation, values_mut(&mut x));
+    fn activate(x: FlexTensor, words: FlexTensor, activation: Activation) -> FlexTensor {
+        let mut x = contiguous(x);
+        Active::new(activation, indices(&contiguous(words))).apply(values_mut(&mut x));
         x
     }
 
     fn relu_grad(y: FlexTensor, grad_y: FlexTensor, scale: f32) -> FlexTensor {
-        let [y, mut grad_y] = [y, grad_y].map(own);
+        let [y, mut grad_y] = [y, grad_y].map(contiguous);
         in_pieces(values_mut(&mut grad_y), &ReluGrad { y: values(&y), scale });
         grad_y
     }
@@ -326,68 +417,74 @@ impl TrainingOps for Flex {
         labels: FlexTensor,
         order: FlexTensor,
     ) -> (FlexTensor, FlexTensor) {
-        let [mut logits, labels, order] = [logits, labels, order].map(own);
+        let [mut logits, labels, order] = [logits, labels, order].map(contiguous);
         let [batch, classes] = extents(&logits);
         let (labels, order) = (indices(&labels), indices(&order));
-        let mut sums = [0.0_f64; 2];
-        let rows = values_mut(&mut logits).chunks_exact_mut(classes);
-        for (row, &index) in rows.zip(order) {
-            let label = labels[index as usize] as usize;
-            let (loss, right) = cross_entropy(row, label, 1.0 / batch as f32);
-            sums[0] += f64::from(loss);
-            sums[1] += f64::from(u8::from(right));
+        let mut sums = Vec::new();
+        let groups = values_mut(&mut logits).chunks_mut(ROWS * classes);
+        for (rows, order) in groups.zip(order.chunks(ROWS)) {
+            let mut sum = [0.0_f64; 2];
+            for (row, &index) in rows.chunks_exact_mut(classes).zip(order) {
+                let label = labels[index as usize] as usize;
+                let (loss, right) = cross_entropy(row, label, 1.0 / batch as f32);
+                sum[0] += f64::from(loss);
+                sum[1] += f64::from(u8::from(right));
+            }
+            sums.extend(sum.map(|sum| sum as f32));
         }
-        (logits, tensor(sums.map(|sum| sum as f32).to_vec(), [2]))
+        (logits, tensor(sums, [batch.div_ceil(ROWS), 2]))
     }
 
-    fn adam(
-        value: FlexTensor,
-        mean: FlexTensor,
-        square: FlexTensor,
-        grad: FlexTensor,
-        step: AdamStep,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let [mut value, mut mean, mut square, grad] = [value, mean, square, grad].map(own);
-        let arch = Arch::new();
-        let parts = values_mut(&mut value)
-            .chunks_mut(PIECE)
-            .zip(values_mut(&mut mean).chunks_mut(PIECE))
-            .zip(values_mut(&mut square).chunks_mut(PIECE))
-            .zip(values(&grad).chunks(PIECE));
-        pool::for_each(parts, |(((value, mean), square), grad)| {
-            arch.dispatch(AdamPass { value, mean, square, grad, step });
-        });
-        (value, mean, square)
+    fn adam(state: FlexTensor, grads: FlexTensor, words: FlexTensor, betas: Betas) -> FlexTensor {
+        let [rows, stride] = extents(&grads);
+        let grads = if rows == 1 { contiguous(grads) } else { Self::column_sums(grads) };
+        let mut state = contiguous(state);
+        let adam = Adam::new(betas, indices(&contiguous(words)));
+        Part::whole(values_mut(&mut state)).range(0, stride).step(values(&grads), adam);
+        state
     }
 
-    fn adam_of_product(
-        value: FlexTensor,
-        mean: FlexTensor,
-        square: FlexTensor,
+    fn affine_update(
+        state: FlexTensor,
         x: FlexTensor,
+        y: FlexTensor,
         grad_y: FlexTensor,
-        step: AdamStep,
-    ) -> (FlexTensor, FlexTensor, FlexTensor) {
-        let [mut value, mut mean, mut square] = [value, mean, square].map(own);
-        let [x, grad_y] = [x, grad_y].map(|tensor| tensor.to_contiguous());
+        words: FlexTensor,
+        update: AffineUpdate,
+    ) -> FlexTensor {
+        let AffineUpdate { relu, bias, betas } = update;
+        let grad_y = contiguous(passed(y, grad_y, relu));
+        let [mut state, x] = [state, x].map(contiguous);
+        let adam = Adam::new(betas, indices(&contiguous(words)));
+        let mut part = Part::whole(values_mut(&mut state));
+        if let Some(begin) = bias {
+            let sums = Self::column_sums(grad_y.clone());
+            part.range(begin, extents(&grad_y)[1]).step(values(&sums), adam);
+        }
+
         let [x, grad_y] = [&x, &grad_y].map(|tensor| Matrix::new(values(tensor), extents(tensor)));
         let (left, columns) = (x.transpose(), grad_y.columns);
         let small = left.rows * columns * left.columns < WORTH_A_TASK;
         let rows = if small { left.rows } else { ROWS_OF_GRADIENT };
         let arch = Arch::new();
-        let parts = values_mut(&mut value)
-            .chunks_mut(rows * columns)
-            .zip(values_mut(&mut mean).chunks_mut(rows * columns))
-            .zip(values_mut(&mut square).chunks_mut(rows * columns));
-        pool::for_each(parts.enumerate(), |(task, ((value, mean), square))| {
-            let part = |out: &mut [MaybeUninit<f32>]| {
+        let parts = part.range(0, left.rows * columns).chunks(rows * columns);
+        pool::for_each(parts.enumerate(), |(task, part)| {
+            let panel = |out: &mut [MaybeUninit<f32>]| {
                 multiply(left.rows_from(task * rows, rows), grad_y, None, out);
             };
             // SAFETY: the whole product is written.
-            let grad = unsafe { filled(value.len(), part) };
-            arch.dispatch(AdamPass { value, mean, square, grad: &grad, step });
+            let grad = unsafe { filled(part.value.len(), panel) };
+            arch.dispatch(AdamPass { part, grad: &grad, adam });
         });
-        (value, mean, square)
+        state
+    }
+}
+
+/// The gradient before the ReLU with the output `y`, if there is one.
+fn passed(y: FlexTensor, grad_y: FlexTensor, relu: Option<f32>) -> FlexTensor {
+    match relu {
+        Some(scale) => Flex::relu_grad(y, grad_y, scale),
+        None => grad_y,
     }
 }
 

@@ -16,6 +16,7 @@ use super::params::{SumRowsParams, count};
 use super::shader::{Kernel, Params};
 use super::target::target;
 use crate::mps::plan::Target;
+use crate::op::training::Activation;
 
 /// WebGPU's limit on workgroups along one dimension; larger launches are laid out over two.
 const MAX_WORKGROUPS: u32 = 65_535;
@@ -25,6 +26,35 @@ const ROWS: usize = 64;
 
 /// The same on a software adapter, where a launch takes 90 µs: so many that a batch is summed in one.
 const SOFTWARE_ROWS: usize = 1024;
+
+/// An activation as the kernels take it.
+#[derive(Clone, Copy)]
+pub struct Active<'a> {
+    /// The words that have its seed; without them nothing is dropped.
+    pub words: Option<&'a CubeTensor>,
+    pub relu: u32,
+    pub seed: u32,
+    pub threshold: u32,
+    pub scale: f32,
+}
+
+impl<'a> Active<'a> {
+    /// Nothing.
+    pub const NONE: Self = Self { words: None, relu: 0, seed: 0, threshold: 0, scale: 1.0 };
+
+    /// An activation, if there is one, and the words of the step.
+    pub fn of(active: Option<&'a (CubeTensor, Activation)>) -> Self {
+        let Some((words, activation)) = active else { return Self::NONE };
+        let dropout = activation.dropout;
+        Self {
+            words: Some(words),
+            relu: u32::from(activation.relu),
+            seed: dropout.map_or(0, |dropout| count(dropout.seed)),
+            threshold: dropout.map_or(0, |dropout| dropout.threshold()),
+            scale: activation.scale(),
+        }
+    }
+}
 
 /// Launches the kernel that takes `params` over at least `invocations`; `inputs` are read, `output` is written
 /// whole.
@@ -48,9 +78,28 @@ pub fn launch_on<P: Params>(
     launch_elements(false, invocations, buffers, params);
 }
 
+/// The variants of a kernel that a launch chooses.
+#[derive(Clone, Copy, Default)]
+pub struct Variant {
+    /// Whether `Element` is four numbers.
+    pub wide: bool,
+    /// Whether a tile of a product is large.
+    pub large: bool,
+}
+
 /// The same of a kernel over elements, which are four numbers each where `wide` is set.
 pub fn launch_elements<P: Params>(
     wide: bool,
+    invocations: usize,
+    buffers: &[(&CubeTensor, BufferIOAttr)],
+    params: &P,
+) {
+    launch_variant(Variant { wide, large: false }, invocations, buffers, params);
+}
+
+/// The same of any variant.
+pub fn launch_variant<P: Params>(
+    Variant { wide, large }: Variant,
     invocations: usize,
     buffers: &[(&CubeTensor, BufferIOAttr)],
     params: &P,
@@ -71,7 +120,7 @@ pub fn launch_elements<P: Params>(
     // The last binding. Not a buffer of ours: before it fills one, cubecl submits all that is queued, while it keeps
     // these by their content.
     arguments = arguments.with_info(MetadataBindingInfo::custom(words(params)));
-    let kernel = Kernel { shader: P::SHADER, wide, long };
+    let kernel = Kernel { shader: P::SHADER, wide, long, large };
     let kernel = SourceKernel::new(kernel, CubeDim::new_1d(facts.workgroup_size));
     client.launch(Box::new(kernel), workgroups, arguments);
 }
@@ -103,16 +152,31 @@ pub fn empty(like: &CubeTensor, shape: impl Into<Shape>) -> CubeTensor {
     )
 }
 
+/// Numbers of a contiguous tensor of 32-bit numbers from `begin` on, which are not copied.
+pub fn part(tensor: &CubeTensor, begin: usize, shape: impl Into<Shape>) -> CubeTensor {
+    let shape = shape.into();
+    let bytes = |numbers: usize| (numbers * size_of::<u32>()) as u64;
+    let after = tensor.meta.shape().num_elements() - begin - shape.num_elements();
+    let handle = tensor.handle.clone().offset_start(bytes(begin)).offset_end(bytes(after));
+    let (client, device) = (tensor.client.clone(), tensor.device.clone());
+    CubeTensor::new_contiguous(client, device, shape, handle, tensor.dtype)
+}
+
 /// Sums `input`, seen as `[rows, columns]`, over its rows, into a tensor of shape `shape`.
 pub fn sum_rows(
     input: CubeTensor,
     [rows, columns]: [usize; 2],
     shape: impl Into<Shape>,
 ) -> CubeTensor {
-    let (input, rows) = sum_to_one_stage(input, [rows, columns]);
     let output = empty(&input, shape);
-    sum_in_groups(&input, &output, [rows, columns], rows);
+    sum_rows_to(input, [rows, columns], &output);
     output
+}
+
+/// The same into a contiguous tensor.
+pub fn sum_rows_to(input: CubeTensor, [rows, columns]: [usize; 2], output: &CubeTensor) {
+    let (input, rows) = sum_to_one_stage(input, [rows, columns]);
+    sum_in_groups(&input, output, [rows, columns], rows);
 }
 
 /// Sums rows in groups until one more launch can sum them; returns the number of rows left.
@@ -146,6 +210,8 @@ fn sum_in_groups(
         columns: count(columns),
         groups: count(groups),
         group_size: count(group_size),
+        stride: count(columns),
+        begin: 0,
     };
     let buffers = [(input, BufferIOAttr::ReadOnly), (output, BufferIOAttr::WriteOnly)];
     launch_elements(wide, groups * columns, &buffers, &params);

@@ -1,27 +1,33 @@
-//! The layer on a GPU.
+//! The layer on adapters.
 //!
-//! [`shader`] is the table of all WGSL kernels, [`params`] what each takes, `launch` how one is started.
-//! Here are the plain kernels, which read well and compute every layer; software adapters have others
-//! ([`super::software`]).
+//! [`shader`] is the table of all WGSL kernels, [`params`] what each takes, `launch` how one is started. A GPU gets the
+//! kernels of `tiled` and `matmul`, a software adapter those of [`super::software`]; those of `plain` compute what
+//! neither takes.
 
 pub(crate) mod launch;
+pub(crate) mod matmul;
 pub mod params;
+mod plain;
 pub mod shader;
 pub(crate) mod target;
+mod tiled;
 mod training;
 
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
+use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, WriteOnly};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::layer::{LayerOps, activate};
-use super::software::{padding, tiled};
-use super::training::Activation;
+use super::layer::{LayerOps, Operands, Updated, activate};
+use super::software::{self, padding};
+use super::training::{Activation, TrainingOps};
 use crate::mps::Order;
-use crate::mps::plan::{Contraction, Gradients, Partials, Piece, Plan, Strategy, Target};
-use launch::{empty, launch, sum_rows};
-use params::{ContractParams, GradCoreParams, count};
-use shader::{START_BIAS, START_OUTPUT, START_ZERO, TILE_W};
+use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
+use launch::{empty, launch_elements, part};
+use matmul::{Product, product};
+use params::{SumRowsParams, count};
 
 impl LayerOps for CubeBackend {
     fn target(tensor: &CubeTensor) -> Target {
@@ -32,26 +38,48 @@ impl LayerOps for CubeBackend {
         padding::resize(tensor, shape)
     }
 
+    fn biased_product(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
+        match (Self::target(&x), product(&x.device)) {
+            (Target::Gpu, Product::Own) => {
+                matmul::multiply([x, weight], [false; 2], bias.as_ref(), None)
+            }
+            (Target::Gpu, Product::Burn) => {
+                let outputs = weight.meta.shape()[1];
+                let y = Self::float_matmul(x, weight);
+                match bias {
+                    None => y,
+                    Some(bias) => {
+                        Self::float_add(y, Self::float_reshape(bias, Shape::new([1, outputs])))
+                    }
+                }
+            }
+            _ => software::matmul::multiply([x, weight], [false; 2], bias.as_ref()),
+        }
+    }
+
     fn contract(
         plan: &Plan<Contraction>,
         x: CubeTensor,
         [a, c]: [CubeTensor; 2],
         bias: Option<CubeTensor>,
-        activation: Activation,
+        active: Option<(CubeTensor, Activation)>,
         shape: [usize; 3],
     ) -> CubeTensor {
         let [x, a, c] = [x, a, c].map(into_contiguous);
         let bias = bias.map(into_contiguous);
-        let [f, g] = match plan.order {
-            Order::CFirst => [&c, &a],
-            Order::AFirst => [&a, &c],
+        let operands = match plan.order {
+            Order::CFirst => [&x, &c, &a],
+            Order::AFirst => [&x, &a, &c],
         };
-        let y = empty(&x, shape);
-        match plan.strategy {
-            Strategy::Tiled => tiled::contract(&plan.pass, [&x, f, g], bias.as_ref(), &y),
-            _ => contract(&plan.pass, [&x, f, g], bias.as_ref(), &y),
-        }
-        activate::<Self>(y, activation)
+        let bias = bias.as_ref();
+        let y = match (plan.strategy, Self::target(&x)) {
+            (Strategy::Tiled, Target::Gpu) => {
+                return tiled::contract(&plan.pass.view, operands, bias, active, shape);
+            }
+            (Strategy::Tiled, _) => software::tiled::contract(&plan.pass, operands, bias, shape),
+            _ => plain::contract(&plan.pass, operands, bias, shape),
+        };
+        activate::<Self>(y, active)
     }
 
     fn grads(
@@ -61,83 +89,54 @@ impl LayerOps for CubeBackend {
         grad_y: CubeTensor,
     ) -> (CubeTensor, CubeTensor, CubeTensor) {
         let [x, a, c, grad_y] = [x, a, c, grad_y].map(into_contiguous);
-        if plan.strategy == Strategy::Tiled {
-            return tiled::grads(&plan.pass.partials, &x, [&a, &c], grad_y);
+        match (plan.strategy, Self::target(&x)) {
+            (Strategy::Tiled, Target::Gpu) => tiled::grads(plan, x, [a, c], grad_y),
+            (Strategy::Tiled, _) => {
+                software::tiled::grads(&plan.pass.partials, &x, [&a, &c], grad_y)
+            }
+            _ => plain::grads(&plan.pass, &x, [&a, &c], grad_y),
         }
-        let [of_a, of_c] = &plan.pass.partials;
-        let grad_a = grad_core(of_a, &x, &c, &grad_y, &a);
-        let grad_c = grad_core(of_c, &x, &a, &grad_y, &c);
-        (grad_a, grad_c, sum_of_samples(grad_y))
+    }
+
+    fn update(
+        plan: &Plan<Gradients>,
+        operands: Operands<Self>,
+        wants_x: bool,
+    ) -> Result<Updated<Self>, Operands<Self>> {
+        match (plan.strategy, Self::target(&operands.x)) {
+            (Strategy::Tiled, Target::Gpu) => Ok(tiled::update(plan, operands, wants_x)),
+            (Strategy::Tiled, _) if plan.layer == operands.update.spec => {
+                Ok(software::tiled::update(plan, operands, wants_x))
+            }
+            _ => Err(operands),
+        }
+    }
+
+    fn side_by_side(grads: Vec<(CubeTensor, usize)>, stride: usize) -> CubeTensor {
+        let row = empty(&grads[0].0, [1, stride]);
+        for (grad, begin) in grads {
+            let grad = into_contiguous(grad);
+            let numbers = grad.meta.shape().num_elements();
+            let to = part(&row, begin, [numbers]);
+            // The sum of one row.
+            let params = SumRowsParams {
+                rows: 1,
+                columns: count(numbers),
+                groups: 1,
+                group_size: 1,
+                stride: count(numbers),
+                begin: 0,
+            };
+            launch_elements(false, numbers, &[(&grad, ReadOnly), (&to, WriteOnly)], &params);
+        }
+        row
     }
 }
 
-/// The sum of `grad_y[batch, M, N]` over the batch.
-fn sum_of_samples(grad_y: CubeTensor) -> CubeTensor {
-    let [batch, m, n] = grad_y.meta.shape().dims();
-    sum_rows(grad_y, [batch, m * n], [m, n])
-}
-
-/// Writes the contraction of `x` with `f` and `g`, plus the bias, to `y`.
-fn contract(
-    Contraction { view, pieces }: &Contraction,
-    [x, f, g]: [&CubeTensor; 3],
-    bias: Option<&CubeTensor>,
-    y: &CubeTensor,
-) {
-    let [batch, ..] = y.meta.shape().dims::<3>();
-    let invocations = batch * view.v * view.w.div_ceil(TILE_W as usize);
-    let mut start = if bias.is_some() { START_BIAS } else { START_ZERO };
-    for Piece { outer, middle, inner } in pieces {
-        let [[s_begin, s_end], [k_begin, k_end], [r_begin, r_end]] =
-            [outer, middle, inner].map(|range| range.map(count));
-        let params = ContractParams {
-            batch: count(batch),
-            view: view.into(),
-            start,
-            s_begin,
-            s_end,
-            k_begin,
-            k_end,
-            r_begin,
-            r_end,
-        };
-        // The binding needs a buffer even where it is not read.
-        launch(invocations, &[x, f, g, bias.unwrap_or(g)], y, &params);
-        start = START_OUTPUT;
+/// The gradient before the ReLU with the output `y`, if there is one.
+pub(super) fn passed(y: CubeTensor, grad_y: CubeTensor, relu: Option<f32>) -> CubeTensor {
+    match relu {
+        Some(scale) => CubeBackend::relu_grad(y, grad_y, scale),
+        None => grad_y,
     }
-}
-
-/// The gradient by the core `g`, the `G` of the view; the other core is `f`.
-fn grad_core(
-    partials: &Partials,
-    x: &CubeTensor,
-    f: &CubeTensor,
-    grad_y: &CubeTensor,
-    g: &CubeTensor,
-) -> CubeTensor {
-    let Partials { view, groups, group_size, pieces, .. } = partials;
-    let [batch, ..] = x.meta.shape().dims::<3>();
-    let shape = g.meta.shape().clone();
-    let columns = shape.num_elements();
-    let partial = empty(x, [*groups, columns]);
-    let invocations = groups * view.k * view.s * view.w.div_ceil(TILE_W as usize);
-    for (launched, Piece { outer, middle, inner }) in pieces.iter().enumerate() {
-        let [[b_begin, b_end], [v_begin, v_end], [r_begin, r_end]] =
-            [outer, middle, inner].map(|range| range.map(count));
-        let params = GradCoreParams {
-            batch: count(batch),
-            view: view.into(),
-            groups: count(*groups),
-            group_size: count(*group_size),
-            add: u32::from(launched > 0),
-            b_begin,
-            b_end,
-            v_begin,
-            v_end,
-            r_begin,
-            r_end,
-        };
-        launch(invocations, &[x, f, grad_y], &partial, &params);
-    }
-    sum_rows(partial, [*groups, columns], shape)
 }

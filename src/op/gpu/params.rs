@@ -10,7 +10,7 @@ use crate::mps;
 pub struct Member {
     /// Its name, the same in Rust and WGSL.
     pub name: &'static str,
-    /// Its type: `u32`, `f32` or `View`.
+    /// Its type: `u32`, `f32`, `View` or `Role`.
     pub kind: &'static str,
     /// Its offset in bytes.
     pub offset: usize,
@@ -57,6 +57,14 @@ members! {
     }
 }
 
+members! {
+    /// What a workgroup of `gpu/grads.wgsl` computes that sums the gradient by one core.
+    Role {
+        view: View, reversed: u32, f_is_a: u32, samples: u32, tile_w: u32, tile_s: u32, chunk_v: u32, chunk_r: u32,
+        slots: u32, begin: u32, workgroups: u32,
+    }
+}
+
 impl From<&mps::View> for View {
     fn from(view: &mps::View) -> Self {
         let mps::View { s, r, v, w, k, x, f, g, y } = *view;
@@ -81,16 +89,27 @@ params! {
         batch: u32, view: View, groups: u32, group_size: u32, add: u32,
         b_begin: u32, b_end: u32, v_begin: u32, v_end: u32, r_begin: u32, r_end: u32,
     }
-    SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32 }
+    SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32, stride: u32, begin: u32 }
     GatherImagesParams { batch: u32, words: u32, pixels: u32, count: u32 }
-    ActivateParams {
-        count: u32, relu: u32, seed_low: u32, seed_high: u32, threshold: u32, scale: f32,
-    }
+    ActivateParams { count: u32, relu: u32, seed: u32, threshold: u32, scale: f32 }
     ReluGradParams { count: u32, scale: f32 }
-    SoftmaxCrossEntropyParams {
-        batch: u32, classes: u32, count: u32, begin: u32, end: u32, add: u32,
+    SoftmaxCrossEntropyParams { batch: u32, classes: u32, count: u32 }
+    AdamParams { rows: u32, columns: u32, begin: u32, stride: u32, beta_1: f32, beta_2: f32 }
+    GpuContractParams {
+        batch: u32, view: View, samples: u32, tile_w: u32, tile_v: u32, chunk_s: u32, chunk_r: u32, part_k: u32,
+        parts: u32, start: u32, relu: u32, seed: u32, threshold: u32, scale: f32,
     }
-    AdamParams { count: u32, beta_1: f32, beta_2: f32, size: f32, epsilon: f32 }
+    GpuGradsParams {
+        first: Role, second: Role, batch: u32, groups: u32, group_size: u32, columns: u32, bias_begin: u32,
+        bias_columns: u32, relu: u32, scale: f32,
+    }
+    GpuMatmulParams {
+        rows: u32, inner: u32, columns: u32, a_i: u32, a_k: u32, b_k: u32, b_j: u32, part_k: u32, parts: u32,
+        masked: u32, mask_scale: f32, row: u32, sums: u32, sums_begin: u32, start: u32, relu: u32, seed: u32, threshold: u32, scale: f32,
+    }
+    FinishParams {
+        parts: u32, count: u32, features: u32, start: u32, relu: u32, seed: u32, threshold: u32, scale: f32,
+    }
     CeilingFmaParams { invocations: u32, iterations: u32 }
     CeilingCopyParams { count: u32 }
     ContractTiledParams { batch: u32, view: View, start: u32 }

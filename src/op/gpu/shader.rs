@@ -44,6 +44,11 @@ pub const START_BIAS: u32 = 1;
 /// What a sum begins with: what the output already holds, from an earlier launch.
 pub const START_OUTPUT: u32 = 2;
 
+/// What `masked` of `gpu/matmul.wgsl` names: the left operand.
+pub const MASKED_A: u32 = 1;
+/// The right operand.
+pub const MASKED_B: u32 = 2;
+
 /// Text that is put before that of a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Prelude {
@@ -61,6 +66,24 @@ pub enum Prelude {
     Quad,
     /// Blocks of 4 x 4.
     Blocks,
+    /// `Element`: always one number.
+    Scalar,
+    /// ReLU and dropout.
+    Dropout,
+    /// Quotients of small numbers.
+    Divide,
+    /// What follows a result on a GPU: bias, ReLU and dropout.
+    After,
+    /// Runs of `x` on a GPU: of four numbers at once where the kernel is wide.
+    Runs,
+    /// The same of the gradient by the output.
+    Passed,
+    /// The same of results.
+    Store,
+    /// Tiles in a GPU's workgroup memory.
+    Load,
+    /// The size of a tile of a GPU's product.
+    Side,
 }
 
 macro_rules! prelude {
@@ -81,6 +104,19 @@ impl Prelude {
             Self::Quad if kernel.long => prelude!("software/prelude/quad_u64.wgsl"),
             Self::Quad => prelude!("software/prelude/quad_f32.wgsl"),
             Self::Blocks => prelude!("software/prelude/blocks.wgsl"),
+            Self::Scalar => prelude!("prelude/element_f32.wgsl"),
+            Self::Dropout => prelude!("prelude/dropout.wgsl"),
+            Self::Divide => prelude!("gpu/prelude/divide.wgsl"),
+            Self::After => prelude!("gpu/prelude/after.wgsl"),
+            Self::Runs if kernel.wide => prelude!("gpu/prelude/runs_vec4.wgsl"),
+            Self::Runs => prelude!("gpu/prelude/runs_f32.wgsl"),
+            Self::Passed if kernel.wide => prelude!("gpu/prelude/passed_vec4.wgsl"),
+            Self::Passed => prelude!("gpu/prelude/passed_f32.wgsl"),
+            Self::Store if kernel.wide => prelude!("gpu/prelude/store_vec4.wgsl"),
+            Self::Store => prelude!("gpu/prelude/store_f32.wgsl"),
+            Self::Load => prelude!("gpu/prelude/load.wgsl"),
+            Self::Side if kernel.large => prelude!("gpu/prelude/side_16.wgsl"),
+            Self::Side => prelude!("gpu/prelude/side_8.wgsl"),
         }
     }
 }
@@ -154,17 +190,25 @@ shaders! {
     /// a batch of images from the resident data set.
     GatherImages: "gather_images.wgsl", [Element], 64, [images order x], GatherImagesParams;
     /// ReLU and dropout in one pass, or one of them; also the gradient of dropout.
-    Activate: "activate.wgsl", [Element], 64, [x], ActivateParams;
+    Activate: "activate.wgsl", [Element Dropout], 64, [x words], ActivateParams;
     /// the gradient of ReLU with dropout.
     ReluGrad: "relu_grad.wgsl", [Element], 64, [y grad_y], ReluGradParams;
     /// the loss and its gradient.
-    SoftmaxCrossEntropy: "softmax_cross_entropy.wgsl", [], 256, [labels order logits sums], SoftmaxCrossEntropyParams;
+    SoftmaxCrossEntropy: "softmax_cross_entropy.wgsl", [], 64, [labels order logits sums], SoftmaxCrossEntropyParams;
     /// a step of the optimizer.
-    Adam: "adam.wgsl", [Element], 64, [grad value mean square], AdamParams;
+    Adam: "adam.wgsl", [Element], 64, [partial state words], AdamParams;
     /// a measurement of the multiply-add rate.
     CeilingFma: "ceiling_fma.wgsl", [], 64, [output], CeilingFmaParams;
     /// a measurement of the copy bandwidth.
     CeilingCopy: "ceiling_copy.wgsl", [], 64, [input output], CeilingCopyParams;
+    /// what `contract.wgsl` computes, and the activation, in tiles.
+    GpuContract: "gpu/contract.wgsl", [View Start Element Dropout Divide After Runs Store Load], 64, [x f g bias words y], GpuContractParams;
+    /// what `grad_core.wgsl` computes of both cores, and of the bias, in tiles.
+    GpuGrads: "gpu/grads.wgsl", [View Element Divide Runs Passed Load], 64, [x a c grad_y y partial], GpuGradsParams;
+    /// a matrix product of any size.
+    GpuMatmul: "gpu/matmul.wgsl", [Start Scalar Dropout After Side], 256, [a b mask bias words c], GpuMatmulParams;
+    /// what follows a product or a contraction that was taken in parts.
+    Finish: "gpu/finish.wgsl", [Start Scalar Dropout After], 64, [input bias words y], FinishParams;
     /// what `contract.wgsl` computes, in tiles.
     ContractTiled: "software/contract_tiled.wgsl", [View Start Quad Blocks], SOFTWARE_LANES, [x f g bias y], ContractTiledParams;
     /// what `grad_core.wgsl` computes, in tiles.
@@ -195,6 +239,8 @@ pub struct Kernel {
     pub wide: bool,
     /// Whether `Quad` is of integers of 64 bits.
     pub long: bool,
+    /// Whether a tile of a GPU's product is large.
+    pub large: bool,
 }
 
 impl Kernel {

@@ -1,6 +1,5 @@
-//! The operations on a GPU: launches of WGSL kernels.
-//!
-//! Matrix products on a GPU are Burn's, which it tunes; on a software adapter they are ours.
+//! The operations of a training step on adapters: launches of WGSL kernels, and on a GPU, where that is chosen, Burn's
+//! matrix products.
 
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::Shape;
@@ -9,20 +8,20 @@ use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, ReadWrite, Wri
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{elements, empty, launch_elements, launch_on, sum_rows};
+use super::launch::{
+    Active, elements, empty, launch_elements, launch_on, part, sum_rows, sum_to_one_stage,
+};
+use super::matmul::{self, Product, product};
 use super::params::{
     ActivateParams, AdamParams, GatherImagesParams, ReluGradParams, SoftmaxCrossEntropyParams,
     count,
 };
-use super::shader::Shader;
+use super::passed;
 use super::target::target;
 use crate::mps::plan::Target;
-use crate::op::software::matmul::{Operand, matmul};
-use crate::op::training::{Activation, AdamStep, Dropout, TrainingOps};
-
-/// Images of one launch of `softmax_cross_entropy.wgsl`: 64 per invocation, whose loops over at most
-/// 256 classes stay below the 65,535 iterations after which llvmpipe ends them.
-const ROWS_PER_LAUNCH: usize = 16 << 10;
+use crate::op::layer::{LayerOps, activate};
+use crate::op::software;
+use crate::op::training::{Activation, AffineUpdate, Betas, ROWS, TrainingOps};
 
 fn extents(matrix: &CubeTensor) -> [usize; 2] {
     matrix.meta.shape().dims()
@@ -51,38 +50,61 @@ impl TrainingOps for CubeBackend {
         gathered
     }
 
-    fn affine(x: CubeTensor, weight: CubeTensor, bias: CubeTensor) -> CubeTensor {
-        if target(&x.device) == Target::Gpu {
-            let bias = Self::float_reshape(bias, Shape::new([1, extents(&weight)[1]]));
-            return Self::float_add(Self::float_matmul(x, weight), bias);
+    fn part(state: CubeTensor, begin: usize, shape: Shape) -> CubeTensor {
+        part(&into_contiguous(state), begin, shape)
+    }
+
+    fn part_of_integers(numbers: CubeTensor, begin: usize, count: usize) -> CubeTensor {
+        part(&into_contiguous(numbers), begin, [count])
+    }
+
+    fn affine(
+        x: CubeTensor,
+        weight: CubeTensor,
+        bias: CubeTensor,
+        words: CubeTensor,
+        activation: Activation,
+    ) -> CubeTensor {
+        let active = (activation != Activation::NONE).then_some((words, activation));
+        match (target(&x.device), product(&x.device)) {
+            (Target::Gpu, Product::Own) => {
+                matmul::multiply([x, weight], [false; 2], Some(&bias), active.as_ref())
+            }
+            (Target::Gpu, Product::Burn) => {
+                let input = into_contiguous(Self::float_matmul(x, weight));
+                let y = empty(&input, input.meta.shape().clone());
+                let bias = into_contiguous(bias);
+                matmul::finish(&input, 1, Some(&bias), Active::of(active.as_ref()), &y);
+                y
+            }
+            _ => activate::<Self>(Self::biased_product(x, weight, Some(bias)), active),
         }
-        let [x, weight, bias] = [x, weight, bias].map(into_contiguous);
-        let ([rows, inner], [_, columns]) = (extents(&x), extents(&weight));
-        let [x, weight] = [&x, &weight].map(Operand::rows);
-        matmul(x, weight, Some(&bias), [rows, inner, columns])
+    }
+
+    fn affine_grad_x(
+        weight: CubeTensor,
+        y: CubeTensor,
+        grad_y: CubeTensor,
+        relu: Option<f32>,
+    ) -> CubeTensor {
+        match (target(&y.device), product(&y.device)) {
+            (Target::Gpu, Product::Own) => matmul::grad_x(weight, y, grad_y, relu),
+            _ => Self::matmul(passed(y, grad_y, relu), weight, [false, true]),
+        }
     }
 
     fn matmul(left: CubeTensor, right: CubeTensor, transposed: [bool; 2]) -> CubeTensor {
-        if target(&left.device) == Target::Gpu {
-            let transpose = |matrix, transposed| match transposed {
-                true => Self::float_swap_dims(matrix, 0, 1),
-                false => matrix,
-            };
-            return Self::float_matmul(
-                transpose(left, transposed[0]),
-                transpose(right, transposed[1]),
-            );
+        match (target(&left.device), product(&left.device)) {
+            (Target::Gpu, Product::Own) => matmul::multiply([left, right], transposed, None, None),
+            (Target::Gpu, Product::Burn) => {
+                let transpose = |matrix, transposed| match transposed {
+                    true => Self::float_swap_dims(matrix, 0, 1),
+                    false => matrix,
+                };
+                Self::float_matmul(transpose(left, transposed[0]), transpose(right, transposed[1]))
+            }
+            _ => software::matmul::multiply([left, right], transposed, None),
         }
-        let [left, right] = [left, right].map(into_contiguous);
-        let transpose = |[rows, columns]: [usize; 2], transposed| match transposed {
-            true => [columns, rows],
-            false => [rows, columns],
-        };
-        let ([rows, inner], [_, columns]) =
-            (transpose(extents(&left), transposed[0]), transpose(extents(&right), transposed[1]));
-        let operand = |tensor, transposed| Operand { tensor, transposed };
-        let (left, right) = (operand(&left, transposed[0]), operand(&right, transposed[1]));
-        matmul(left, right, None, [rows, inner, columns])
     }
 
     fn column_sums(matrix: CubeTensor) -> CubeTensor {
@@ -91,20 +113,15 @@ impl TrainingOps for CubeBackend {
         sum_rows(matrix, [rows, columns], [columns])
     }
 
-    fn activate(x: CubeTensor, activation: Activation) -> CubeTensor {
+    fn activate(x: CubeTensor, words: CubeTensor, activation: Activation) -> CubeTensor {
         let x = own(x);
         let (wide, invocations) = elements(x.meta.shape().num_elements());
-        let dropout = activation.dropout.unwrap_or(Dropout { rate: 0.0, seed: 0 });
-        let [seed_low, seed_high] = dropout.words();
-        let params = ActivateParams {
-            count: count(invocations),
-            relu: u32::from(activation.relu),
-            seed_low,
-            seed_high,
-            threshold: dropout.threshold(),
-            scale: activation.scale(),
-        };
-        launch_elements(wide, invocations, &[(&x, ReadWrite)], &params);
+        let words = into_contiguous(words);
+        let active = (words, activation);
+        let Active { relu, seed, threshold, scale, .. } = Active::of(Some(&active));
+        let params = ActivateParams { count: count(invocations), relu, seed, threshold, scale };
+        let buffers = [(&x, ReadWrite), (&active.0, ReadOnly)];
+        launch_elements(wide, invocations, &buffers, &params);
         x
     }
 
@@ -126,54 +143,86 @@ impl TrainingOps for CubeBackend {
         let [labels, order] = [labels, order].map(into_contiguous);
         let [batch, classes] = extents(&logits);
         let images = labels.meta.shape().num_elements();
-        let sums = empty(&logits, [2]);
-        let invocations = Shader::SoftmaxCrossEntropy.facts().workgroup_size as usize;
-        for begin in (0..batch).step_by(ROWS_PER_LAUNCH) {
-            let end = batch.min(begin + ROWS_PER_LAUNCH);
-            let params = SoftmaxCrossEntropyParams {
-                batch: count(batch),
-                classes: count(classes),
-                count: count(images),
-                begin: count(begin),
-                end: count(end),
-                add: u32::from(begin > 0),
-            };
-            let buffers =
-                [(&labels, ReadOnly), (&order, ReadOnly), (&logits, ReadWrite), (&sums, ReadWrite)];
-            // One workgroup: the losses are summed in it, in a fixed order.
-            launch_on(invocations, &buffers, &params);
-        }
+        let groups = batch.div_ceil(ROWS);
+        let sums = empty(&logits, [groups, 2]);
+        let params = SoftmaxCrossEntropyParams {
+            batch: count(batch),
+            classes: count(classes),
+            count: count(images),
+        };
+        let buffers =
+            [(&labels, ReadOnly), (&order, ReadOnly), (&logits, ReadWrite), (&sums, WriteOnly)];
+        launch_on(groups * ROWS, &buffers, &params);
         (logits, sums)
     }
 
-    fn adam(
-        value: CubeTensor,
-        mean: CubeTensor,
-        square: CubeTensor,
-        grad: CubeTensor,
-        step: AdamStep,
-    ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let [value, mean, square] = [value, mean, square].map(own);
-        let grad = into_contiguous(grad);
-        let (wide, invocations) = elements(value.meta.shape().num_elements());
-        let AdamStep { beta_1, beta_2, size, epsilon } = step;
-        let buffers =
-            [(&grad, ReadOnly), (&value, ReadWrite), (&mean, ReadWrite), (&square, ReadWrite)];
-        let params = AdamParams { count: count(invocations), beta_1, beta_2, size, epsilon };
-        launch_elements(wide, invocations, &buffers, &params);
-        (value, mean, square)
+    fn adam(state: CubeTensor, grads: CubeTensor, words: CubeTensor, betas: Betas) -> CubeTensor {
+        let (state, [rows, stride]) = (own(state), extents(&grads));
+        let (grads, rows) = sum_to_one_stage(into_contiguous(grads), [rows, stride]);
+        adam_of_rows(&grads, rows, &state, [0, stride], &into_contiguous(words), betas);
+        state
     }
 
-    fn adam_of_product(
-        value: CubeTensor,
-        mean: CubeTensor,
-        square: CubeTensor,
+    fn affine_update(
+        state: CubeTensor,
         x: CubeTensor,
+        y: CubeTensor,
         grad_y: CubeTensor,
-        step: AdamStep,
-    ) -> (CubeTensor, CubeTensor, CubeTensor) {
-        let grad = Self::matmul(x, grad_y, [true, false]);
-        let grad = Self::float_reshape(grad, value.meta.shape().clone());
-        Self::adam(value, mean, square, grad, step)
+        words: CubeTensor,
+        update: AffineUpdate,
+    ) -> CubeTensor {
+        let AffineUpdate { relu, bias, betas } = update;
+        let stride = state.meta.shape().num_elements() / 3;
+        match (target(&x.device), product(&x.device)) {
+            (Target::Gpu, Product::Own) => {
+                let grads = matmul::grads(x, y, grad_y, relu, bias, stride);
+                Self::adam(state, grads, words, betas)
+            }
+            (Target::Gpu, Product::Burn) => {
+                let (state, words) = (own(state), into_contiguous(words));
+                let grad_y = into_contiguous(passed(y, grad_y, relu));
+                let grad = into_contiguous(Self::matmul(x, grad_y.clone(), [true, false]));
+                let numbers = grad.meta.shape().num_elements();
+                adam_of_rows(&grad, 1, &state, [0, numbers], &words, betas);
+                if let Some(begin) = bias {
+                    let [rows, columns] = extents(&grad_y);
+                    let (sums, rows) = sum_to_one_stage(grad_y, [rows, columns]);
+                    adam_of_rows(&sums, rows, &state, [begin, columns], &words, betas);
+                }
+                state
+            }
+            _ => {
+                let grad_y = into_contiguous(passed(y, grad_y, relu));
+                let grads = software::matmul::grads(x, grad_y, bias, stride);
+                Self::adam(state, grads, words, betas)
+            }
+        }
     }
+}
+
+/// A step of Adam of the numbers `[begin, count]` of a state, in place, from partial sums of their gradients in rows.
+fn adam_of_rows(
+    partial: &CubeTensor,
+    rows: usize,
+    state: &CubeTensor,
+    [begin, numbers]: [usize; 2],
+    words: &CubeTensor,
+    [beta_1, beta_2]: Betas,
+) {
+    let stride = state.meta.shape().num_elements() / 3;
+    // A GPU has lanes to spare, and waits less for many short sums.
+    let short = rows == 1 || target(&state.device) == Target::Software;
+    let (wide, invocations) = elements(numbers);
+    let (wide, invocations) = if short { (wide, invocations) } else { (false, numbers) };
+    let width = if wide { 4 } else { 1 };
+    let params = AdamParams {
+        rows: count(rows),
+        columns: count(invocations),
+        begin: count(begin / width),
+        stride: count(stride / width),
+        beta_1,
+        beta_2,
+    };
+    let buffers = [(partial, ReadOnly), (state, ReadWrite), (words, ReadOnly)];
+    launch_elements(wide, invocations, &buffers, &params);
 }

@@ -1,0 +1,239 @@
+// The layer in one launch for GPUs: both contractions, the bias, ReLU and dropout.
+//
+//   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          Y[w,v] = Σ_{s,k} G[w,k,s] U[s,k,v] + B[w,v]
+//
+// in the letters of src/mps/view.rs. A workgroup of 64 computes a tile of w and v for some samples. For each k, F_k,
+// G_k and U_k lie in workgroup memory, and each invocation keeps a tile of 4 x 4 of U, then one of Y, in registers:
+// 64 multiply-adds for 8 loads, all of them from workgroup memory. Where s or r do not fit there, they are taken in
+// chunks. What lies beyond an extent is filled with zeros, so that the inner loops know no edges.
+//
+// Where the batch is small the bond is split: workgroups take parts of k, their outputs are added up by finish.wgsl.
+//
+// One of w and v is contiguous in Y: its numbers are stored in runs of four.
+//
+// Buffers:
+//   x       X, [batch, s·r], strides x_s, x_r
+//   f       F, strides f_r, f_k, f_v
+//   g       G, strides g_w, g_k, g_s
+//   bias    B, laid out like one sample of Y; read where `start` is START_BIAS
+//   words   what changes from step to step; two words from `seed` on are read where something is dropped
+//   y       Y, [parts, batch, w·v], strides y_w, y_v; every element is written
+//   params  the struct below; tiles and `chunk_s` are counted in fours
+
+const WORKGROUP_SIZE: u32 = 64u;
+
+struct Params {
+    batch: u32,
+    view: View,
+    samples: u32,
+    tile_w: u32,
+    tile_v: u32,
+    chunk_s: u32,
+    chunk_r: u32,
+    part_k: u32,
+    parts: u32,
+    start: u32,
+    relu: u32,
+    seed: u32,
+    threshold: u32,
+    scale: f32,
+}
+
+@group(0) @binding(0) var<storage, read_write> x: array<Element>;
+@group(0) @binding(1) var<storage, read_write> f: array<f32>;
+@group(0) @binding(2) var<storage, read_write> g: array<f32>;
+@group(0) @binding(3) var<storage, read_write> bias: array<Element>;
+@group(0) @binding(4) var<storage, read_write> words: array<u32>;
+@group(0) @binding(5) var<storage, read_write> y: array<Element>;
+@group(0) @binding(6) var<storage, read_write> params: Params;
+
+// 15,744 bytes: the article's layer fits with two samples, forward and for grad_x. In fours.
+const CONTRACT_X: u32 = 392u;
+const CONTRACT_F: u32 = 112u;
+const CONTRACT_G: u32 = 224u;
+
+var<workgroup> x_tile: array<vec4<f32>, CONTRACT_X>;               // [sample, r][s]
+var<workgroup> f_tile: array<vec4<f32>, CONTRACT_F>;               // [r][v]
+var<workgroup> g_tile: array<vec4<f32>, CONTRACT_G>;               // [s][w]
+var<workgroup> u_tile: array<vec4<f32>, 4u * WORKGROUP_SIZE>;      // [sample, s][v]
+
+fn run_of(is_d: bool, at: u32, count: u32) -> vec4<f32> {
+    return run_of_x(at, count);
+}
+
+@compute @workgroup_size(WORKGROUP_SIZE)
+fn main(invocation: Invocation) {
+    let view = params.view;
+    let batch = params.batch;
+    let samples = params.samples;
+    let tile_w = params.tile_w;
+    let tile_v = params.tile_v;
+    let chunk_s = params.chunk_s;
+    let chunk_r = params.chunk_r;
+    let parts = params.parts;
+    let lane = invocation.lane;
+
+    // Neighbouring workgroups share the input.
+    let tiles_v = (view.v + 4u * tile_v - 1u) / (4u * tile_v);
+    let tiles_w = (view.w + 4u * tile_w - 1u) / (4u * tile_w);
+    let index = workgroup_index(invocation);
+    let v_begin = index % tiles_v * tile_v * 4u;
+    let w_begin = index / tiles_v % tiles_w * tile_w * 4u;
+    let part = index / tiles_v / tiles_w % parts;
+    let first = index / tiles_v / tiles_w / parts * samples;
+    if (first >= batch) {
+        return;
+    }
+    let k_begin = part * params.part_k;
+    let k_end = min(k_begin + params.part_k, view.k);
+
+    let by_v = 1.0 / f32(tile_v);
+    let by_w = 1.0 / f32(tile_w);
+    let by_s = 1.0 / f32(chunk_s);
+    // The tile of U: sample, s and v.
+    let rest = divided(lane, by_v);
+    let v4 = lane - rest * tile_v;
+    let u_sample = divided(rest, by_s);
+    let s4 = rest - u_sample * chunk_s;
+    let computes_u = u_sample < samples;
+    // The tile of Y: sample, w and v.
+    let y_sample = divided(rest, by_w);
+    let w4 = rest - y_sample * tile_w;
+    let computes_y = y_sample < samples;
+
+    // The input stays where it is while k changes, unless it is taken in chunks.
+    let whole = chunk_r >= view.r && 4u * chunk_s >= view.s;
+    var y0 = vec4<f32>();
+    var y1 = vec4<f32>();
+    var y2 = vec4<f32>();
+    var y3 = vec4<f32>();
+    for (var k = k_begin; k < k_end; k++) {
+        for (var s_begin = 0u; s_begin < view.s; s_begin += 4u * chunk_s) {
+            var u0 = vec4<f32>();
+            var u1 = vec4<f32>();
+            var u2 = vec4<f32>();
+            var u3 = vec4<f32>();
+            for (var r_begin = 0u; r_begin < view.r; r_begin += chunk_r) {
+                // Before the first chunk the barrier before the last Y has made sure that nobody reads these any more.
+                if (r_begin > 0u) {
+                    workgroupBarrier();
+                }
+                if (!whole || k == k_begin) {
+                    load(lane, false, vec3<u32>(first, batch, samples), vec2<u32>(r_begin, s_begin), chunk_r, chunk_s,
+                        vec2<u32>(view.r, view.s), vec2<u32>(view.x_r, view.x_s));
+                }
+                for (var e = lane; e < chunk_r * tile_v; e += WORKGROUP_SIZE) {
+                    let row = divided(e, by_v);
+                    let r = r_begin + row;
+                    let v = v_begin + 4u * (e - row * tile_v);
+                    let at = min(r, view.r - 1u) * view.f_r + k * view.f_k;
+                    let columns = vec4<u32>(v, v + 1u, v + 2u, v + 3u);
+                    let from_f = min(columns, vec4<u32>(view.v - 1u)) * view.f_v + at;
+                    let four = vec4<f32>(f[from_f.x], f[from_f.y], f[from_f.z], f[from_f.w]);
+                    f_tile[e] = select(vec4<f32>(), four, columns < vec4<u32>(select(0u, view.v, r < view.r)));
+                }
+                workgroupBarrier();
+                if (computes_u) {
+                    var at_x = u_sample * chunk_r * chunk_s + s4;
+                    var at_f = v4;
+                    for (var r = 0u; r < chunk_r; r += 4u) {
+                        let xa = x_tile[at_x];
+                        let xb = x_tile[at_x + chunk_s];
+                        let xc = x_tile[at_x + 2u * chunk_s];
+                        let xd = x_tile[at_x + 3u * chunk_s];
+                        let fa = f_tile[at_f];
+                        let fb = f_tile[at_f + tile_v];
+                        let fc = f_tile[at_f + 2u * tile_v];
+                        let fd = f_tile[at_f + 3u * tile_v];
+                        u0 = fma(fd, xd.xxxx, fma(fc, xc.xxxx, fma(fb, xb.xxxx, fma(fa, xa.xxxx, u0))));
+                        u1 = fma(fd, xd.yyyy, fma(fc, xc.yyyy, fma(fb, xb.yyyy, fma(fa, xa.yyyy, u1))));
+                        u2 = fma(fd, xd.zzzz, fma(fc, xc.zzzz, fma(fb, xb.zzzz, fma(fa, xa.zzzz, u2))));
+                        u3 = fma(fd, xd.wwww, fma(fc, xc.wwww, fma(fb, xb.wwww, fma(fa, xa.wwww, u3))));
+                        at_x += 4u * chunk_s;
+                        at_f += 4u * tile_v;
+                    }
+                }
+            }
+            if (computes_u) {
+                let to = (u_sample * 4u * chunk_s + 4u * s4) * tile_v + v4;
+                u_tile[to] = u0;
+                u_tile[to + tile_v] = u1;
+                u_tile[to + 2u * tile_v] = u2;
+                u_tile[to + 3u * tile_v] = u3;
+            }
+            for (var e = lane; e < 4u * chunk_s * tile_w; e += WORKGROUP_SIZE) {
+                var s = 0u;
+                var w = 0u;
+                if (view.g_s == 1u) {
+                    w = divided(e, 0.25 * by_s);
+                    s = e - w * 4u * chunk_s;
+                } else {
+                    s = divided(e, by_w);
+                    w = e - s * tile_w;
+                }
+                let to = s * tile_w + w;
+                s += s_begin;
+                w = 4u * w + w_begin;
+                let at = min(s, view.s - 1u) * view.g_s + k * view.g_k;
+                let rows = vec4<u32>(w, w + 1u, w + 2u, w + 3u);
+                let from_g = min(rows, vec4<u32>(view.w - 1u)) * view.g_w + at;
+                let four = vec4<f32>(g[from_g.x], g[from_g.y], g[from_g.z], g[from_g.w]);
+                g_tile[to] = select(vec4<f32>(), four, rows < vec4<u32>(select(0u, view.w, s < view.s)));
+            }
+            workgroupBarrier();
+            if (computes_y) {
+                var at_u = y_sample * 4u * chunk_s * tile_v + v4;
+                var at_g = w4;
+                for (var s = 0u; s < chunk_s; s++) {
+                    let ga = g_tile[at_g];
+                    let gb = g_tile[at_g + tile_w];
+                    let gc = g_tile[at_g + 2u * tile_w];
+                    let gd = g_tile[at_g + 3u * tile_w];
+                    let ua = u_tile[at_u];
+                    let ub = u_tile[at_u + tile_v];
+                    let uc = u_tile[at_u + 2u * tile_v];
+                    let ud = u_tile[at_u + 3u * tile_v];
+                    y0 = fma(ud, gd.xxxx, fma(uc, gc.xxxx, fma(ub, gb.xxxx, fma(ua, ga.xxxx, y0))));
+                    y1 = fma(ud, gd.yyyy, fma(uc, gc.yyyy, fma(ub, gb.yyyy, fma(ua, ga.yyyy, y1))));
+                    y2 = fma(ud, gd.zzzz, fma(uc, gc.zzzz, fma(ub, gb.zzzz, fma(ua, ga.zzzz, y2))));
+                    y3 = fma(ud, gd.wwww, fma(uc, gc.wwww, fma(ub, gb.wwww, fma(ua, ga.wwww, y3))));
+                    at_u += 4u * tile_v;
+                    at_g += 4u * tile_w;
+                }
+            }
+        }
+    }
+
+    if (!computes_y) {
+        return;
+    }
+    let sample = first + y_sample;
+    let w = w_begin + 4u * w4;
+    let v = v_begin + 4u * v4;
+    if (sample >= batch || w >= view.w || v >= view.v) {
+        return;
+    }
+    let after = after_of(params.start, params.relu, params.seed, params.threshold, params.scale);
+    let outputs = view.w * view.v;
+    let begin = part * batch * outputs;
+    let to = sample * outputs;
+    // A mode of extent 1 says nothing of what is contiguous.
+    if (view.y_v == 1u && (view.v > 1u || view.y_w != 1u)) {
+        let count = min(view.v - v, 4u);
+        let rows = view.w - w;
+        let at = w * view.y_w + v;
+        store_run(begin, to + at, at, y0, count, after);
+        store_run(begin, to + at + view.y_w, at + view.y_w, y1, select(0u, count, rows > 1u), after);
+        store_run(begin, to + at + 2u * view.y_w, at + 2u * view.y_w, y2, select(0u, count, rows > 2u), after);
+        store_run(begin, to + at + 3u * view.y_w, at + 3u * view.y_w, y3, select(0u, count, rows > 3u), after);
+    } else {
+        let count = min(view.w - w, 4u);
+        let columns = view.v - v;
+        let at = w + v * view.y_v;
+        let across = transpose(mat4x4<f32>(y0, y1, y2, y3));
+        store_run(begin, to + at, at, across[0], count, after);
+        store_run(begin, to + at + view.y_v, at + view.y_v, across[1], select(0u, count, columns > 1u), after);
+        store_run(begin, to + at + 2u * view.y_v, at + 2u * view.y_v, across[2], select(0u, count, columns > 2u), after);
+        store_run(begin, to + at + 3u * view.y_v, at + 3u * view.y_v, across[3], select(0u, count, columns > 3u), after);
+    }
+}

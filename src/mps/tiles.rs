@@ -1,0 +1,283 @@
+//! The tiles of the GPU's kernels: what a workgroup computes, and what of it lies in workgroup memory at once.
+//!
+//! `shaders/gpu/contract.wgsl` and `shaders/gpu/grads.wgsl` take any extents; how they are cut is decided here, from the
+//! extents and the batch alone, so that the same operands give the same bits.
+
+use super::View;
+
+/// Invocations of a workgroup.
+const LANES: usize = 64;
+
+/// Room for tiles of the input in workgroup memory, in vec4 as all of these: two samples of the article's.
+pub const CONTRACT_X: usize = 392;
+/// Of F.
+pub const CONTRACT_F: usize = 112;
+/// Of G.
+pub const CONTRACT_G: usize = 224;
+/// Room for tiles of the input, then of the gradient of the output.
+pub const GRADS_X: usize = 392;
+/// Of F.
+pub const GRADS_F: usize = 224;
+
+/// Workgroups that a launch should have, where the batch is large enough: some for each of a large card's processors.
+const ENOUGH: usize = 1024;
+
+/// Workgroups below which a small batch is spread over more of them.
+const FEW: usize = 128;
+
+fn fours(extent: usize) -> usize {
+    extent.div_ceil(4)
+}
+
+fn floor4(count: usize) -> usize {
+    count / 4 * 4
+}
+
+/// How `gpu/contract.wgsl` cuts a contraction. Tiles and `chunk_s` are counted in fours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ContractTiles {
+    /// Samples of a workgroup.
+    pub samples: usize,
+    /// Extent of `w` that a workgroup computes.
+    pub tile_w: usize,
+    /// Extent of `v` that a workgroup computes.
+    pub tile_v: usize,
+    /// Extent of `s` in workgroup memory.
+    pub chunk_s: usize,
+    /// Extent of `r` in workgroup memory.
+    pub chunk_r: usize,
+    /// Extent of the bond that a workgroup sums over.
+    pub part_k: usize,
+    /// Number of such parts.
+    pub parts: usize,
+    /// Workgroups of the launch.
+    pub workgroups: usize,
+}
+
+impl ContractTiles {
+    /// The tiles for a batch.
+    pub fn of(view: &View, batch: usize) -> Self {
+        let tile_v = fours(view.v).min(8);
+        let tile_w = fours(view.w).min(LANES / tile_v).min(CONTRACT_G / 4);
+        let chunks = |samples: usize| {
+            let lanes = LANES / (samples * tile_v);
+            let chunk_s = fours(view.s).min(lanes).min(CONTRACT_G / (4 * tile_w));
+            let room = (CONTRACT_X / (samples * chunk_s)).min(CONTRACT_F / tile_v);
+            (chunk_s, view.r.next_multiple_of(4).min(floor4(room)))
+        };
+        // With as many samples as there are lanes for, or half as many and so on, until the whole input of a sample
+        // fits: then it is loaded once, not once for each k.
+        let fits = |samples: usize| {
+            let (chunk_s, chunk_r) = chunks(samples);
+            chunk_s == fours(view.s) && chunk_r >= view.r
+        };
+        let most = (LANES / (tile_v * tile_w)).min(batch);
+        let halves = || {
+            std::iter::successors(Some(most), |samples| Some(samples / 2)).take_while(|s| *s > 0)
+        };
+        let mut samples = halves().find(|samples| fits(*samples)).unwrap_or(most);
+        let tiles = fours(view.v).div_ceil(tile_v) * fours(view.w).div_ceil(tile_w);
+        while samples > 1 && batch.div_ceil(samples) * tiles < 2 * FEW {
+            samples = samples.div_ceil(2);
+        }
+        let (chunk_s, chunk_r) = chunks(samples);
+        // A small batch leaves most of a card idle, and a bond of 8 takes as long as two launches.
+        let workgroups = batch.div_ceil(samples) * tiles;
+        let parts = match view.k {
+            0..8 => 1,
+            bond => FEW.div_ceil(workgroups).min(bond / 2),
+        };
+        let part_k = view.k.div_ceil(parts);
+        let parts = view.k.div_ceil(part_k);
+        Self {
+            samples,
+            tile_w,
+            tile_v,
+            chunk_s,
+            chunk_r,
+            part_k,
+            parts,
+            workgroups: workgroups * parts,
+        }
+    }
+
+    /// Loop iterations of an invocation.
+    pub fn iterations(&self, view: &View) -> usize {
+        let Self { samples, tile_w, tile_v, chunk_s, chunk_r, .. } = *self;
+        let loads = |count: usize| count.div_ceil(LANES) + 1;
+        let r = loads(samples * chunk_r * chunk_s) + loads(chunk_r * tile_v) + chunk_r / 4 + 2;
+        let s = view.r.div_ceil(chunk_r) * r + loads(4 * chunk_s * tile_w) + chunk_s + 2;
+        self.part_k * (fours(view.s).div_ceil(chunk_s) * s + 2) + 20
+    }
+}
+
+/// How `gpu/grads.wgsl` cuts the gradient by the `G` of a view. Tiles and `chunk_v` are counted in fours.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GradTiles {
+    /// Samples in workgroup memory.
+    pub samples: usize,
+    /// Extent of `w` that a workgroup computes.
+    pub tile_w: usize,
+    /// Extent of `s` that a workgroup computes.
+    pub tile_s: usize,
+    /// Extent of `v` in workgroup memory.
+    pub chunk_v: usize,
+    /// Extent of `r` in workgroup memory.
+    pub chunk_r: usize,
+    /// Tiles of the gradient side by side, which share the samples.
+    pub slots: usize,
+    /// Workgroups for one group of samples.
+    pub workgroups: usize,
+}
+
+impl GradTiles {
+    /// The tiles for groups of at most so many samples.
+    pub fn of(view: &View, group_size: usize) -> Self {
+        let tile_s = fours(view.s).min(8);
+        let tile_w = fours(view.w).min(LANES / tile_s);
+        let (whole_v, whole_r) = (fours(view.v), view.r.next_multiple_of(4));
+        let most = (LANES / tile_s).min(group_size);
+        // As many samples as fit with all of v and r; if not one does, chunks of these.
+        let fits = |samples: usize| {
+            samples * tile_s * whole_v <= LANES
+                && samples * whole_r * tile_s <= GRADS_X
+                && samples * 4 * whole_v * tile_w <= GRADS_X
+                && whole_r * whole_v <= GRADS_F
+        };
+        let (samples, chunk_v, chunk_r) = match (1..=most).rev().find(|samples| fits(*samples)) {
+            Some(samples) => (samples, whole_v, whole_r),
+            None => {
+                let chunk_v =
+                    whole_v.min(LANES / tile_s).min(GRADS_X / (4 * tile_w)).min(GRADS_F / 4);
+                let room = (GRADS_X / tile_s).min(GRADS_F / chunk_v);
+                (1, chunk_v, whole_r.min(floor4(room)))
+            }
+        };
+        let slots = (LANES / (tile_w * tile_s)).min(samples);
+        let workgroups = view.k * fours(view.w).div_ceil(tile_w) * fours(view.s).div_ceil(tile_s);
+        Self { samples, tile_w, tile_s, chunk_v, chunk_r, slots, workgroups }
+    }
+
+    /// Loop iterations of an invocation for a group of so many samples.
+    pub fn iterations(&self, view: &View, group_size: usize) -> usize {
+        let Self { samples, tile_w, tile_s, chunk_v, chunk_r, .. } = *self;
+        let loads = |count: usize| count.div_ceil(LANES) + 1;
+        let r = loads(samples * chunk_r * tile_s) + loads(chunk_r * chunk_v) + chunk_r / 4 + 2;
+        let v = view.r.div_ceil(chunk_r) * r
+            + loads(samples * 4 * chunk_v * tile_w)
+            + samples.div_ceil(self.slots) * (chunk_v + 2)
+            + 2;
+        group_size.div_ceil(samples) * (fours(view.v).div_ceil(chunk_v) * v + 2) + 80
+    }
+}
+
+/// The gradients by both cores: of the view's `G`, and of its `F`, which is the `G` of the reversed view.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct GradsTiles {
+    /// Number of partial sums.
+    pub groups: usize,
+    /// Samples of each.
+    pub group_size: usize,
+    /// Of `G` and of `F`.
+    pub cores: [GradTiles; 2],
+}
+
+impl GradsTiles {
+    /// The tiles for a batch, with at most `most_groups` partial sums.
+    pub fn of(view: &View, batch: usize, most_groups: usize) -> Self {
+        let cores =
+            |group_size| [*view, view.reversed()].map(|view| GradTiles::of(&view, group_size));
+        let [by_g, by_f] = cores(batch);
+        let wanted = ENOUGH.div_ceil(by_g.workgroups + by_f.workgroups).min(most_groups);
+        // No fewer samples than one iteration takes.
+        let group_size = batch.div_ceil(wanted).max(by_g.samples.min(2)).min(batch);
+        Self { groups: batch.div_ceil(group_size), group_size, cores: cores(group_size) }
+    }
+
+    /// Loop iterations of an invocation.
+    pub fn iterations(&self, view: &View) -> usize {
+        let [by_g, by_f] = &self.cores;
+        by_g.iterations(view, self.group_size)
+            .max(by_f.iterations(&view.reversed(), self.group_size))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::mps::{MpsSpec, Order};
+
+    /// Both passes of layers of many extents, in both orders.
+    fn views() -> Vec<View> {
+        let mut views = Vec::new();
+        for [j, l, m, n, k] in [
+            [28, 28, 32, 16, 1],
+            [28, 28, 32, 16, 16],
+            [28, 28, 16, 32, 4],
+            [27, 29, 31, 17, 3],
+            [1, 1, 1, 1, 1],
+            [1, 300, 2, 300, 2],
+            [300, 1, 300, 2, 2],
+            [4, 400, 4, 400, 1],
+            [64, 64, 64, 64, 8],
+            [256, 256, 256, 256, 300],
+            [5, 7, 1000, 3, 2],
+        ] {
+            let spec = MpsSpec::new([j, l], [m, n], k).unwrap();
+            for order in [Order::CFirst, Order::AFirst] {
+                views.extend([View::forward(&spec, order), View::transposed(&spec, order)]);
+            }
+        }
+        views.iter().flat_map(|view| [*view, view.reversed()]).collect()
+    }
+
+    #[test]
+    fn tiles_fit_into_workgroup_memory() {
+        for view in views() {
+            for batch in [1, 2, 7, 128, 4096, 65_536] {
+                let tiles = ContractTiles::of(&view, batch);
+                let ContractTiles { samples, tile_w, tile_v, chunk_s, chunk_r, .. } = tiles;
+                assert!(samples * tile_w * tile_v <= LANES, "{view:?} {tiles:?}");
+                assert!(samples * chunk_s * tile_v <= LANES, "{view:?} {tiles:?}");
+                assert!(samples * chunk_r * chunk_s <= CONTRACT_X, "{view:?} {tiles:?}");
+                assert!(chunk_r * tile_v <= CONTRACT_F, "{view:?} {tiles:?}");
+                assert!(4 * chunk_s * tile_w <= CONTRACT_G, "{view:?} {tiles:?}");
+                assert!(chunk_r.is_multiple_of(4) && chunk_r > 0 && chunk_s > 0 && samples > 0);
+                assert!(
+                    tiles.part_k * tiles.parts >= view.k
+                        && tiles.part_k * (tiles.parts - 1) < view.k
+                );
+
+                let GradsTiles { groups, group_size, cores } = GradsTiles::of(&view, batch, 1024);
+                assert!(groups * group_size >= batch && (groups - 1) * group_size < batch);
+                assert!(groups <= 1024);
+                for tiles in cores {
+                    let GradTiles { samples, tile_w, tile_s, chunk_v, chunk_r, slots, .. } = tiles;
+                    assert!(slots * tile_w * tile_s <= LANES && slots > 0, "{view:?} {tiles:?}");
+                    assert!(samples * tile_s * chunk_v <= LANES, "{view:?} {tiles:?}");
+                    assert!(samples * chunk_r * tile_s <= GRADS_X, "{view:?} {tiles:?}");
+                    assert!(samples * 4 * chunk_v * tile_w <= GRADS_X, "{view:?} {tiles:?}");
+                    assert!(chunk_r * chunk_v <= GRADS_F, "{view:?} {tiles:?}");
+                    assert!(chunk_r.is_multiple_of(4) && chunk_r > 0 && chunk_v > 0 && samples > 0);
+                }
+            }
+        }
+    }
+
+    /// Two samples at once, all of them in workgroup memory, most lanes busy.
+    #[test]
+    fn the_article_s_layer_is_not_cut() {
+        let spec = MpsSpec::new([28, 28], [32, 16], 1).unwrap();
+        let forward = View::forward(&spec, Order::CFirst);
+        let tiles = ContractTiles::of(&forward, 4096);
+        assert_eq!((tiles.samples, tiles.chunk_s, tiles.chunk_r), (2, 7, 28));
+        assert_eq!(ContractTiles::of(&forward, 128).workgroups, 128);
+        let GradsTiles { group_size, groups, cores: [by_a, by_c] } =
+            GradsTiles::of(&forward, 128, 1024);
+        assert_eq!((group_size, groups), (2, 64));
+        assert_eq!((by_a.samples, by_a.slots, by_c.samples, by_c.slots), (2, 1, 2, 2));
+        let bond_16 = View { k: 16, ..forward };
+        assert_eq!(GradsTiles::of(&bond_16, 128, 1024).groups, 32);
+        assert_eq!(ContractTiles::of(&bond_16, 1).parts, 8);
+    }
+}
