@@ -2,10 +2,11 @@
 //
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          Y[w,v] = Σ_{s,k} G[w,k,s] U[s,k,v] + B[w,v]
 //
-// in the letters of src/mps/view.rs. A workgroup of 64 computes a tile of w and v for some samples. For each k, F_k,
+// in the letters of src/mps/view.rs. A workgroup of 128 computes a tile of w and v for some samples. For each k, F_k,
 // G_k and U_k lie in workgroup memory, and each invocation keeps a tile of 4 x 4 of U, then one of Y, in registers:
-// 64 multiply-adds for 8 loads, all of them from workgroup memory. Where s or r do not fit there, they are taken in
-// chunks. What lies beyond an extent is filled with zeros, so that the inner loops know no edges.
+// 64 multiply-adds for 8 loads. The input is read in runs of four numbers; where these do not come out even it passes
+// through workgroup memory, too. Where s or r do not fit there, they are taken in chunks. What lies beyond an extent is
+// zero, so that the inner loops know no edges.
 //
 // Where the batch is small the bond is split: workgroups take parts of k, their outputs are added up by finish.wgsl.
 //
@@ -20,7 +21,7 @@
 //   y       Y, [parts, batch, w·v], strides y_w, y_v; every element is written
 //   params  the struct below; tiles and `chunk_s` are counted in fours
 
-const WORKGROUP_SIZE: u32 = 64u;
+const WORKGROUP_SIZE: u32 = 128u;
 
 struct Params {
     batch: u32,
@@ -47,8 +48,9 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> y: array<Element>;
 @group(0) @binding(6) var<storage, read_write> params: Params;
 
-// 15,744 bytes: the article's layer fits with two samples, forward and for grad_x. In fours.
-const CONTRACT_X: u32 = 392u;
+// 13,568 bytes, and 2,816 more for the input where it passes through: the article's layer fits with four samples, forward
+// and, with two, for grad_x. In fours.
+const CONTRACT_X: u32 = 176u;
 const CONTRACT_F: u32 = 112u;
 const CONTRACT_G: u32 = 224u;
 
@@ -101,7 +103,13 @@ fn main(invocation: Invocation) {
     let w4 = rest - y_sample * tile_w;
     let computes_y = y_sample < samples;
 
-    // The input stays where it is while k changes, unless it is taken in chunks.
+    // Of the input in memory: which mode is contiguous (a mode of extent 1 says nothing), the stride of the other one,
+    // and the sample's first and last run of four. A run past the end of a row is that of another one, times zeros.
+    let along_r = view.x_r == 1u && (view.r > 1u || view.x_s != 1u);
+    let x_n = select(view.x_r, view.x_s, along_r);
+    let x_at = min(first + u_sample, batch - 1u) * view.s * view.r;
+    let x_last = x_at + view.s * view.r - 4u;
+    // In workgroup memory it stays where it is while k changes, unless it is taken in chunks.
     let whole = chunk_r >= view.r && 4u * chunk_s >= view.s;
     var y0 = vec4<f32>();
     var y1 = vec4<f32>();
@@ -118,7 +126,7 @@ fn main(invocation: Invocation) {
                 if (r_begin > 0u) {
                     workgroupBarrier();
                 }
-                if (!whole || k == k_begin) {
+                if (!AT_ONCE && (!whole || k == k_begin)) {
                     load(lane, false, vec3<u32>(first, batch, samples), vec2<u32>(r_begin, s_begin), chunk_r, chunk_s,
                         vec2<u32>(view.r, view.s), vec2<u32>(view.x_r, view.x_s));
                 }
@@ -133,7 +141,33 @@ fn main(invocation: Invocation) {
                     f_tile[e] = select(vec4<f32>(), four, columns < vec4<u32>(select(0u, view.v, r < view.r)));
                 }
                 workgroupBarrier();
-                if (computes_u) {
+                if (AT_ONCE) {
+                    let at_row = x_at + (s_begin + 4u * s4) * view.x_s + r_begin * view.x_r;
+                    var at_f = v4;
+                    for (var r = 0u; r < chunk_r; r += 4u) {
+                        let at = at_row + r * view.x_r;
+                        let xa = run_of_x(min(at, x_last), 4u);
+                        let xb = run_of_x(min(at + x_n, x_last), 4u);
+                        let xc = run_of_x(min(at + 2u * x_n, x_last), 4u);
+                        let xd = run_of_x(min(at + 3u * x_n, x_last), 4u);
+                        let fa = f_tile[at_f];
+                        let fb = f_tile[at_f + tile_v];
+                        let fc = f_tile[at_f + 2u * tile_v];
+                        let fd = f_tile[at_f + 3u * tile_v];
+                        if (along_r) {
+                            u0 = fma(fd, xa.wwww, fma(fc, xa.zzzz, fma(fb, xa.yyyy, fma(fa, xa.xxxx, u0))));
+                            u1 = fma(fd, xb.wwww, fma(fc, xb.zzzz, fma(fb, xb.yyyy, fma(fa, xb.xxxx, u1))));
+                            u2 = fma(fd, xc.wwww, fma(fc, xc.zzzz, fma(fb, xc.yyyy, fma(fa, xc.xxxx, u2))));
+                            u3 = fma(fd, xd.wwww, fma(fc, xd.zzzz, fma(fb, xd.yyyy, fma(fa, xd.xxxx, u3))));
+                        } else {
+                            u0 = fma(fd, xd.xxxx, fma(fc, xc.xxxx, fma(fb, xb.xxxx, fma(fa, xa.xxxx, u0))));
+                            u1 = fma(fd, xd.yyyy, fma(fc, xc.yyyy, fma(fb, xb.yyyy, fma(fa, xa.yyyy, u1))));
+                            u2 = fma(fd, xd.zzzz, fma(fc, xc.zzzz, fma(fb, xb.zzzz, fma(fa, xa.zzzz, u2))));
+                            u3 = fma(fd, xd.wwww, fma(fc, xc.wwww, fma(fb, xb.wwww, fma(fa, xa.wwww, u3))));
+                        }
+                        at_f += 4u * tile_v;
+                    }
+                } else if (computes_u) {
                     var at_x = u_sample * chunk_r * chunk_s + s4;
                     var at_f = v4;
                     for (var r = 0u; r < chunk_r; r += 4u) {

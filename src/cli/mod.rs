@@ -15,6 +15,7 @@ mod run_data;
 mod signals;
 mod threads;
 mod train;
+mod tuning;
 mod verify;
 
 use std::io::{self, Write};

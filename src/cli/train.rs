@@ -10,11 +10,13 @@ use super::network::{NetworkArgs, kept};
 use super::outcome::Outcome;
 use super::progress::{Progress, load};
 use super::signals::listen;
+use super::tuning::{self, Tune};
 use super::{at_least_one, drivers, introduce, json, log, out, paths, run_data, say};
 use crate::data::DataSet;
 use crate::device::{Adapter, DeviceChoice, OpenDevice};
 use crate::mps::MpsInit;
 use crate::net::{self, Preset, Stack};
+use crate::op::{self, Choices};
 use crate::text::shown;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::memory::{self, Place};
@@ -75,6 +77,10 @@ pub struct TrainArgs {
     #[arg(long)]
     profile: bool,
 
+    /// Measure on the device what is fastest for this network, and keep the answer in the cache folder and with the run
+    #[arg(long, value_enum, default_value_t, conflicts_with = "resume")]
+    tune: Tune,
+
     /// Run folder, new or empty [default: a new one in runs/]
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
@@ -110,6 +116,9 @@ struct RunConfig {
     /// The options that made the network, unless it is a file's.
     #[serde(skip_serializing_if = "Option::is_none")]
     preset: Option<Preset>,
+    /// What was measured to be fastest; a run that is resumed computes as before, to the bit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tuning: Option<Choices>,
     #[serde(flatten)]
     train: TrainConfig,
 }
@@ -135,6 +144,7 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
         Some(run) => resume(args, run, given)?,
     };
     let Ready { config, splits, opened, run, from, stop } = ready;
+    op::choose(config.tuning.clone().unwrap_or_default());
     log::to_file(run.log()?, run.path())?;
     run.write_config(&config)?;
     introduce(&opened);
@@ -180,12 +190,16 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
     // wrong, the kernels are compiled when they are needed.
     let source = args.network.source()?;
     let guess = checked(args, source.guess()?)?;
+    // So that the kernels are compiled that will be used.
+    op::choose(tuning::recall(args.tune, &opened, &guess).unwrap_or_default());
     let data = load_warming_up(&guess, &opened, args.data.as_deref())?;
     let (input, classes) = shape_of(&data);
     let config = checked(args, source.stack(input, classes)?)?;
     let train_images = args.train_images.unwrap_or(data.train.count);
     let (folder, splits) = split(data, &config, train_images)?;
     check_space(&opened, &config, &splits)?;
+    let stop = listen()?;
+    let tuning = tuning::choices(args.tune, &opened, &config, &stop)?;
     let config = RunConfig {
         version: env!("CARGO_PKG_VERSION").into(),
         device: id(&opened),
@@ -195,9 +209,9 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
         train_images,
         save_every: args.save_every.unwrap_or_default(),
         preset: source.into_preset(),
+        tuning,
         train: config,
     };
-    let stop = listen()?;
     let run = RunFolder::create(args.out.as_deref(), &args.network.name(), args.exist_ok)?;
     Ok(Ready { config, splits, opened, run, from: None, stop })
 }
@@ -235,6 +249,7 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
         })?
     };
     let opened = drivers::open(choice)?;
+    op::choose(config.tuning.clone().unwrap_or_default());
 
     let (typed, own) = (args.data.as_deref(), Some(config.data.as_path()));
     let folder = run_data::folder(typed, own, checkpoint.test.as_deref());

@@ -2,6 +2,8 @@
 //! contracted, by which strategy, on which extents, and in how many launches. A [`Plan`] is the whole of it, and
 //! the backends execute it as it stands.
 
+use serde::{Deserialize, Serialize};
+
 use super::tiles::{ContractTiles, GradsTiles};
 use super::{MpsSpec, Order, View};
 
@@ -35,7 +37,8 @@ const MAX_REBUILT: f64 = (32 << 20) as f64;
 
 /// How the layer is computed. All give the same numbers but for rounding; which is fastest depends on
 /// extents, batch and device.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Strategy {
     /// The readable kernels, 16 outputs per invocation; the CPU device has none.
     Plain,

@@ -5,11 +5,15 @@
 
 use super::View;
 
-/// Invocations of a workgroup.
+/// Invocations of a workgroup that contracts.
+const CONTRACT_LANES: usize = 128;
+
+/// Invocations of a workgroup that computes gradients.
 const LANES: usize = 64;
 
-/// Room for tiles of the input in workgroup memory, in vec4 as all of these: two samples of the article's.
-pub const CONTRACT_X: usize = 392;
+/// Room for a tile of the input in workgroup memory, in vec4 as all of these, where the input does not come in runs of
+/// four.
+pub const CONTRACT_X: usize = 176;
 /// Of F.
 pub const CONTRACT_F: usize = 112;
 /// Of G.
@@ -23,7 +27,7 @@ pub const GRADS_F: usize = 224;
 const ENOUGH: usize = 1024;
 
 /// Workgroups below which a small batch is spread over more of them.
-const FEW: usize = 128;
+const FEW: usize = 32;
 
 fn fours(extent: usize) -> usize {
     extent.div_ceil(4)
@@ -31,6 +35,16 @@ fn fours(extent: usize) -> usize {
 
 fn floor4(count: usize) -> usize {
     count / 4 * 4
+}
+
+/// Whether runs of four numbers, along what is contiguous in X and Y, come out even. A mode of extent 1 says nothing of
+/// what is contiguous.
+pub fn is_even(view: &View) -> bool {
+    let contiguous = |[other, stride]: [usize; 2], [of_other, extent]: [usize; 2]| {
+        if stride == 1 && (extent > 1 || other != 1) { extent } else { of_other }
+    };
+    let runs = [contiguous(view.x, [view.s, view.r]), contiguous(view.y, [view.w, view.v])];
+    runs.iter().all(|run| run.is_multiple_of(4))
 }
 
 /// How `gpu/contract.wgsl` cuts a contraction. Tiles and `chunk_s` are counted in fours.
@@ -58,26 +72,25 @@ impl ContractTiles {
     /// The tiles for a batch.
     pub fn of(view: &View, batch: usize) -> Self {
         let tile_v = fours(view.v).min(8);
-        let tile_w = fours(view.w).min(LANES / tile_v).min(CONTRACT_G / 4);
+        let tile_w = fours(view.w).min(CONTRACT_LANES / tile_v).min(CONTRACT_G / 4);
+        let room_for_x = if is_even(view) { usize::MAX } else { CONTRACT_X };
         let chunks = |samples: usize| {
-            let lanes = LANES / (samples * tile_v);
+            let lanes = CONTRACT_LANES / (samples * tile_v);
             let chunk_s = fours(view.s).min(lanes).min(CONTRACT_G / (4 * tile_w));
-            let room = (CONTRACT_X / (samples * chunk_s)).min(CONTRACT_F / tile_v);
+            let room = (room_for_x / (samples * chunk_s)).min(CONTRACT_F / tile_v);
             (chunk_s, view.r.next_multiple_of(4).min(floor4(room)))
         };
-        // With as many samples as there are lanes for, or half as many and so on, until the whole input of a sample
-        // fits: then it is loaded once, not once for each k.
+        // As many samples as there are lanes for, or half as many and so on, until all of a sample is taken at once.
         let fits = |samples: usize| {
             let (chunk_s, chunk_r) = chunks(samples);
             chunk_s == fours(view.s) && chunk_r >= view.r
         };
-        let most = (LANES / (tile_v * tile_w)).min(batch);
-        let halves = || {
-            std::iter::successors(Some(most), |samples| Some(samples / 2)).take_while(|s| *s > 0)
-        };
-        let mut samples = halves().find(|samples| fits(*samples)).unwrap_or(most);
+        let most = (CONTRACT_LANES / (tile_v * tile_w)).min(batch);
+        let halved = |samples: &usize| Some(samples / 2).filter(|half| *half > 0);
+        let halves = std::iter::successors(Some(most), halved);
+        let mut samples = halves.into_iter().find(|samples| fits(*samples)).unwrap_or(most);
         let tiles = fours(view.v).div_ceil(tile_v) * fours(view.w).div_ceil(tile_w);
-        while samples > 1 && batch.div_ceil(samples) * tiles < 2 * FEW {
+        while samples > 1 && batch.div_ceil(samples) * tiles < FEW {
             samples = samples.div_ceil(2);
         }
         let (chunk_s, chunk_r) = chunks(samples);
@@ -85,26 +98,18 @@ impl ContractTiles {
         let workgroups = batch.div_ceil(samples) * tiles;
         let parts = match view.k {
             0..8 => 1,
-            bond => FEW.div_ceil(workgroups).min(bond / 2),
+            bond => (4 * FEW).div_ceil(workgroups).min(bond / 4),
         };
         let part_k = view.k.div_ceil(parts);
         let parts = view.k.div_ceil(part_k);
-        Self {
-            samples,
-            tile_w,
-            tile_v,
-            chunk_s,
-            chunk_r,
-            part_k,
-            parts,
-            workgroups: workgroups * parts,
-        }
+        let workgroups = workgroups * parts;
+        Self { samples, tile_w, tile_v, chunk_s, chunk_r, part_k, parts, workgroups }
     }
 
     /// Loop iterations of an invocation.
     pub fn iterations(&self, view: &View) -> usize {
         let Self { samples, tile_w, tile_v, chunk_s, chunk_r, .. } = *self;
-        let loads = |count: usize| count.div_ceil(LANES) + 1;
+        let loads = |count: usize| count.div_ceil(CONTRACT_LANES) + 1;
         let r = loads(samples * chunk_r * chunk_s) + loads(chunk_r * tile_v) + chunk_r / 4 + 2;
         let s = view.r.div_ceil(chunk_r) * r + loads(4 * chunk_s * tile_w) + chunk_s + 2;
         self.part_k * (fours(view.s).div_ceil(chunk_s) * s + 2) + 20
@@ -237,9 +242,10 @@ mod tests {
             for batch in [1, 2, 7, 128, 4096, 65_536] {
                 let tiles = ContractTiles::of(&view, batch);
                 let ContractTiles { samples, tile_w, tile_v, chunk_s, chunk_r, .. } = tiles;
-                assert!(samples * tile_w * tile_v <= LANES, "{view:?} {tiles:?}");
-                assert!(samples * chunk_s * tile_v <= LANES, "{view:?} {tiles:?}");
-                assert!(samples * chunk_r * chunk_s <= CONTRACT_X, "{view:?} {tiles:?}");
+                assert!(samples * tile_w * tile_v <= CONTRACT_LANES, "{view:?} {tiles:?}");
+                assert!(samples * chunk_s * tile_v <= CONTRACT_LANES, "{view:?} {tiles:?}");
+                let of_x = samples * chunk_r * chunk_s;
+                assert!(of_x <= CONTRACT_X || is_even(&view), "{view:?} {tiles:?}");
                 assert!(chunk_r * tile_v <= CONTRACT_F, "{view:?} {tiles:?}");
                 assert!(4 * chunk_s * tile_w <= CONTRACT_G, "{view:?} {tiles:?}");
                 assert!(chunk_r.is_multiple_of(4) && chunk_r > 0 && chunk_s > 0 && samples > 0);
@@ -270,14 +276,14 @@ mod tests {
         let spec = MpsSpec::new([28, 28], [32, 16], 1).unwrap();
         let forward = View::forward(&spec, Order::CFirst);
         let tiles = ContractTiles::of(&forward, 4096);
-        assert_eq!((tiles.samples, tiles.chunk_s, tiles.chunk_r), (2, 7, 28));
-        assert_eq!(ContractTiles::of(&forward, 128).workgroups, 128);
+        assert_eq!((tiles.samples, tiles.chunk_s, tiles.chunk_r), (4, 7, 28));
+        assert_eq!(ContractTiles::of(&forward, 128).workgroups, 32);
         let GradsTiles { group_size, groups, cores: [by_a, by_c] } =
             GradsTiles::of(&forward, 128, 1024);
         assert_eq!((group_size, groups), (2, 64));
         assert_eq!((by_a.samples, by_a.slots, by_c.samples, by_c.slots), (2, 1, 2, 2));
         let bond_16 = View { k: 16, ..forward };
         assert_eq!(GradsTiles::of(&bond_16, 128, 1024).groups, 32);
-        assert_eq!(ContractTiles::of(&bond_16, 1).parts, 8);
+        assert_eq!(ContractTiles::of(&bond_16, 1).parts, 4);
     }
 }

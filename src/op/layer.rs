@@ -7,9 +7,10 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{DType, Shape};
 
+use super::choice::{Pass, strategy};
 use super::fused::{FusedOps, MpsUpdate};
 use super::training::{Activation, TrainingOps};
-use super::{MpsOps, check_countable, forced_strategy, rebuilt};
+use super::{MpsOps, check_countable, rebuilt};
 use crate::mps::MpsSpec;
 use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
 
@@ -107,7 +108,7 @@ fn forward<B: LayerOps>(
     if let Some(bias) = &bias {
         fits(spec.check_bias(dims::<B, 2>(bias)));
     }
-    let plan = Plan::forward(&spec, batch, B::target(&x), forced_strategy());
+    let plan = Plan::forward(&spec, batch, B::target(&x), strategy(Pass::Forward, &spec, batch));
     let layer = &plan.layer;
     let x = B::resize(x, [batch, layer.j, layer.l]);
     let (a, c) = (B::resize(a, layer.a_shape()), B::resize(c, layer.c_shape()));
@@ -142,7 +143,7 @@ fn update<B: LayerOps>(operands: Operands<B>, wants_x: bool) -> Updated<B> {
     let Operands { state, x, y, grad_y, update, .. } = &operands;
     let spec = update.spec;
     let ([batch, _], [numbers]) = (dims::<B, 2>(x), dims::<B, 1>(state));
-    let plan = Plan::grads(&spec, batch, B::target(x), forced_strategy());
+    let plan = Plan::grads(&spec, batch, B::target(x), strategy(Pass::Grads, &spec, batch));
     assert!(dims::<B, 2>(grad_y) == dims::<B, 2>(y), "a gradient unlike its output");
     let operands = match B::update(&plan, operands, wants_x) {
         Ok(updated) => return updated,
@@ -230,7 +231,7 @@ impl<B: LayerOps> MpsOps for B {
     ) -> (FloatTensor<B>, FloatTensor<B>, FloatTensor<B>) {
         let (spec, batch) = spec_of::<B>(dims::<B, 3>(&x), &a, &c);
         fits(spec.check_grad_y(batch, dims::<B, 3>(&grad_y)));
-        let plan = Plan::grads(&spec, batch, B::target(&x), forced_strategy());
+        let plan = Plan::grads(&spec, batch, B::target(&x), strategy(Pass::Grads, &spec, batch));
         let layer = &plan.layer;
         let x = B::resize(x, [batch, layer.j, layer.l]);
         let (a, c) = (B::resize(a, layer.a_shape()), B::resize(c, layer.c_shape()));
@@ -257,7 +258,8 @@ impl<B: LayerOps> MpsOps for B {
         let [l, _, _] = dims::<B, 3>(&c);
         let (spec, batch) = spec_of::<B>([batch, j, l], &a, &c);
         fits(spec.check_grad_y(batch, dims::<B, 3>(&grad_y)));
-        let plan = Plan::grad_x(&spec, batch, B::target(&grad_y), forced_strategy());
+        let plan =
+            Plan::grad_x(&spec, batch, B::target(&grad_y), strategy(Pass::GradX, &spec, batch));
         let layer = &plan.layer;
         let (a, c) = (B::resize(a, layer.a_shape()), B::resize(c, layer.c_shape()));
         let grad_y = B::resize(grad_y, [batch, layer.m, layer.n]);

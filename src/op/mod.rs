@@ -11,6 +11,7 @@
 //! are checked in the public functions, before anything is queued.
 
 mod autodiff;
+pub mod choice;
 mod cpu;
 mod fused;
 pub mod gpu;
@@ -20,17 +21,17 @@ pub mod software;
 pub mod training;
 pub mod words;
 
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::FloatTensor;
 use burn::backend::{Backend, Dispatch, DispatchDevice, backend_extension};
 use burn::tensor::{DType, Device, Shape, Tensor};
 
+pub use choice::{Choices, choose, force_strategy};
 pub use fused::{MpsGrads, mps_layer, mps_step_grads, mps_update};
-pub use gpu::matmul::{Product, choose_product};
 pub use gpu::target::force_target;
 pub(crate) use gpu::target::register;
+
+use choice::{Pass, Product, strategy};
 
 use crate::mps::MpsSpec;
 use crate::mps::plan::{Plan, Strategy, Target};
@@ -107,19 +108,6 @@ fn grad_specs(
     (a.clone(), c.clone(), bias)
 }
 
-/// The strategy that every pass takes, by its index in [`Strategy::ALL`]; beyond them, the plan's.
-static FORCED: AtomicUsize = AtomicUsize::new(usize::MAX);
-
-/// Makes every pass, in the whole process, take one strategy wherever the extents allow it; with
-/// none, the plan decides again. Returns what was forced before.
-///
-/// For tests and measurements. The executable forces what `TNET_STRATEGY` names.
-pub fn force_strategy(strategy: Option<Strategy>) -> Option<Strategy> {
-    let index = Strategy::ALL.iter().position(|&other| Some(other) == strategy);
-    let before = FORCED.swap(index.unwrap_or(usize::MAX), Ordering::Relaxed);
-    Strategy::ALL.get(before).copied()
-}
-
 /// The strategies that there are kernels for on a device.
 pub fn strategies(device: &Device) -> &'static [Strategy] {
     Strategy::of(target_of(device))
@@ -155,8 +143,7 @@ pub fn submit_to_software(device: &Device) -> Result<()> {
 pub(crate) fn products_pass_relu(device: &Device) -> bool {
     match device.as_dispatch() {
         DispatchDevice::Cube(device) => {
-            gpu::target::target(device) == Target::Gpu
-                && gpu::matmul::product(device) == Product::Own
+            gpu::target::target(device) == Target::Gpu && choice::products() == Product::Own
         }
         _ => false,
     }
@@ -164,39 +151,44 @@ pub(crate) fn products_pass_relu(device: &Device) -> bool {
 
 /// How the forward pass of a layer is computed on a device: the plan that is executed, in words.
 pub fn forward_plan(spec: &MpsSpec, batch: usize, device: &Device) -> String {
-    Plan::forward(spec, batch, target_of(device), forced_strategy()).to_string()
+    Plan::forward(spec, batch, target_of(device), strategy(Pass::Forward, spec, batch)).to_string()
 }
 
 /// The same of the gradients by cores and bias.
 pub fn grads_plan(spec: &MpsSpec, batch: usize, device: &Device) -> String {
-    Plan::grads(spec, batch, target_of(device), forced_strategy()).to_string()
+    Plan::grads(spec, batch, target_of(device), strategy(Pass::Grads, spec, batch)).to_string()
 }
 
 /// The same of `grad_x`.
 pub fn grad_x_plan(spec: &MpsSpec, batch: usize, device: &Device) -> String {
-    Plan::grad_x(spec, batch, target_of(device), forced_strategy()).to_string()
+    Plan::grad_x(spec, batch, target_of(device), strategy(Pass::GradX, spec, batch)).to_string()
 }
 
 /// Numbers that a layer needs on the CPU device besides operands and results, at most, forward and for its gradients.
 pub fn scratch_on_cpu(spec: &MpsSpec, batch: usize) -> [u64; 2] {
     let dense = spec.inputs() * spec.outputs();
-    let forward = match Plan::forward(spec, batch, Target::Cpu, forced_strategy()).strategy {
+    let forward = match Plan::forward(
+        spec,
+        batch,
+        Target::Cpu,
+        strategy(Pass::Forward, spec, batch),
+    )
+    .strategy
+    {
         // `W` before and after it is permuted, and its factors.
         Strategy::Rebuilt => 2 * dense + spec.parameters(),
         Strategy::Plain | Strategy::Tiled => 0,
     };
-    let grads = match Plan::grads(spec, batch, Target::Cpu, forced_strategy()).strategy {
-        // The gradient of `W` before and after it is permuted, and all factors.
-        Strategy::Rebuilt => 2 * dense + 2 * spec.parameters(),
-        Strategy::Plain | Strategy::Tiled => cpu::partials(batch) * spec.parameters(),
-    };
-    let grad_x = Plan::grad_x(spec, batch, Target::Cpu, forced_strategy()).strategy;
+    let grads =
+        match Plan::grads(spec, batch, Target::Cpu, strategy(Pass::Grads, spec, batch)).strategy {
+            // The gradient of `W` before and after it is permuted, and all factors.
+            Strategy::Rebuilt => 2 * dense + 2 * spec.parameters(),
+            Strategy::Plain | Strategy::Tiled => cpu::partials(batch) * spec.parameters(),
+        };
+    let grad_x =
+        Plan::grad_x(spec, batch, Target::Cpu, strategy(Pass::GradX, spec, batch)).strategy;
     let grad_x = if grad_x == Strategy::Rebuilt { 2 * dense + spec.parameters() } else { 0 };
     [forward, grads.max(grad_x)].map(|numbers| numbers as u64)
-}
-
-fn forced_strategy() -> Option<Strategy> {
-    Strategy::ALL.get(FORCED.load(Ordering::Relaxed)).copied()
 }
 
 /// The two-core layer: `Y[b,m,n] = Σ_{j,k,l} A[m,k,j] C[l,k,n] X[b,j,l] + B[m,n]`.

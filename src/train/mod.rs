@@ -12,6 +12,7 @@ pub mod metrics;
 pub mod profile;
 pub mod run;
 pub mod schedule;
+pub mod tuning;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -102,7 +103,7 @@ impl StopFlag {
     }
 
     /// An error where nothing can be resumed yet and a signal asks to stop.
-    fn check(&self) -> Result<()> {
+    pub(crate) fn check(&self) -> Result<()> {
         self.signal().map_or(Ok(()), |signal| Err(Error::Interrupted { signal, run: None }))
     }
 }

@@ -28,6 +28,7 @@
 //! - `streams`: no colours in files, no line but the program's own.
 //! - `train`: a training run learns, and leaves what it should in its folder.
 //! - `training_ops`: each operation of a training step agrees with Burn's or with plain loops.
+//! - `tuning`: what was measured on a GPU is kept, and a run computes by it to the end.
 //! - `verify`: the check of a device reports every case, and fails where a number is off.
 //!
 //! Tests in a module `vulkan` run on the Vulkan adapter, llvmpipe where there is no GPU. Without any
@@ -72,4 +73,6 @@ mod strategies;
 mod streams;
 mod train;
 mod training_ops;
+#[cfg(target_os = "linux")]
+mod tuning;
 mod verify;

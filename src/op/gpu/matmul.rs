@@ -3,9 +3,6 @@
 //! Burn tunes its own while it runs, so that another run may get other bits; of ours, the kernel and the order of the
 //! additions follow from the sizes alone, and a bias, ReLU, dropout and the gradient of a ReLU cost no launch.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-
-use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, WriteOnly};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
@@ -14,27 +11,6 @@ use super::launch::{Active, Variant, empty, launch_elements, launch_variant};
 use super::params::{FinishParams, GpuMatmulParams, count};
 use super::shader::{MASKED_A, MASKED_B, START_BIAS, START_ZERO, Shader};
 use crate::op::training::Activation;
-
-/// Whose kernels multiply matrices on a GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Product {
-    /// Ours.
-    Own,
-    /// Burn's.
-    Burn,
-}
-
-static BURN: AtomicBool = AtomicBool::new(false);
-
-/// Makes the dense layers of the whole process, on GPUs, take these products.
-pub fn choose_product(product: Product) {
-    BURN.store(product == Product::Burn, Ordering::Relaxed);
-}
-
-/// Whose products are taken.
-pub fn product(_device: &CubeDevice) -> Product {
-    if BURN.load(Ordering::Relaxed) { Product::Burn } else { Product::Own }
-}
 
 /// Workgroups that keep a large card busy.
 const ENOUGH: usize = 256;

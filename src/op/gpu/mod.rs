@@ -20,13 +20,13 @@ use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, WriteOnly};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::choice::{Product, products};
 use super::layer::{LayerOps, Operands, Updated, activate};
 use super::software::{self, padding};
 use super::training::{Activation, TrainingOps};
 use crate::mps::Order;
 use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
 use launch::{empty, launch_elements, part};
-use matmul::{Product, product};
 use params::{SumRowsParams, count};
 
 impl LayerOps for CubeBackend {
@@ -39,7 +39,7 @@ impl LayerOps for CubeBackend {
     }
 
     fn biased_product(x: CubeTensor, weight: CubeTensor, bias: Option<CubeTensor>) -> CubeTensor {
-        match (Self::target(&x), product(&x.device)) {
+        match (Self::target(&x), products()) {
             (Target::Gpu, Product::Own) => {
                 matmul::multiply([x, weight], [false; 2], bias.as_ref(), None)
             }

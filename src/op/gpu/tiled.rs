@@ -12,7 +12,7 @@ use super::matmul::finish;
 use super::params::{GpuContractParams, GpuGradsParams, Role, SumRowsParams, count};
 use super::shader::{START_BIAS, START_ZERO, Shader};
 use crate::mps::plan::{Gradients, Plan, most_groups};
-use crate::mps::tiles::{ContractTiles, GradTiles, GradsTiles};
+use crate::mps::tiles::{ContractTiles, GradTiles, GradsTiles, is_even};
 use crate::mps::{Order, View};
 use crate::op::MpsOps;
 use crate::op::layer::{Operands, Updated};
@@ -70,16 +70,6 @@ fn contract_to(
     let buffers = inputs.map(|input| (input, ReadOnly)).into_iter().chain([(y, WriteOnly)]);
     let invocations = tiles.workgroups * Shader::GpuContract.facts().workgroup_size as usize;
     launch_elements(is_even(view), invocations, &buffers.collect::<Vec<_>>(), &params);
-}
-
-/// Whether runs of four, along what is contiguous in X and Y, come out even.
-fn is_even(view: &View) -> bool {
-    // As in the kernels: a mode of extent 1 says nothing of what is contiguous.
-    let contiguous = |[other, stride]: [usize; 2], [of_other, extent]: [usize; 2]| {
-        if stride == 1 && (extent > 1 || other != 1) { extent } else { of_other }
-    };
-    let runs = [contiguous(view.x, [view.s, view.r]), contiguous(view.y, [view.w, view.v])];
-    runs.iter().all(|run| run.is_multiple_of(4))
 }
 
 /// Where the gradients lie in a row of partial sums.

@@ -11,7 +11,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::launch::{
     Active, elements, empty, launch_elements, launch_on, part, sum_rows, sum_to_one_stage,
 };
-use super::matmul::{self, Product, product};
+use super::matmul;
 use super::params::{
     ActivateParams, AdamParams, GatherImagesParams, ReluGradParams, SoftmaxCrossEntropyParams,
     count,
@@ -19,6 +19,7 @@ use super::params::{
 use super::passed;
 use super::target::target;
 use crate::mps::plan::Target;
+use crate::op::choice::{Product, products};
 use crate::op::layer::{LayerOps, activate};
 use crate::op::software;
 use crate::op::training::{Activation, AffineUpdate, Betas, ROWS, TrainingOps};
@@ -66,7 +67,7 @@ impl TrainingOps for CubeBackend {
         activation: Activation,
     ) -> CubeTensor {
         let active = (activation != Activation::NONE).then_some((words, activation));
-        match (target(&x.device), product(&x.device)) {
+        match (target(&x.device), products()) {
             (Target::Gpu, Product::Own) => {
                 matmul::multiply([x, weight], [false; 2], Some(&bias), active.as_ref())
             }
@@ -87,14 +88,14 @@ impl TrainingOps for CubeBackend {
         grad_y: CubeTensor,
         relu: Option<f32>,
     ) -> CubeTensor {
-        match (target(&y.device), product(&y.device)) {
+        match (target(&y.device), products()) {
             (Target::Gpu, Product::Own) => matmul::grad_x(weight, y, grad_y, relu),
             _ => Self::matmul(passed(y, grad_y, relu), weight, [false, true]),
         }
     }
 
     fn matmul(left: CubeTensor, right: CubeTensor, transposed: [bool; 2]) -> CubeTensor {
-        match (target(&left.device), product(&left.device)) {
+        match (target(&left.device), products()) {
             (Target::Gpu, Product::Own) => matmul::multiply([left, right], transposed, None, None),
             (Target::Gpu, Product::Burn) => {
                 let transpose = |matrix, transposed| match transposed {
@@ -173,7 +174,7 @@ impl TrainingOps for CubeBackend {
     ) -> CubeTensor {
         let AffineUpdate { relu, bias, betas } = update;
         let stride = state.meta.shape().num_elements() / 3;
-        match (target(&x.device), product(&x.device)) {
+        match (target(&x.device), products()) {
             (Target::Gpu, Product::Own) => {
                 let grads = matmul::grads(x, y, grad_y, relu, bias, stride);
                 Self::adam(state, grads, words, betas)

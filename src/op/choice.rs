@@ -1,0 +1,103 @@
+//! What is computed how where more than one way is right and the plan alone cannot know the fastest: forced for tests, or
+//! chosen by measurements on the device ([`crate::train::tuning`]).
+
+use std::sync::{PoisonError, RwLock};
+
+use burn::tensor::Device;
+use serde::{Deserialize, Serialize};
+
+use super::target_of;
+use crate::mps::MpsSpec;
+use crate::mps::plan::{Strategy, Target};
+
+/// A pass of the layer that has a plan of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Pass {
+    /// The output.
+    Forward,
+    /// The gradients by cores and bias.
+    Grads,
+    /// The gradient by the input.
+    GradX,
+}
+
+/// Whose kernels multiply matrices on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Product {
+    /// Ours, which take bias and activation with them, and give the same bits in every run.
+    #[default]
+    Own,
+    /// Burn's, which it tunes while it runs.
+    Burn,
+}
+
+/// The strategy of one pass of one layer at one batch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LayerChoice {
+    /// The layer.
+    #[serde(flatten)]
+    pub spec: MpsSpec,
+    /// Samples of a batch.
+    pub batch: usize,
+    /// The pass.
+    pub pass: Pass,
+    /// How it is computed.
+    pub strategy: Strategy,
+}
+
+/// Choices for a device and a network. What they do not name, the plan decides.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Choices {
+    /// Whose products dense layers take.
+    #[serde(default)]
+    pub products: Product,
+    /// The layers' strategies.
+    #[serde(default)]
+    pub layers: Vec<LayerChoice>,
+}
+
+struct Chosen {
+    forced: Option<Strategy>,
+    choices: Choices,
+}
+
+static CHOSEN: RwLock<Chosen> = RwLock::new(Chosen {
+    forced: None,
+    choices: Choices { products: Product::Own, layers: Vec::new() },
+});
+
+/// Makes every pass, in the whole process, take one strategy wherever the extents allow it; with none, choices and plan
+/// decide again. Returns what was forced before.
+///
+/// For tests and measurements. The executable forces what `TNET_STRATEGY` names.
+pub fn force_strategy(strategy: Option<Strategy>) -> Option<Strategy> {
+    let mut chosen = CHOSEN.write().unwrap_or_else(PoisonError::into_inner);
+    std::mem::replace(&mut chosen.forced, strategy)
+}
+
+/// Makes the whole process take these choices. Returns the ones before.
+pub fn choose(choices: Choices) -> Choices {
+    let mut chosen = CHOSEN.write().unwrap_or_else(PoisonError::into_inner);
+    std::mem::replace(&mut chosen.choices, choices)
+}
+
+/// The strategy that was forced or chosen for a pass, if one was.
+pub(super) fn strategy(pass: Pass, spec: &MpsSpec, batch: usize) -> Option<Strategy> {
+    let chosen = CHOSEN.read().unwrap_or_else(PoisonError::into_inner);
+    let is = |choice: &&LayerChoice| {
+        choice.pass == pass && choice.batch == batch && choice.spec == *spec
+    };
+    chosen.forced.or_else(|| Some(chosen.choices.layers.iter().find(is)?.strategy))
+}
+
+/// Whose products are taken.
+pub(super) fn products() -> Product {
+    CHOSEN.read().unwrap_or_else(PoisonError::into_inner).choices.products
+}
+
+/// Whether a device has more than one way to choose from: a GPU.
+pub fn has_choices(device: &Device) -> bool {
+    target_of(device) == Target::Gpu
+}
