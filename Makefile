@@ -15,8 +15,10 @@ train: setup
 	$(CARGO) run --release --locked -- train $(ARGS)
 
 # The Rust code in README.md and in comments is compiled and run too.
+# What runs on an adapter runs twice where that is software: with the kernels for it, and with a GPU's.
 test: setup
 	$(CARGO) test --release --locked
+	TNET_TARGET=gpu $(CARGO) test --release --locked --test suite vulkan
 	$(MAKE) examples
 
 # Trains the small model of own_model on the CPU, and draws a figure of a run of two epochs.

@@ -18,6 +18,12 @@ pub struct Work {
     pub bytes: f64,
 }
 
+/// Share of the multiply-add rate that a kernel is expected to reach whose operands come from workgroup memory.
+const COMPUTE: f64 = 0.5;
+
+/// Share of a copy's bandwidth that a kernel is expected to reach.
+const BANDWIDTH: f64 = 0.8;
+
 /// What limits a row.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -109,6 +115,14 @@ impl Work {
         })
     }
 
+    /// The time that so many launches are expected to take together, in seconds: that of the launches, and of
+    /// the work at [`COMPUTE`] of the multiply-add rate or [`BANDWIDTH`] of a copy's.
+    pub fn predicted(&self, launches: u64, ceilings: &Ceilings) -> f64 {
+        let compute = self.flops / (COMPUTE * ceilings.gflops * 1e9);
+        let bandwidth = self.bytes / (BANDWIDTH * ceilings.gbps * 1e9);
+        launches as f64 * ceilings.launch_s + compute.max(bandwidth)
+    }
+
     /// The shortest time that the ceilings allow, in seconds, and which of them it is.
     pub fn bound(&self, ceilings: &Ceilings) -> (f64, Bound) {
         [
@@ -143,6 +157,14 @@ mod tests {
         let others = 3.0 * 512.0 * (512.0 + 10.0);
         let parameters = 1_344.0 * 4.0 + 512.0 + 267_786.0;
         assert_eq!(step.flops, 128.0 * 2.0 * (3.0 * 26_880.0 * 4.0 + others) + 10.0 * parameters);
+    }
+
+    #[test]
+    fn a_prediction_has_the_time_of_the_launches_and_of_the_work() {
+        let ceilings = Ceilings { gflops: 100.0, gbps: 10.0, launch_s: 1e-5 };
+        let predicted = |flops, bytes| Work { flops, bytes }.predicted(3, &ceilings);
+        assert!((predicted(1e9, 1e6) - (3e-5 + 2e-2)).abs() < 1e-12);
+        assert!((predicted(1e3, 1e9) - (3e-5 + 0.125)).abs() < 1e-12);
     }
 
     #[test]

@@ -30,7 +30,7 @@ pub fn json(report: &Report) -> Result<String> {
 /// The rows as comma-separated values; cells of a row that failed are empty.
 pub fn csv(report: &Report) -> String {
     let mut text = String::from(
-        "pass,variant,plan,bond,batch,samples,median_s,min_s,mad_s,gflops,gbps,bound,fraction,error\n",
+        "pass,variant,plan,bond,batch,samples,median_s,min_s,mad_s,gflops,gbps,bound,fraction,error,launches,predicted_s\n",
     );
     for row in &report.rows {
         let plan = quoted(row.plan.as_deref().unwrap_or_default());
@@ -40,7 +40,7 @@ pub fn csv(report: &Report) -> String {
                 let samples = &figures.samples;
                 writeln!(
                     text,
-                    ",{},{:.9},{:.9},{:.9},{:.4},{:.4},{},{:.4},",
+                    ",{},{:.9},{:.9},{:.9},{:.4},{:.4},{},{:.4},,{},{}",
                     samples.samples,
                     samples.median_s,
                     samples.min_s,
@@ -48,10 +48,14 @@ pub fn csv(report: &Report) -> String {
                     figures.gflops,
                     figures.gbps,
                     figures.bound,
-                    figures.fraction
+                    figures.fraction,
+                    figures.launches.map_or_else(String::new, |launches| launches.to_string()),
+                    figures.predicted_s.map_or_else(String::new, |time| format!("{time:.9}"))
                 )
             }
-            None => writeln!(text, ",,,,,,,,,{}", quoted(row.error.as_deref().unwrap_or_default())),
+            None => {
+                writeln!(text, ",,,,,,,,,{},,", quoted(row.error.as_deref().unwrap_or_default()))
+            }
         };
     }
     text
@@ -95,6 +99,10 @@ pub fn rows(report: &Report, plans: bool) -> Table {
         header.push("plan");
     }
     header.extend(["median", "min", "spread", "GFLOP/s", "GB/s", "of bound", "against fused"]);
+    let predictions = plans && report.adapter.is_some();
+    if predictions {
+        header.extend(["launches", "predicted"]);
+    }
     let mut table = table::new(&header, true);
     for row in &report.rows {
         let mut cells =
@@ -114,6 +122,11 @@ pub fn rows(report: &Report, plans: bool) -> Table {
                     format!("{:.0} % {}", 100.0 * figures.fraction, figures.bound),
                     against_fused(report, row),
                 ]);
+                if predictions {
+                    let launches = figures.launches.map(|launches| launches.to_string());
+                    let predicted = figures.predicted_s.map(time);
+                    cells.extend([launches, predicted].map(Option::unwrap_or_default));
+                }
             }
             None => cells.push(format!("failed: {}", row.error.as_deref().unwrap_or_default())),
         }
@@ -240,6 +253,8 @@ mod tests {
             gbps: 0.5,
             bound: Bound::Compute,
             fraction: 0.25,
+            launches: None,
+            predicted_s: None,
         };
         let row = |variant, bond, figures: Option<Figures>| Row {
             pass: Pass::Forward,
@@ -290,7 +305,7 @@ mod tests {
             // Commas within quotation marks do not count.
             .map(|line| line.split('"').step_by(2).map(|part| part.matches(',').count()).sum())
             .collect();
-        assert_eq!(columns, [13; 4], "{text}");
+        assert_eq!(columns, [15; 4], "{text}");
         assert!(text.contains("\"too large, by far\""), "{text}");
     }
 

@@ -17,11 +17,12 @@ use crate::device::{Adapter, OpenDevice};
 use crate::mps::MpsSpec;
 use crate::mps::plan::Strategy;
 use crate::net::{Model, Preset, Stack};
+use crate::op::gpu::launch::launches;
 use crate::train::memory::Place;
 use crate::{Error, Result, memory, op};
 use ceilings::Ceilings;
 use count::{Bound, Work};
-use stats::{Effort, Samples};
+use stats::{Effort, Samples, Workload};
 use workloads::{Pass, Rival};
 
 /// Version of the exported form.
@@ -205,6 +206,12 @@ pub struct Figures {
     pub bound: Bound,
     /// Share of that limit which the median reaches; at most 1, except for measurement errors.
     pub fraction: f64,
+    /// Launches of this crate's kernels, on an adapter.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub launches: Option<u64>,
+    /// The time that was expected of them, in seconds: see docs/gpu.md.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub predicted_s: Option<f64>,
 }
 
 /// Everything that was measured; this is the exported JSON.
@@ -276,6 +283,14 @@ pub fn run(
     })
 }
 
+/// Launches of one execution.
+fn launched(workload: &mut dyn Workload) -> Result<u64> {
+    workload.prepare(1)?;
+    let before = launches();
+    workload.execute()?;
+    Ok(launches() - before)
+}
+
 /// What one row measures.
 struct Case<'a> {
     pass: Pass,
@@ -331,7 +346,11 @@ impl Case<'_> {
             let mut workload = workloads::workload(*pass, rival, subject, *batch, &opened.device)?;
             let samples = stats::measure(effort, workload.as_mut())?;
             let plan = rival.is_none().then(|| self.plan(&opened.device)).flatten();
-            Ok((samples, plan, work))
+            let launches = match (rival, &opened.adapter) {
+                (None, Some(_)) => Some(launched(workload.as_mut())?),
+                _ => None,
+            };
+            Ok((samples, plan, work, launches))
         }));
         if forced.is_some() {
             op::force_strategy(before);
@@ -339,7 +358,7 @@ impl Case<'_> {
         let measured = measured.unwrap_or_else(|_| {
             Err(Error::compute("measuring a row", "it may need more memory than the device has"))
         });
-        let (samples, plan, work) = match measured {
+        let (samples, plan, work, launches) = match measured {
             Ok(measured) => measured,
             Err(error) => return self.failed(error.to_string()),
         };
@@ -350,6 +369,8 @@ impl Case<'_> {
             gbps: work.bytes / samples.median_s * 1e-9,
             bound,
             fraction: shortest / samples.median_s,
+            launches,
+            predicted_s: launches.map(|launches| work.predicted(launches, ceilings)),
         };
         Row { plan, figures: Some(figures), error: None, ..self.failed(String::new()) }
     }

@@ -15,7 +15,7 @@ use crate::text::shown;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::run::{self, Newest};
 use crate::train::{self, Evaluation, evaluate};
-use crate::{Error, Result};
+use crate::{Error, Result, op};
 
 /// Options of `eval`.
 #[derive(Debug, Args)]
@@ -56,6 +56,7 @@ struct Line<'a> {
 pub fn run(args: &EvalArgs) -> Result<()> {
     let (file, checkpoint) = checkpoint_of(&run::to_read(&args.run)?)?;
     let opened = drivers::open(args.device)?;
+    op::choose(run_data::tuning(&file, &opened).unwrap_or_default());
     let (data, own_data) = data_for(args.data.as_deref(), &file, &checkpoint)?;
     check_fit(&file, &checkpoint, &data)?;
     opened.check_buffers(train::buffers(&checkpoint.config.network, 0, [&data.test])?)?;

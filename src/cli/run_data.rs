@@ -8,9 +8,25 @@ use serde::Deserialize;
 use super::{paths, say};
 use crate::Error;
 use crate::data::fashion_mnist;
+use crate::device::OpenDevice;
+use crate::op::Choices;
 use crate::text::shown;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::run;
+
+/// What `config.toml` says of how a run computes.
+#[derive(Deserialize)]
+struct Computing {
+    device_description: String,
+    tuning: Option<Choices>,
+}
+
+/// What was measured for a run on this device, so that its network is computed as it was there.
+pub fn tuning(file: &Path, opened: &OpenDevice) -> Option<Choices> {
+    let text = fs::read_to_string(run::config_beside(file)).ok()?;
+    let Computing { device_description, tuning } = toml::from_str(&text).ok()?;
+    tuning.filter(|_| device_description == opened.description)
+}
 
 /// What `config.toml` says of a run's data.
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! `--tune`: what was measured on a GPU for a network, kept in the user's cache folder for the next run.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
 use serde::{Deserialize, Serialize};
@@ -98,13 +98,13 @@ fn file(key: &Key) -> Option<PathBuf> {
 }
 
 /// What a file of the cache holds, unless it is missing, damaged or of something else: then it is measured again.
-fn kept(file: &PathBuf, key: &Key) -> Option<Choices> {
+fn kept(file: &Path, key: &Key) -> Option<Choices> {
     let kept: Kept = toml::from_str(&fs::read_to_string(file).ok()?).ok()?;
     (kept.key == *key).then_some(kept.choices)
 }
 
 /// Writes a file of the cache. The run keeps its own choices; without this file the next one measures again.
-fn keep(file: &PathBuf, kept: Kept) {
+fn keep(file: &Path, kept: Kept) {
     let folder = files::parent(file);
     let written = fs::create_dir_all(folder).map_err(|error| error.to_string()).and_then(|()| {
         let text = toml::to_string_pretty(&kept).map_err(|error| error.to_string())?;

@@ -1,6 +1,7 @@
 //! The tiles of the GPU's kernels: what a workgroup computes, and what of it lies in workgroup memory at once.
 //!
-//! `shaders/gpu/contract.wgsl` and `shaders/gpu/grads.wgsl` take any extents; how they are cut is decided here, from the
+//! `gpu/contract.wgsl` and `gpu/grads.wgsl` in `shaders/` take any extents, `gpu/grads_whole.wgsl` those that it can take
+//! whole; how they are cut is decided here, from the
 //! extents and the batch alone, so that the same operands give the same bits.
 
 use super::View;
@@ -76,7 +77,9 @@ impl ContractTiles {
         let room_for_x = if is_even(view) { usize::MAX } else { CONTRACT_X };
         let chunks = |samples: usize| {
             let lanes = CONTRACT_LANES / (samples * tile_v);
-            let chunk_s = fours(view.s).min(lanes).min(CONTRACT_G / (4 * tile_w));
+            // So that four of r fit beside it.
+            let of_x = room_for_x / (4 * samples);
+            let chunk_s = fours(view.s).min(lanes).min(CONTRACT_G / (4 * tile_w)).min(of_x);
             let room = (room_for_x / (samples * chunk_s)).min(CONTRACT_F / tile_v);
             (chunk_s, view.r.next_multiple_of(4).min(floor4(room)))
         };
@@ -85,7 +88,7 @@ impl ContractTiles {
             let (chunk_s, chunk_r) = chunks(samples);
             chunk_s == fours(view.s) && chunk_r >= view.r
         };
-        let most = (CONTRACT_LANES / (tile_v * tile_w)).min(batch);
+        let most = (CONTRACT_LANES / (tile_v * tile_w)).min(batch).min(room_for_x / 4);
         let halved = |samples: &usize| Some(samples / 2).filter(|half| *half > 0);
         let halves = std::iter::successors(Some(most), halved);
         let mut samples = halves.into_iter().find(|samples| fits(*samples)).unwrap_or(most);
@@ -176,6 +179,71 @@ impl GradTiles {
     }
 }
 
+/// Workgroup memory of `gpu/grads_whole.wgsl`, in vec4: what WebGPU grants.
+pub const WHOLE_ROOM: usize = 1024;
+
+/// How `gpu/grads_whole.wgsl` shares out the gradients by both cores, where it can compute them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WholeTiles {
+    /// Number of partial sums.
+    pub groups: usize,
+    /// Samples of each.
+    pub group_size: usize,
+    /// Tiles of a gradient side by side, by `G` and by `F`, which share the sum over `v` or `s`.
+    pub slots: [usize; 2],
+    /// Workgroups of the launch.
+    pub workgroups: usize,
+}
+
+impl WholeTiles {
+    /// The tiles for a batch, with at most `most_groups` partial sums; none if the operands of a sample at one k do not
+    /// fit into workgroup memory, or the gradients into the registers of a workgroup.
+    pub fn of(view: &View, batch: usize, most_groups: usize) -> Option<Self> {
+        let [s, r, v, w] = [view.s, view.r, view.v, view.w].map(fours);
+        let room: usize = Self::matrices(view).iter().map(|[rows, row]| rows * (4 * row + 1)).sum();
+        let [by_g, by_f] = [w.div_ceil(2) * s, v.div_ceil(2) * r];
+        if room > WHOLE_ROOM || by_g + by_f > LANES {
+            return None;
+        }
+        // One more slot for whichever takes longer, while there are invocations for it.
+        let mut slots = [1, 1];
+        loop {
+            let [takes_g, takes_f] = [v.div_ceil(slots[0]), s.div_ceil(slots[1])];
+            let (slower, most) = if takes_g >= takes_f { (0, v) } else { (1, s) };
+            let mut more = slots;
+            more[slower] += 1;
+            if more[slower] > most || more[0] * by_g + more[1] * by_f > LANES {
+                break;
+            }
+            slots = more;
+        }
+        // A workgroup does what takes two of `gpu/grads.wgsl`. With one sample it would load the cores, and store the
+        // sums, as often as its input.
+        let wanted = ENOUGH.div_ceil(2 * view.k).min(most_groups);
+        let group_size = batch.div_ceil(wanted).max(2).min(batch);
+        let groups = batch.div_ceil(group_size);
+        Some(Self { groups, group_size, slots, workgroups: groups * view.k })
+    }
+
+    /// Rows, and the length of a row, both in fours, of what lies in workgroup memory: X, D, F, G, U and T.
+    fn matrices(view: &View) -> [[usize; 2]; 6] {
+        let [s, r, v, w] = [view.s, view.r, view.v, view.w].map(fours);
+        [[s, r], [w, v], [r, v], [s, w], [v, s], [v, s]]
+    }
+
+    /// Loop iterations of an invocation.
+    pub fn iterations(&self, view: &View) -> usize {
+        let Self { group_size, slots: [by_g, by_f], .. } = *self;
+        let [s, r, v, w] = [view.s, view.r, view.v, view.w].map(fours);
+        let loads = |blocks: usize| blocks.div_ceil(LANES) + 1;
+        let products = (2 * s * v.div_ceil(2)).div_ceil(LANES) * (r.max(w) + 2) + 1;
+        let sums = v.div_ceil(by_g).max(s.div_ceil(by_f)) + 2;
+        let sample = loads(s * r) + loads(w * v) + products + sums;
+        let bias = (view.w * view.v).div_ceil(4 * LANES) * (group_size + 2) + 1;
+        loads(r * v) + loads(s * w) + group_size * sample + by_g.max(by_f) + bias + 2
+    }
+}
+
 /// The gradients by both cores: of the view's `G`, and of its `F`, which is the `G` of the reversed view.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GradsTiles {
@@ -227,6 +295,7 @@ mod tests {
             [64, 64, 64, 64, 8],
             [256, 256, 256, 256, 300],
             [5, 7, 1000, 3, 2],
+            [1000, 3, 5, 7, 2],
         ] {
             let spec = MpsSpec::new([j, l], [m, n], k).unwrap();
             for order in [Order::CFirst, Order::AFirst] {
@@ -285,5 +354,42 @@ mod tests {
         let bond_16 = View { k: 16, ..forward };
         assert_eq!(GradsTiles::of(&bond_16, 128, 1024).groups, 32);
         assert_eq!(ContractTiles::of(&bond_16, 1).parts, 4);
+    }
+
+    /// Where the whole of a sample does not fit, there is no such launch; where there is one, all of it fits.
+    #[test]
+    fn whole_samples_fit_into_workgroup_memory() {
+        let mut fitting = 0;
+        for view in views() {
+            for batch in [1, 2, 7, 128, 4096, 65_536] {
+                let Some(tiles) = WholeTiles::of(&view, batch, 1024) else { continue };
+                fitting += 1;
+                let WholeTiles { groups, group_size, slots: [by_g, by_f], workgroups } = tiles;
+                assert!(groups * group_size >= batch && (groups - 1) * group_size < batch);
+                assert!(groups <= 1024 && workgroups == groups * view.k);
+                let room = WholeTiles::matrices(&view).map(|[rows, row]| rows * (4 * row + 1));
+                assert!(room.iter().sum::<usize>() <= WHOLE_ROOM, "{view:?}");
+                // The slots' sums take the place of the operands.
+                assert!(8 * LANES <= WHOLE_ROOM);
+                let [s, r, v, w] = [view.s, view.r, view.v, view.w].map(fours);
+                let lanes = by_g * w.div_ceil(2) * s + by_f * v.div_ceil(2) * r;
+                assert!(lanes <= LANES && (1..=v).contains(&by_g) && (1..=s).contains(&by_f));
+            }
+        }
+        assert!(fitting > 0);
+    }
+
+    /// Two samples a workgroup at a batch of 128, as many groups as the kernel that cuts, and most invocations busy.
+    #[test]
+    fn the_article_s_samples_fit_whole() {
+        let spec = MpsSpec::new([28, 28], [32, 16], 1).unwrap();
+        let forward = View::forward(&spec, Order::CFirst);
+        let tiles = WholeTiles::of(&forward, 128, 1024).unwrap();
+        assert_eq!(tiles, WholeTiles { groups: 64, group_size: 2, slots: [1, 2], workgroups: 64 });
+        let bond_16 = View { k: 16, ..forward };
+        assert_eq!(WholeTiles::of(&bond_16, 128, 1024).unwrap().groups, 32);
+        assert_eq!(WholeTiles::of(&View::forward(&spec, Order::AFirst), 128, 1024), None);
+        let turned = MpsSpec::new([28, 28], [16, 32], 1).unwrap();
+        assert!(WholeTiles::of(&View::forward(&turned, Order::AFirst), 128, 1024).is_some());
     }
 }

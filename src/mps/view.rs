@@ -37,6 +37,14 @@ impl Order {
         if cost(Self::AFirst) < cost(Self::CFirst) { Self::AFirst } else { Self::CFirst }
     }
 
+    /// The other one.
+    pub fn other(self) -> Self {
+        match self {
+            Self::CFirst => Self::AFirst,
+            Self::AFirst => Self::CFirst,
+        }
+    }
+
     /// Multiply-adds per sample: `K (JLN + MJN)` with C first, `K (MJL + MNL)` with A first.
     pub fn multiply_adds(self, spec: &MpsSpec) -> usize {
         let MpsSpec { m, n, j, l, k } = *spec;

@@ -39,7 +39,8 @@ const STATISTICS: [(&str, u64); 8] = [
 ];
 
 /// The kernels whose loops must compute more than they load.
-const DENSE_LOOPS: &[&str] = &["gpu/contract.wgsl", "gpu/grads.wgsl", "gpu/matmul.wgsl"];
+const DENSE_LOOPS: &[&str] =
+    &["gpu/contract.wgsl", "gpu/grads_whole.wgsl", "gpu/grads.wgsl", "gpu/matmul.wgsl"];
 
 /// The fewest multiply-adds per load from a buffer in such a loop.
 const DENSE: usize = 6;

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
-use tnet_gpu::mps::tiles::{CONTRACT_F, CONTRACT_G, CONTRACT_X, GRADS_F, GRADS_X};
+use tnet_gpu::mps::tiles::{CONTRACT_F, CONTRACT_G, CONTRACT_X, GRADS_F, GRADS_X, WHOLE_ROOM};
 use tnet_gpu::op::gpu::params::{Member, Role, View};
 use tnet_gpu::op::gpu::shader::{
     Facts, GRAD_TILED_S, GRAD_TILED_W, Kernel, LANE_SAMPLES, MASKED_A, MASKED_B, MATMUL_COLUMNS,
@@ -158,6 +158,7 @@ fn constants_are_those_of_the_rust_side() {
         ("CONTRACT_G", CONTRACT_G as u32),
         ("GRADS_X", GRADS_X as u32),
         ("GRADS_F", GRADS_F as u32),
+        ("ROOM", WHOLE_ROOM as u32),
         ("MASKED_A", MASKED_A),
         ("MASKED_B", MASKED_B),
         ("START_ZERO", START_ZERO),

@@ -3,6 +3,8 @@
 //! A kernel is its source and nothing else: extents, strides and batch arrive in a small buffer of
 //! parameters, so each file is compiled once per device.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+
 use burn::tensor::{DType, Shape};
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr;
 use burn_cubecl::cubecl::ir::{ElemType, UIntKind};
@@ -17,6 +19,13 @@ use super::shader::{Kernel, Params};
 use super::target::target;
 use crate::mps::plan::Target;
 use crate::op::training::Activation;
+
+static LAUNCHES: AtomicU64 = AtomicU64::new(0);
+
+/// Kernels of ours that this process has launched. Burn's own are not counted.
+pub fn launches() -> u64 {
+    LAUNCHES.load(Ordering::Relaxed)
+}
 
 /// WebGPU's limit on workgroups along one dimension; larger launches are laid out over two.
 const MAX_WORKGROUPS: u32 = 65_535;
@@ -109,6 +118,7 @@ pub fn launch_variant<P: Params>(
     let facts = P::SHADER.facts();
     assert!(buffers.len() + 1 == facts.bindings.len(), "{}: {} buffers", facts.file, buffers.len());
     tracing::trace!(target: "tnet_gpu::op", kernel = %facts.file, invocations, "launch");
+    LAUNCHES.fetch_add(1, Ordering::Relaxed);
     let workgroups = (invocations as u64).div_ceil(u64::from(facts.workgroup_size)) as u32;
     let rows = workgroups.div_ceil(MAX_WORKGROUPS);
     let workgroups = CubeCount::Static(workgroups.div_ceil(rows), rows, 1);

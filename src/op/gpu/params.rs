@@ -103,6 +103,10 @@ params! {
         first: Role, second: Role, batch: u32, groups: u32, group_size: u32, columns: u32, bias_begin: u32,
         bias_columns: u32, relu: u32, scale: f32,
     }
+    GpuGradsWholeParams {
+        view: View, batch: u32, groups: u32, group_size: u32, columns: u32, f_begin: u32, g_begin: u32, bias_begin: u32,
+        bias_columns: u32, slots_f: u32, slots_g: u32, relu: u32, scale: f32,
+    }
     GpuMatmulParams {
         rows: u32, inner: u32, columns: u32, a_i: u32, a_k: u32, b_k: u32, b_j: u32, part_k: u32, parts: u32,
         masked: u32, mask_scale: f32, row: u32, sums: u32, sums_begin: u32, start: u32, relu: u32, seed: u32, threshold: u32, scale: f32,

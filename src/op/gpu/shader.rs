@@ -80,6 +80,8 @@ pub enum Prelude {
     Passed,
     /// The same of results.
     Store,
+    /// The same of cores and of sums by them.
+    Cores,
     /// Tiles in a GPU's workgroup memory.
     Load,
     /// The size of a tile of a GPU's product.
@@ -114,6 +116,8 @@ impl Prelude {
             Self::Passed => prelude!("gpu/prelude/passed_f32.wgsl"),
             Self::Store if kernel.wide => prelude!("gpu/prelude/store_vec4.wgsl"),
             Self::Store => prelude!("gpu/prelude/store_f32.wgsl"),
+            Self::Cores if kernel.wide => prelude!("gpu/prelude/cores_vec4.wgsl"),
+            Self::Cores => prelude!("gpu/prelude/cores_f32.wgsl"),
             Self::Load => prelude!("gpu/prelude/load.wgsl"),
             Self::Side if kernel.large => prelude!("gpu/prelude/side_16.wgsl"),
             Self::Side => prelude!("gpu/prelude/side_8.wgsl"),
@@ -205,6 +209,8 @@ shaders! {
     GpuContract: "gpu/contract.wgsl", [View Start Element Dropout Divide After Runs Store Load], 128, [x f g bias words y], GpuContractParams;
     /// what `grad_core.wgsl` computes of both cores, and of the bias, in tiles.
     GpuGrads: "gpu/grads.wgsl", [View Element Divide Runs Passed Load], 64, [x a c grad_y y partial], GpuGradsParams;
+    /// the same, of layers that fit into workgroup memory.
+    GpuGradsWhole: "gpu/grads_whole.wgsl", [View Element Divide Runs Passed Cores], 64, [x f g grad_y y partial], GpuGradsWholeParams;
     /// a matrix product of any size.
     GpuMatmul: "gpu/matmul.wgsl", [Start Scalar Dropout After Side], 256, [a b mask bias words c], GpuMatmulParams;
     /// what follows a product or a contraction that was taken in parts.

@@ -1,4 +1,5 @@
-//! The layer in the GPU's kernels: `gpu/contract.wgsl` and `gpu/grads.wgsl`, cut by [`crate::mps::tiles`].
+//! The layer in the GPU's kernels: `gpu/contract.wgsl`, `gpu/grads_whole.wgsl` and `gpu/grads.wgsl`, cut by
+//! [`crate::mps::tiles`].
 
 use burn::backend::ops::FloatTensorOps;
 use burn::tensor::Shape;
@@ -9,11 +10,13 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::launch::{Active, empty, launch_elements, part, sum_to_one_stage};
 use super::matmul::finish;
-use super::params::{GpuContractParams, GpuGradsParams, Role, SumRowsParams, count};
+use super::params::{
+    GpuContractParams, GpuGradsParams, GpuGradsWholeParams, Role, SumRowsParams, count,
+};
 use super::shader::{START_BIAS, START_ZERO, Shader};
-use crate::mps::plan::{Gradients, Plan, most_groups};
-use crate::mps::tiles::{ContractTiles, GradTiles, GradsTiles, is_even};
-use crate::mps::{Order, View};
+use crate::mps::plan::{Gradients, MAX_ITERATIONS, Plan, most_groups};
+use crate::mps::tiles::{ContractTiles, GradTiles, GradsTiles, WholeTiles, is_even};
+use crate::mps::{MpsSpec, Order, View};
 use crate::op::MpsOps;
 use crate::op::layer::{Operands, Updated};
 use crate::op::training::{Activation, TrainingOps};
@@ -89,7 +92,17 @@ fn partial_grads(
 ) -> (CubeTensor, usize) {
     let Plan { layer, order, pass: Gradients { view, .. }, .. } = plan;
     let batch = x.meta.shape().num_elements() / layer.inputs();
-    let tiles = GradsTiles::of(view, batch, most_groups(row.stride));
+    let most_groups = most_groups(row.stride);
+    // The gradients do not depend on the order: whichever fits whole.
+    for order in [*order, order.other()] {
+        let view = View::forward(layer, order);
+        let whole = WholeTiles::of(&view, batch, most_groups);
+        if let Some(tiles) = whole.filter(|tiles| tiles.iterations(&view) <= MAX_ITERATIONS) {
+            let partial = whole_grads(layer, order, &tiles, [x, a, c, grad_y, y], relu, row);
+            return sum_to_one_stage(partial, [tiles.groups, row.stride]);
+        }
+    }
+    let tiles = GradsTiles::of(view, batch, most_groups);
     let GradsTiles { groups, group_size, cores } = tiles;
     let role = |reversed: bool, tiles: &GradTiles| {
         let view = if reversed { view.reversed() } else { *view };
@@ -131,6 +144,47 @@ fn partial_grads(
     let buffers: Vec<_> = inputs.into_iter().chain([(&partial, WriteOnly)]).collect();
     launch_elements(is_even(view), workgroups * lanes, &buffers, &params);
     sum_to_one_stage(partial, [groups, row.stride])
+}
+
+/// The same of a layer that fits into workgroup memory.
+fn whole_grads(
+    layer: &MpsSpec,
+    order: Order,
+    tiles: &WholeTiles,
+    [x, a, c, grad_y, y]: [&CubeTensor; 5],
+    relu: Option<f32>,
+    row: &Row,
+) -> CubeTensor {
+    let view = View::forward(layer, order);
+    let ([f, g], [f_begin, g_begin]) = match order {
+        Order::CFirst => ([c, a], [row.c, 0]),
+        Order::AFirst => ([a, c], [0, row.c]),
+    };
+    let columns = if row.bias < row.stride { layer.outputs() } else { 0 };
+    let [slots_g, slots_f] = tiles.slots;
+    let params = GpuGradsWholeParams {
+        view: (&view).into(),
+        batch: count(x.meta.shape().num_elements() / layer.inputs()),
+        groups: count(tiles.groups),
+        group_size: count(tiles.group_size),
+        columns: count(row.stride),
+        f_begin: count(f_begin),
+        g_begin: count(g_begin),
+        bias_begin: count(row.bias),
+        bias_columns: count(columns),
+        slots_f: count(slots_f),
+        slots_g: count(slots_g),
+        relu: u32::from(relu.is_some()),
+        scale: relu.unwrap_or(1.0),
+    };
+    let partial = empty(x, [tiles.groups, row.stride]);
+    let inputs = [x, f, g, grad_y, y].map(|input| (input, ReadOnly));
+    let buffers: Vec<_> = inputs.into_iter().chain([(&partial, WriteOnly)]).collect();
+    let MpsSpec { n, j, l, .. } = *layer;
+    let wide = [n, j, l, row.c, row.bias, row.stride].iter().all(|run| run.is_multiple_of(4));
+    let invocations = tiles.workgroups * Shader::GpuGradsWhole.facts().workgroup_size as usize;
+    launch_elements(wide, invocations, &buffers, &params);
+    partial
 }
 
 /// The gradients by the cores and the bias.
