@@ -54,7 +54,9 @@ const CONTRACT_X: u32 = 176u;
 const CONTRACT_F: u32 = 112u;
 const CONTRACT_G: u32 = 224u;
 
-var<workgroup> x_tile: array<vec4<f32>, CONTRACT_X>;               // [sample, r][s]
+const IN_TILE: u32 = select(CONTRACT_X, 1u, AT_ONCE);
+
+var<workgroup> x_tile: array<vec4<f32>, IN_TILE>;               // [sample, r][s]
 var<workgroup> f_tile: array<vec4<f32>, CONTRACT_F>;               // [r][v]
 var<workgroup> g_tile: array<vec4<f32>, CONTRACT_G>;               // [s][w]
 var<workgroup> u_tile: array<vec4<f32>, 4u * WORKGROUP_SIZE>;      // [sample, s][v]

@@ -116,7 +116,7 @@ impl Work {
     }
 
     /// The time that so many launches are expected to take together, in seconds: that of the launches, and of
-    /// the work at [`COMPUTE`] of the multiply-add rate or [`BANDWIDTH`] of a copy's.
+    /// the work at half of the multiply-add rate or 0.8 of a copy's bandwidth, whichever takes longer.
     pub fn predicted(&self, launches: u64, ceilings: &Ceilings) -> f64 {
         let compute = self.flops / (COMPUTE * ceilings.gflops * 1e9);
         let bandwidth = self.bytes / (BANDWIDTH * ceilings.gbps * 1e9);

@@ -370,7 +370,7 @@ mod tests {
                 let room = WholeTiles::matrices(&view).map(|[rows, row]| rows * (4 * row + 1));
                 assert!(room.iter().sum::<usize>() <= WHOLE_ROOM, "{view:?}");
                 // The slots' sums take the place of the operands.
-                assert!(8 * LANES <= WHOLE_ROOM);
+                const { assert!(8 * LANES <= WHOLE_ROOM) };
                 let [s, r, v, w] = [view.s, view.r, view.v, view.w].map(fours);
                 let lanes = by_g * w.div_ceil(2) * s + by_f * v.div_ceil(2) * r;
                 assert!(lanes <= LANES && (1..=v).contains(&by_g) && (1..=s).contains(&by_f));

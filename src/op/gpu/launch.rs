@@ -23,6 +23,7 @@ use crate::op::training::Activation;
 static LAUNCHES: AtomicU64 = AtomicU64::new(0);
 
 /// Kernels of ours that this process has launched. Burn's own are not counted.
+#[cfg(feature = "cli")]
 pub fn launches() -> u64 {
     LAUNCHES.load(Ordering::Relaxed)
 }
