@@ -1,11 +1,12 @@
 # make train    train the article's tensor network on Fashion-MNIST, on a GPU if there is one
 # make test     run all tests: units, documentation, suite (CPU and Vulkan adapter), examples
+# make swiftshader  check the program on SwiftShader, a second Vulkan driver that needs no GPU
 # make lint     check formatting, clippy (with and without the command line), documentation
 # make bench    benchmark the layer on one device: make bench TNET_BENCH_DEVICE=vulkan
 # make examples run the examples
 # make setup    install what is missing: a Vulkan loader and driver, the data set
 
-.PHONY: train test examples lint bench setup
+.PHONY: train test examples swiftshader lint bench setup
 CARGO ?= cargo
 DATA_PACKAGE = /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 
@@ -28,6 +29,9 @@ examples:
 	printf 'epoch,test_accuracy\n1,0.85\n2,0.87\n' > "$$run/metrics.csv" && \
 	$(CARGO) run --release --locked --example figure -- "a run=$$run" > "$$run/figure.svg" && \
 	grep -q '^<svg' "$$run/figure.svg" && echo "figure: ok"
+
+swiftshader: setup
+	CARGO=$(CARGO) tests/swiftshader.sh
 
 # The library must compile without the command line and without its dependencies.
 lint:

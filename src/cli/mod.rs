@@ -101,13 +101,14 @@ fn given(matches: &ArgMatches) -> Vec<&str> {
     options.ids().map(clap::Id::as_str).filter(|id| typed(id)).collect()
 }
 
-/// Makes the layer use the strategy named by `TNET_STRATEGY`, and every adapter the kernels for what `TNET_TARGET`
-/// names, if these are set.
+/// Makes the layer use the strategy named by `TNET_STRATEGY`, every adapter the kernels for what `TNET_TARGET` names, and
+/// dense layers on GPUs the products that `TNET_PRODUCTS` names, if these are set.
 fn force() -> Result<()> {
     if let Some(strategy) = from_environment("TNET_STRATEGY")? {
         op::force_strategy(Some(strategy));
     }
     op::force_target(from_environment("TNET_TARGET")?);
+    op::choice::force_products(from_environment("TNET_PRODUCTS")?);
     Ok(())
 }
 

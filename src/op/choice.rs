@@ -33,6 +33,18 @@ pub enum Product {
     Burn,
 }
 
+impl std::str::FromStr for Product {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "own" => Ok(Self::Own),
+            "burn" => Ok(Self::Burn),
+            _ => Err(format!("'{text}': expected own or burn")),
+        }
+    }
+}
+
 /// The strategy of one pass of one layer at one batch.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LayerChoice {
@@ -60,11 +72,13 @@ pub struct Choices {
 
 struct Chosen {
     forced: Option<Strategy>,
+    forced_products: Option<Product>,
     choices: Choices,
 }
 
 static CHOSEN: RwLock<Chosen> = RwLock::new(Chosen {
     forced: None,
+    forced_products: None,
     choices: Choices { products: Product::Own, layers: Vec::new() },
 });
 
@@ -75,6 +89,13 @@ static CHOSEN: RwLock<Chosen> = RwLock::new(Chosen {
 pub fn force_strategy(strategy: Option<Strategy>) -> Option<Strategy> {
     let mut chosen = CHOSEN.write().unwrap_or_else(PoisonError::into_inner);
     std::mem::replace(&mut chosen.forced, strategy)
+}
+
+/// Makes dense layers, in the whole process, take one kind of products on GPUs; with none, the choices decide again.
+///
+/// For tests. The executable forces what `TNET_PRODUCTS` names.
+pub fn force_products(products: Option<Product>) {
+    CHOSEN.write().unwrap_or_else(PoisonError::into_inner).forced_products = products;
 }
 
 /// Makes the whole process take these choices. Returns the ones before.
@@ -94,7 +115,8 @@ pub(super) fn strategy(pass: Pass, spec: &MpsSpec, batch: usize) -> Option<Strat
 
 /// Whose products are taken.
 pub(super) fn products() -> Product {
-    CHOSEN.read().unwrap_or_else(PoisonError::into_inner).choices.products
+    let chosen = CHOSEN.read().unwrap_or_else(PoisonError::into_inner);
+    chosen.forced_products.unwrap_or(chosen.choices.products)
 }
 
 /// Whether a device has more than one way to choose from: a GPU.

@@ -44,8 +44,17 @@ impl Tally {
         if self.pending.is_empty() {
             return Ok(None);
         }
+        // Few at a time: one launch takes them together, where it can bind them all. Of more, Burn copies one after the other,
+        // and fills a buffer for each; some drivers can bind ten.
+        const TOGETHER: usize = 4;
         let parts: Vec<usize> = self.pending.iter().map(|sums| 2 * sums.dims()[0]).collect();
-        let sums = Tensor::cat(std::mem::take(&mut self.pending), 0)
+        let mut pending = std::mem::take(&mut self.pending);
+        while pending.len() > 1 {
+            let together = pending.chunks(TOGETHER).map(|some| Tensor::cat(some.to_vec(), 0));
+            pending = together.collect();
+        }
+        let sums = pending
+            .remove(0)
             .try_to_vec_as::<f32>()
             .map_err(|error| Error::compute("reading the loss", error))?;
         let mut rest = &sums[..];

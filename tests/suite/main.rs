@@ -14,6 +14,7 @@
 //! - `eval`: a checkpoint has the accuracy that its run reported, on its own data; another set must be asked for.
 //! - `faults`: a full disk, a link, a second process or a lost device costs no checkpoint.
 //! - `folders`: litter, marks of spreadsheets and paths one level off are taken for what is meant.
+//! - `launches`: a training step launches what it should, and fills no buffer.
 //! - `layer`: the layer agrees with its f64 reference, as an operation and through autodiff.
 //! - `matmul`: the matrix products for software adapters agree with a loop in f64.
 //! - `net`: any stack of layers has its shapes, counts, initial weights and gradients, and is kept in files.
@@ -57,6 +58,8 @@ mod disks;
 mod eval;
 mod faults;
 mod folders;
+#[cfg(target_os = "linux")]
+mod launches;
 mod layer;
 mod matmul;
 mod net;
