@@ -39,10 +39,11 @@ fn main(invocation: Invocation) {
     if (index >= columns) {
         return;
     }
+    // The first row outside the loops: of many gradients there is only one, and llvmpipe loads slowly within a loop.
+    var grad = partial[index];
+    var at = index + columns;
+    var row = 1u;
     // Eight loads that do not wait for each other.
-    var grad = Element();
-    var at = index;
-    var row = 0u;
     for (; row + 8u <= rows; row += 8u) {
         let a = partial[at] + partial[at + columns];
         let b = partial[at + 2u * columns] + partial[at + 3u * columns];
