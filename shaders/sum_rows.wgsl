@@ -5,7 +5,7 @@
 // left. The order of the additions depends on the sizes alone.
 //
 // Buffers:
-//   input   [rows, stride] elements, of which the columns from `begin` on are summed
+//   input   [rows, columns] elements
 //   output  [groups, columns] elements; every one is written
 //   params  the struct below
 
@@ -16,8 +16,6 @@ struct Params {
     columns: u32,
     groups: u32,
     group_size: u32,
-    stride: u32,
-    begin: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> input: array<Element>;
@@ -35,7 +33,7 @@ fn main(invocation: Invocation) {
     let end = min(first + params.group_size, params.rows);
     var sum = Element();
     for (var row = first; row < end; row++) {
-        sum += input[row * params.stride + params.begin + column];
+        sum += input[row * params.columns + column];
     }
     output[index] = sum;
 }

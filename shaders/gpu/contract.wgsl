@@ -2,9 +2,9 @@
 //
 //   U[s,k,v] = Σ_r X[s,r] F[r,k,v]          Y[w,v] = Σ_{s,k} G[w,k,s] U[s,k,v] + B[w,v]
 //
-// in the letters of src/mps/view.rs. A workgroup of 128 computes a tile of w and v for some samples. For each k, F_k,
-// G_k and U_k lie in workgroup memory, and each invocation keeps a tile of 4 x 4 of U, then one of Y, in registers:
-// 64 multiply-adds for 8 loads. The input is read in runs of four numbers; where these do not come out even it passes
+// in the letters of src/mps/view.rs. A workgroup of 64 computes a tile of w and v for some samples. For each k, F_k, G_k
+// and U_k lie in workgroup memory, and each invocation keeps a tile of 4 x 8 of U, then one of Y, in registers: 128
+// multiply-adds for 12 loads. The input is read in runs of four numbers; where these do not come out even it passes
 // through workgroup memory, too. Where s or r do not fit there, they are taken in chunks. What lies beyond an extent is
 // zero, so that the inner loops know no edges.
 //
@@ -19,9 +19,9 @@
 //   bias    B, laid out like one sample of Y; read where `start` is START_BIAS
 //   words   what changes from step to step; two words from `seed` on are read where something is dropped
 //   y       Y, [parts, batch, w·v], strides y_w, y_v; every element is written
-//   params  the struct below; tiles and `chunk_s` are counted in fours
+//   params  the struct below; `tile_w` and `chunk_s` are counted in fours, `tile_v` in eights
 
-const WORKGROUP_SIZE: u32 = 128u;
+const WORKGROUP_SIZE: u32 = 64u;
 
 struct Params {
     batch: u32,
@@ -48,10 +48,10 @@ struct Params {
 @group(0) @binding(5) var<storage, read_write> y: array<Element>;
 @group(0) @binding(6) var<storage, read_write> params: Params;
 
-// 13,568 bytes, and 2,816 more for the input where it passes through: the article's layer fits with four samples, forward
+// 13,824 bytes, and 2,560 more for the input where it passes through: the article's layer fits with four samples, forward
 // and, with two, for grad_x. In fours.
-const CONTRACT_X: u32 = 176u;
-const CONTRACT_F: u32 = 112u;
+const CONTRACT_X: u32 = 160u;
+const CONTRACT_F: u32 = 128u;
 const CONTRACT_G: u32 = 224u;
 
 const IN_TILE: u32 = select(CONTRACT_X, 1u, AT_ONCE);
@@ -59,7 +59,7 @@ const IN_TILE: u32 = select(CONTRACT_X, 1u, AT_ONCE);
 var<workgroup> x_tile: array<vec4<f32>, IN_TILE>;               // [sample, r][s]
 var<workgroup> f_tile: array<vec4<f32>, CONTRACT_F>;               // [r][v]
 var<workgroup> g_tile: array<vec4<f32>, CONTRACT_G>;               // [s][w]
-var<workgroup> u_tile: array<vec4<f32>, 4u * WORKGROUP_SIZE>;      // [sample, s][v]
+var<workgroup> u_tile: array<vec4<f32>, 8u * WORKGROUP_SIZE>;      // [sample, s][v]
 
 fn run_of(is_d: bool, at: u32, count: u32) -> vec4<f32> {
     return run_of_x(at, count);
@@ -72,16 +72,17 @@ fn main(invocation: Invocation) {
     let samples = params.samples;
     let tile_w = params.tile_w;
     let tile_v = params.tile_v;
+    let row_v = 2u * tile_v;
     let chunk_s = params.chunk_s;
     let chunk_r = params.chunk_r;
     let parts = params.parts;
     let lane = invocation.lane;
 
     // Neighbouring workgroups share the input.
-    let tiles_v = (view.v + 4u * tile_v - 1u) / (4u * tile_v);
+    let tiles_v = (view.v + 8u * tile_v - 1u) / (8u * tile_v);
     let tiles_w = (view.w + 4u * tile_w - 1u) / (4u * tile_w);
     let index = workgroup_index(invocation);
-    let v_begin = index % tiles_v * tile_v * 4u;
+    let v_begin = index % tiles_v * tile_v * 8u;
     let w_begin = index / tiles_v % tiles_w * tile_w * 4u;
     let part = index / tiles_v / tiles_w % parts;
     let first = index / tiles_v / tiles_w / parts * samples;
@@ -96,7 +97,7 @@ fn main(invocation: Invocation) {
     let by_s = 1.0 / f32(chunk_s);
     // The tile of U: sample, s and v.
     let rest = divided(lane, by_v);
-    let v4 = lane - rest * tile_v;
+    let v4 = 2u * (lane - rest * tile_v);
     let u_sample = divided(rest, by_s);
     let s4 = rest - u_sample * chunk_s;
     let computes_u = u_sample < samples;
@@ -117,12 +118,20 @@ fn main(invocation: Invocation) {
     var y1 = vec4<f32>();
     var y2 = vec4<f32>();
     var y3 = vec4<f32>();
+    var z0 = vec4<f32>();
+    var z1 = vec4<f32>();
+    var z2 = vec4<f32>();
+    var z3 = vec4<f32>();
     for (var k = k_begin; k < k_end; k++) {
         for (var s_begin = 0u; s_begin < view.s; s_begin += 4u * chunk_s) {
             var u0 = vec4<f32>();
             var u1 = vec4<f32>();
             var u2 = vec4<f32>();
             var u3 = vec4<f32>();
+            var t0 = vec4<f32>();
+            var t1 = vec4<f32>();
+            var t2 = vec4<f32>();
+            var t3 = vec4<f32>();
             for (var r_begin = 0u; r_begin < view.r; r_begin += chunk_r) {
                 // Before the first chunk the barrier before the last Y has made sure that nobody reads these any more.
                 if (r_begin > 0u) {
@@ -132,10 +141,10 @@ fn main(invocation: Invocation) {
                     load(lane, false, vec3<u32>(first, batch, samples), vec2<u32>(r_begin, s_begin), chunk_r, chunk_s,
                         vec2<u32>(view.r, view.s), vec2<u32>(view.x_r, view.x_s));
                 }
-                for (var e = lane; e < chunk_r * tile_v; e += WORKGROUP_SIZE) {
-                    let row = divided(e, by_v);
+                for (var e = lane; e < chunk_r * row_v; e += WORKGROUP_SIZE) {
+                    let row = divided(e, 0.5 * by_v);
                     let r = r_begin + row;
-                    let v = v_begin + 4u * (e - row * tile_v);
+                    let v = v_begin + 4u * (e - row * row_v);
                     let at = min(r, view.r - 1u) * view.f_r + k * view.f_k;
                     let columns = vec4<u32>(v, v + 1u, v + 2u, v + 3u);
                     let from_f = min(columns, vec4<u32>(view.v - 1u)) * view.f_v + at;
@@ -153,21 +162,33 @@ fn main(invocation: Invocation) {
                         let xc = run_of_x(min(at + 2u * x_n, x_last), 4u);
                         let xd = run_of_x(min(at + 3u * x_n, x_last), 4u);
                         let fa = f_tile[at_f];
-                        let fb = f_tile[at_f + tile_v];
-                        let fc = f_tile[at_f + 2u * tile_v];
-                        let fd = f_tile[at_f + 3u * tile_v];
+                        let fb = f_tile[at_f + row_v];
+                        let fc = f_tile[at_f + 2u * row_v];
+                        let fd = f_tile[at_f + 3u * row_v];
+                        let fe = f_tile[at_f + 1u];
+                        let ff = f_tile[at_f + row_v + 1u];
+                        let fg = f_tile[at_f + 2u * row_v + 1u];
+                        let fh = f_tile[at_f + 3u * row_v + 1u];
                         if (along_r) {
                             u0 = fma(fd, xa.wwww, fma(fc, xa.zzzz, fma(fb, xa.yyyy, fma(fa, xa.xxxx, u0))));
                             u1 = fma(fd, xb.wwww, fma(fc, xb.zzzz, fma(fb, xb.yyyy, fma(fa, xb.xxxx, u1))));
                             u2 = fma(fd, xc.wwww, fma(fc, xc.zzzz, fma(fb, xc.yyyy, fma(fa, xc.xxxx, u2))));
                             u3 = fma(fd, xd.wwww, fma(fc, xd.zzzz, fma(fb, xd.yyyy, fma(fa, xd.xxxx, u3))));
+                            t0 = fma(fh, xa.wwww, fma(fg, xa.zzzz, fma(ff, xa.yyyy, fma(fe, xa.xxxx, t0))));
+                            t1 = fma(fh, xb.wwww, fma(fg, xb.zzzz, fma(ff, xb.yyyy, fma(fe, xb.xxxx, t1))));
+                            t2 = fma(fh, xc.wwww, fma(fg, xc.zzzz, fma(ff, xc.yyyy, fma(fe, xc.xxxx, t2))));
+                            t3 = fma(fh, xd.wwww, fma(fg, xd.zzzz, fma(ff, xd.yyyy, fma(fe, xd.xxxx, t3))));
                         } else {
                             u0 = fma(fd, xd.xxxx, fma(fc, xc.xxxx, fma(fb, xb.xxxx, fma(fa, xa.xxxx, u0))));
                             u1 = fma(fd, xd.yyyy, fma(fc, xc.yyyy, fma(fb, xb.yyyy, fma(fa, xa.yyyy, u1))));
                             u2 = fma(fd, xd.zzzz, fma(fc, xc.zzzz, fma(fb, xb.zzzz, fma(fa, xa.zzzz, u2))));
                             u3 = fma(fd, xd.wwww, fma(fc, xc.wwww, fma(fb, xb.wwww, fma(fa, xa.wwww, u3))));
+                            t0 = fma(fh, xd.xxxx, fma(fg, xc.xxxx, fma(ff, xb.xxxx, fma(fe, xa.xxxx, t0))));
+                            t1 = fma(fh, xd.yyyy, fma(fg, xc.yyyy, fma(ff, xb.yyyy, fma(fe, xa.yyyy, t1))));
+                            t2 = fma(fh, xd.zzzz, fma(fg, xc.zzzz, fma(ff, xb.zzzz, fma(fe, xa.zzzz, t2))));
+                            t3 = fma(fh, xd.wwww, fma(fg, xc.wwww, fma(ff, xb.wwww, fma(fe, xa.wwww, t3))));
                         }
-                        at_f += 4u * tile_v;
+                        at_f += 4u * row_v;
                     }
                 } else if (computes_u) {
                     var at_x = u_sample * chunk_r * chunk_s + s4;
@@ -178,24 +199,36 @@ fn main(invocation: Invocation) {
                         let xc = x_tile[at_x + 2u * chunk_s];
                         let xd = x_tile[at_x + 3u * chunk_s];
                         let fa = f_tile[at_f];
-                        let fb = f_tile[at_f + tile_v];
-                        let fc = f_tile[at_f + 2u * tile_v];
-                        let fd = f_tile[at_f + 3u * tile_v];
+                        let fb = f_tile[at_f + row_v];
+                        let fc = f_tile[at_f + 2u * row_v];
+                        let fd = f_tile[at_f + 3u * row_v];
+                        let fe = f_tile[at_f + 1u];
+                        let ff = f_tile[at_f + row_v + 1u];
+                        let fg = f_tile[at_f + 2u * row_v + 1u];
+                        let fh = f_tile[at_f + 3u * row_v + 1u];
                         u0 = fma(fd, xd.xxxx, fma(fc, xc.xxxx, fma(fb, xb.xxxx, fma(fa, xa.xxxx, u0))));
                         u1 = fma(fd, xd.yyyy, fma(fc, xc.yyyy, fma(fb, xb.yyyy, fma(fa, xa.yyyy, u1))));
                         u2 = fma(fd, xd.zzzz, fma(fc, xc.zzzz, fma(fb, xb.zzzz, fma(fa, xa.zzzz, u2))));
                         u3 = fma(fd, xd.wwww, fma(fc, xc.wwww, fma(fb, xb.wwww, fma(fa, xa.wwww, u3))));
+                        t0 = fma(fh, xd.xxxx, fma(fg, xc.xxxx, fma(ff, xb.xxxx, fma(fe, xa.xxxx, t0))));
+                        t1 = fma(fh, xd.yyyy, fma(fg, xc.yyyy, fma(ff, xb.yyyy, fma(fe, xa.yyyy, t1))));
+                        t2 = fma(fh, xd.zzzz, fma(fg, xc.zzzz, fma(ff, xb.zzzz, fma(fe, xa.zzzz, t2))));
+                        t3 = fma(fh, xd.wwww, fma(fg, xc.wwww, fma(ff, xb.wwww, fma(fe, xa.wwww, t3))));
                         at_x += 4u * chunk_s;
-                        at_f += 4u * tile_v;
+                        at_f += 4u * row_v;
                     }
                 }
             }
             if (computes_u) {
-                let to = (u_sample * 4u * chunk_s + 4u * s4) * tile_v + v4;
+                let to = (u_sample * 4u * chunk_s + 4u * s4) * row_v + v4;
                 u_tile[to] = u0;
-                u_tile[to + tile_v] = u1;
-                u_tile[to + 2u * tile_v] = u2;
-                u_tile[to + 3u * tile_v] = u3;
+                u_tile[to + row_v] = u1;
+                u_tile[to + 2u * row_v] = u2;
+                u_tile[to + 3u * row_v] = u3;
+                u_tile[to + 1u] = t0;
+                u_tile[to + row_v + 1u] = t1;
+                u_tile[to + 2u * row_v + 1u] = t2;
+                u_tile[to + 3u * row_v + 1u] = t3;
             }
             for (var e = lane; e < 4u * chunk_s * tile_w; e += WORKGROUP_SIZE) {
                 var s = 0u;
@@ -218,7 +251,7 @@ fn main(invocation: Invocation) {
             }
             workgroupBarrier();
             if (computes_y) {
-                var at_u = y_sample * 4u * chunk_s * tile_v + v4;
+                var at_u = y_sample * 4u * chunk_s * row_v + v4;
                 var at_g = w4;
                 for (var s = 0u; s < chunk_s; s++) {
                     let ga = g_tile[at_g];
@@ -226,14 +259,22 @@ fn main(invocation: Invocation) {
                     let gc = g_tile[at_g + 2u * tile_w];
                     let gd = g_tile[at_g + 3u * tile_w];
                     let ua = u_tile[at_u];
-                    let ub = u_tile[at_u + tile_v];
-                    let uc = u_tile[at_u + 2u * tile_v];
-                    let ud = u_tile[at_u + 3u * tile_v];
+                    let ub = u_tile[at_u + row_v];
+                    let uc = u_tile[at_u + 2u * row_v];
+                    let ud = u_tile[at_u + 3u * row_v];
+                    let ue = u_tile[at_u + 1u];
+                    let uf = u_tile[at_u + row_v + 1u];
+                    let ug = u_tile[at_u + 2u * row_v + 1u];
+                    let uh = u_tile[at_u + 3u * row_v + 1u];
                     y0 = fma(ud, gd.xxxx, fma(uc, gc.xxxx, fma(ub, gb.xxxx, fma(ua, ga.xxxx, y0))));
                     y1 = fma(ud, gd.yyyy, fma(uc, gc.yyyy, fma(ub, gb.yyyy, fma(ua, ga.yyyy, y1))));
                     y2 = fma(ud, gd.zzzz, fma(uc, gc.zzzz, fma(ub, gb.zzzz, fma(ua, ga.zzzz, y2))));
                     y3 = fma(ud, gd.wwww, fma(uc, gc.wwww, fma(ub, gb.wwww, fma(ua, ga.wwww, y3))));
-                    at_u += 4u * tile_v;
+                    z0 = fma(uh, gd.xxxx, fma(ug, gc.xxxx, fma(uf, gb.xxxx, fma(ue, ga.xxxx, z0))));
+                    z1 = fma(uh, gd.yyyy, fma(ug, gc.yyyy, fma(uf, gb.yyyy, fma(ue, ga.yyyy, z1))));
+                    z2 = fma(uh, gd.zzzz, fma(ug, gc.zzzz, fma(uf, gb.zzzz, fma(ue, ga.zzzz, z2))));
+                    z3 = fma(uh, gd.wwww, fma(ug, gc.wwww, fma(uf, gb.wwww, fma(ue, ga.wwww, z3))));
+                    at_u += 4u * row_v;
                     at_g += 4u * tile_w;
                 }
             }
@@ -250,26 +291,26 @@ fn main(invocation: Invocation) {
         return;
     }
     let after = after_of(params.start, params.relu, params.seed, params.threshold, params.scale);
-    let outputs = view.w * view.v;
-    let begin = part * batch * outputs;
-    let to = sample * outputs;
-    // A mode of extent 1 says nothing of what is contiguous.
-    if (view.y_v == 1u && (view.v > 1u || view.y_w != 1u)) {
-        let count = min(view.v - v, 4u);
-        let rows = view.w - w;
-        let at = w * view.y_w + v;
-        store_run(begin, to + at, at, y0, count, after);
-        store_run(begin, to + at + view.y_w, at + view.y_w, y1, select(0u, count, rows > 1u), after);
-        store_run(begin, to + at + 2u * view.y_w, at + 2u * view.y_w, y2, select(0u, count, rows > 2u), after);
-        store_run(begin, to + at + 3u * view.y_w, at + 3u * view.y_w, y3, select(0u, count, rows > 3u), after);
-    } else {
-        let count = min(view.w - w, 4u);
-        let columns = view.v - v;
-        let at = w + v * view.y_v;
-        let across = transpose(mat4x4<f32>(y0, y1, y2, y3));
-        store_run(begin, to + at, at, across[0], count, after);
-        store_run(begin, to + at + view.y_v, at + view.y_v, across[1], select(0u, count, columns > 1u), after);
-        store_run(begin, to + at + 2u * view.y_v, at + 2u * view.y_v, across[2], select(0u, count, columns > 2u), after);
-        store_run(begin, to + at + 3u * view.y_v, at + 3u * view.y_v, across[3], select(0u, count, columns > 3u), after);
+    let begin = part * batch * view.w * view.v;
+    store_tile(begin, sample, w, v, mat4x4<f32>(y0, y1, y2, y3), after);
+    if (v + 4u < view.v) {
+        store_tile(begin, sample, w, v + 4u, mat4x4<f32>(z0, z1, z2, z3), after);
     }
+}
+
+// Stores four rows of w, of four columns of v.
+fn store_tile(begin: u32, sample: u32, w: u32, v: u32, tile: mat4x4<f32>, after: After) {
+    let view = params.view;
+    let to = sample * view.w * view.v;
+    // A mode of extent 1 says nothing of what is contiguous.
+    let along_v = view.y_v == 1u && (view.v > 1u || view.y_w != 1u);
+    let turned = transpose(tile);
+    let count = select(min(view.w - w, 4u), min(view.v - v, 4u), along_v);
+    let lines = select(view.v - v, view.w - w, along_v);
+    let stride = select(view.y_v, view.y_w, along_v);
+    let at = w * view.y_w + v * view.y_v;
+    store_run(begin, to + at, at, select(turned[0], tile[0], along_v), count, after);
+    store_run(begin, to + at + stride, at + stride, select(turned[1], tile[1], along_v), select(0u, count, lines > 1u), after);
+    store_run(begin, to + at + 2u * stride, at + 2u * stride, select(turned[2], tile[2], along_v), select(0u, count, lines > 2u), after);
+    store_run(begin, to + at + 3u * stride, at + 3u * stride, select(turned[3], tile[3], along_v), select(0u, count, lines > 3u), after);
 }

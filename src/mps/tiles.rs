@@ -6,17 +6,14 @@
 
 use super::View;
 
-/// Invocations of a workgroup that contracts.
-const CONTRACT_LANES: usize = 128;
-
-/// Invocations of a workgroup that computes gradients.
+/// Invocations of a workgroup.
 const LANES: usize = 64;
 
 /// Room for a tile of the input in workgroup memory, in vec4 as all of these, where the input does not come in runs of
 /// four.
-pub const CONTRACT_X: usize = 176;
+pub const CONTRACT_X: usize = 160;
 /// Of F.
-pub const CONTRACT_F: usize = 112;
+pub const CONTRACT_F: usize = 128;
 /// Of G.
 pub const CONTRACT_G: usize = 224;
 /// Room for tiles of the input, then of the gradient of the output.
@@ -48,7 +45,7 @@ pub fn is_even(view: &View) -> bool {
     runs.iter().all(|run| run.is_multiple_of(4))
 }
 
-/// How `gpu/contract.wgsl` cuts a contraction. Tiles and `chunk_s` are counted in fours.
+/// How `gpu/contract.wgsl` cuts a contraction. `tile_w` and `chunk_s` are counted in fours, `tile_v` in eights.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ContractTiles {
     /// Samples of a workgroup.
@@ -72,15 +69,16 @@ pub struct ContractTiles {
 impl ContractTiles {
     /// The tiles for a batch.
     pub fn of(view: &View, batch: usize) -> Self {
-        let tile_v = fours(view.v).min(8);
-        let tile_w = fours(view.w).min(CONTRACT_LANES / tile_v).min(CONTRACT_G / 4);
+        let eights = view.v.div_ceil(8);
+        let tile_v = eights.min(4);
+        let tile_w = fours(view.w).min(LANES / tile_v).min(CONTRACT_G / 4);
         let room_for_x = if is_even(view) { usize::MAX } else { CONTRACT_X };
         let chunks = |samples: usize| {
-            let lanes = CONTRACT_LANES / (samples * tile_v);
+            let lanes = LANES / (samples * tile_v);
             // So that four of r fit beside it.
             let of_x = room_for_x / (4 * samples);
             let chunk_s = fours(view.s).min(lanes).min(CONTRACT_G / (4 * tile_w)).min(of_x);
-            let room = (room_for_x / (samples * chunk_s)).min(CONTRACT_F / tile_v);
+            let room = (room_for_x / (samples * chunk_s)).min(CONTRACT_F / (2 * tile_v));
             (chunk_s, view.r.next_multiple_of(4).min(floor4(room)))
         };
         // As many samples as there are lanes for, or half as many and so on, until all of a sample is taken at once.
@@ -88,11 +86,11 @@ impl ContractTiles {
             let (chunk_s, chunk_r) = chunks(samples);
             chunk_s == fours(view.s) && chunk_r >= view.r
         };
-        let most = (CONTRACT_LANES / (tile_v * tile_w)).min(batch).min(room_for_x / 4);
+        let most = (LANES / (tile_v * tile_w)).min(batch).min(room_for_x / 4);
         let halved = |samples: &usize| Some(samples / 2).filter(|half| *half > 0);
         let halves = std::iter::successors(Some(most), halved);
         let mut samples = halves.into_iter().find(|samples| fits(*samples)).unwrap_or(most);
-        let tiles = fours(view.v).div_ceil(tile_v) * fours(view.w).div_ceil(tile_w);
+        let tiles = eights.div_ceil(tile_v) * fours(view.w).div_ceil(tile_w);
         while samples > 1 && batch.div_ceil(samples) * tiles < FEW {
             samples = samples.div_ceil(2);
         }
@@ -112,8 +110,8 @@ impl ContractTiles {
     /// Loop iterations of an invocation.
     pub fn iterations(&self, view: &View) -> usize {
         let Self { samples, tile_w, tile_v, chunk_s, chunk_r, .. } = *self;
-        let loads = |count: usize| count.div_ceil(CONTRACT_LANES) + 1;
-        let r = loads(samples * chunk_r * chunk_s) + loads(chunk_r * tile_v) + chunk_r / 4 + 2;
+        let loads = |count: usize| count.div_ceil(LANES) + 1;
+        let r = loads(samples * chunk_r * chunk_s) + loads(chunk_r * 2 * tile_v) + chunk_r / 4 + 2;
         let s = view.r.div_ceil(chunk_r) * r + loads(4 * chunk_s * tile_w) + chunk_s + 2;
         self.part_k * (fours(view.s).div_ceil(chunk_s) * s + 2) + 20
     }
@@ -311,11 +309,11 @@ mod tests {
             for batch in [1, 2, 7, 128, 4096, 65_536] {
                 let tiles = ContractTiles::of(&view, batch);
                 let ContractTiles { samples, tile_w, tile_v, chunk_s, chunk_r, .. } = tiles;
-                assert!(samples * tile_w * tile_v <= CONTRACT_LANES, "{view:?} {tiles:?}");
-                assert!(samples * chunk_s * tile_v <= CONTRACT_LANES, "{view:?} {tiles:?}");
+                assert!(samples * tile_w * tile_v <= LANES, "{view:?} {tiles:?}");
+                assert!(samples * chunk_s * tile_v <= LANES, "{view:?} {tiles:?}");
                 let of_x = samples * chunk_r * chunk_s;
                 assert!(of_x <= CONTRACT_X || is_even(&view), "{view:?} {tiles:?}");
-                assert!(chunk_r * tile_v <= CONTRACT_F, "{view:?} {tiles:?}");
+                assert!(chunk_r * 2 * tile_v <= CONTRACT_F, "{view:?} {tiles:?}");
                 assert!(4 * chunk_s * tile_w <= CONTRACT_G, "{view:?} {tiles:?}");
                 assert!(chunk_r.is_multiple_of(4) && chunk_r > 0 && chunk_s > 0 && samples > 0);
                 assert!(

@@ -120,7 +120,7 @@ impl AdamStep {
 
 /// Numbers between two weights of a layer, or between values and moments, in the tensor that holds them: where each
 /// begins, a kernel can bind it. 256 bytes is the most that a device may ask for.
-const ALIGNMENT: usize = 64;
+pub(crate) const ALIGNMENT: usize = 64;
 
 /// Numbers in 4 KiB, and by how many a value and its mean are off a multiple of it.
 const APART: usize = 1024;

@@ -221,8 +221,6 @@ fn sum_in_groups(
         columns: count(columns),
         groups: count(groups),
         group_size: count(group_size),
-        stride: count(columns),
-        begin: 0,
     };
     let buffers = [(input, BufferIOAttr::ReadOnly), (output, BufferIOAttr::WriteOnly)];
     launch_elements(wide, groups * columns, &buffers, &params);

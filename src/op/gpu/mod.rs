@@ -119,14 +119,8 @@ impl LayerOps for CubeBackend {
             let numbers = grad.meta.shape().num_elements();
             let to = part(&row, begin, [numbers]);
             // The sum of one row.
-            let params = SumRowsParams {
-                rows: 1,
-                columns: count(numbers),
-                groups: 1,
-                group_size: 1,
-                stride: count(numbers),
-                begin: 0,
-            };
+            let params =
+                SumRowsParams { rows: 1, columns: count(numbers), groups: 1, group_size: 1 };
             launch_elements(false, numbers, &[(&grad, ReadOnly), (&to, WriteOnly)], &params);
         }
         row

@@ -89,7 +89,7 @@ params! {
         batch: u32, view: View, groups: u32, group_size: u32, add: u32,
         b_begin: u32, b_end: u32, v_begin: u32, v_end: u32, r_begin: u32, r_end: u32,
     }
-    SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32, stride: u32, begin: u32 }
+    SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32 }
     GatherImagesParams { batch: u32, words: u32, pixels: u32, count: u32 }
     ActivateParams { count: u32, relu: u32, seed: u32, threshold: u32, scale: f32 }
     ReluGradParams { count: u32, scale: f32 }

@@ -206,7 +206,7 @@ shaders! {
     /// a measurement of the copy bandwidth.
     CeilingCopy: "ceiling_copy.wgsl", [], 64, [input output], CeilingCopyParams;
     /// what `contract.wgsl` computes, and the activation, in tiles.
-    GpuContract: "gpu/contract.wgsl", [View Start Element Dropout Divide After Runs Store Load], 128, [x f g bias words y], GpuContractParams;
+    GpuContract: "gpu/contract.wgsl", [View Start Element Dropout Divide After Runs Store Load], 64, [x f g bias words y], GpuContractParams;
     /// what `grad_core.wgsl` computes of both cores, and of the bias, in tiles.
     GpuGrads: "gpu/grads.wgsl", [View Element Divide Runs Passed Load], 64, [x a c grad_y y partial], GpuGradsParams;
     /// the same, of layers that fit into workgroup memory.

@@ -8,18 +8,16 @@ use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, WriteOnly};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{Active, empty, launch_elements, part, sum_to_one_stage};
+use super::launch::{Active, empty, launch_elements, part, sum_rows, sum_to_one_stage};
 use super::matmul::finish;
-use super::params::{
-    GpuContractParams, GpuGradsParams, GpuGradsWholeParams, Role, SumRowsParams, count,
-};
+use super::params::{GpuContractParams, GpuGradsParams, GpuGradsWholeParams, Role, count};
 use super::shader::{START_BIAS, START_ZERO, Shader};
 use crate::mps::plan::{Gradients, MAX_ITERATIONS, Plan, most_groups};
 use crate::mps::tiles::{ContractTiles, GradTiles, GradsTiles, WholeTiles, is_even};
 use crate::mps::{MpsSpec, Order, View};
 use crate::op::MpsOps;
 use crate::op::layer::{Operands, Updated};
-use crate::op::training::{Activation, TrainingOps};
+use crate::op::training::{ALIGNMENT, Activation, TrainingOps};
 
 /// The contraction of `x` with `f` and `g`, plus the bias, and an activation.
 pub fn contract(
@@ -195,29 +193,17 @@ pub fn grads(
     grad_y: CubeTensor,
 ) -> (CubeTensor, CubeTensor, CubeTensor) {
     let spec = &plan.layer;
-    let numbers = |tensor: &CubeTensor| tensor.meta.shape().num_elements();
-    let [of_a, of_c, outputs] = [numbers(&a), numbers(&c), spec.outputs()];
-    let row = Row { c: of_a, bias: of_a + of_c, stride: of_a + of_c + outputs };
+    let shapes: [Shape; 3] =
+        [spec.a_shape().into(), spec.c_shape().into(), spec.bias_shape().into()];
+    // Each where a kernel can bind it.
+    let [of_a, of_c, of_bias] =
+        [0, 1, 2].map(|at: usize| shapes[at].num_elements().next_multiple_of(ALIGNMENT));
+    let row = Row { c: of_a, bias: of_a + of_c, stride: of_a + of_c + of_bias };
     let (partial, rows) = partial_grads(plan, [&x, &a, &c, &grad_y, &grad_y], None, &row);
-    let sum = |begin: usize, shape: Shape| {
-        let sums = empty(&partial, shape);
-        let columns = numbers(&sums);
-        let params = SumRowsParams {
-            rows: count(rows),
-            columns: count(columns),
-            groups: 1,
-            group_size: count(rows),
-            stride: count(row.stride),
-            begin: count(begin),
-        };
-        launch_elements(false, columns, &[(&partial, ReadOnly), (&sums, WriteOnly)], &params);
-        sums
-    };
-    (
-        sum(0, spec.a_shape().into()),
-        sum(row.c, spec.c_shape().into()),
-        sum(row.bias, spec.bias_shape().into()),
-    )
+    // In one launch; what lies between them is summed, too, and not read.
+    let sums = sum_rows(partial, [rows, row.stride], [row.stride]);
+    let [shape_a, shape_c, shape_bias] = shapes;
+    (part(&sums, 0, shape_a), part(&sums, row.c, shape_c), part(&sums, row.bias, shape_bias))
 }
 
 /// `grad_x`, if it is wanted, and the state after a step of Adam.
