@@ -10,10 +10,13 @@ use crate::common::cases::{primes, write_case, write_cases};
 use crate::common::executable::{code, command, stderr, stdout};
 
 #[test]
-fn a_strategy_that_there_is_not_is_wrong_usage() {
-    let output = command(&["devices"]).env("TNET_STRATEGY", "fastest").output().unwrap();
-    assert_eq!(code(&output), 2);
-    assert!(stderr(&output).contains("TNET_STRATEGY: 'fastest'"), "{}", stderr(&output));
+fn what_there_is_not_is_wrong_usage() {
+    for variable in ["TNET_STRATEGY", "TNET_TARGET", "TNET_PRODUCTS"] {
+        let output = command(&["devices"]).env(variable, "fastest").output().unwrap();
+        assert_eq!(code(&output), 2, "{variable}");
+        let expected = format!("{variable}: 'fastest'");
+        assert!(stderr(&output).contains(&expected), "{}", stderr(&output));
+    }
 }
 
 /// Verifies a device with each strategy on all built-in cases.
