@@ -16,10 +16,14 @@ train: setup
 	$(CARGO) run --release --locked -- train $(ARGS)
 
 # The Rust code in README.md and in comments is compiled and run too.
-# What runs on an adapter runs twice where that is software: with the kernels for it, and with a GPU's.
+# What runs on an adapter runs twice where that is software: with the kernels for it, and with a GPU's, and dense layers
+# also with Burn's products.
 test: setup
 	$(CARGO) test --release --locked
-	TNET_TARGET=gpu $(CARGO) test --release --locked --test suite vulkan
+	TNET_TARGET=gpu $(CARGO) test --release --locked --test suite vulkan -- --skip launches:: --skip tuning::
+	for products in burn-simple burn-double; do \
+		TNET_TARGET=gpu TNET_PRODUCTS=$$products $(CARGO) test --release --locked --test suite training_ops::vulkan || exit 1; \
+	done
 	$(MAKE) examples
 
 # Trains the small model of own_model on the CPU, and draws a figure of a run of two epochs.

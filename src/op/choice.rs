@@ -1,6 +1,8 @@
 //! What is computed how where more than one way is right and the plan alone cannot know the fastest: forced for tests, or
 //! chosen by measurements on the device ([`crate::train::tuning`]).
 
+use std::fmt;
+use std::str::FromStr;
 use std::sync::{PoisonError, RwLock};
 
 use burn::tensor::Device;
@@ -22,26 +24,69 @@ pub enum Pass {
     GradX,
 }
 
-/// Whose kernels multiply matrices on a GPU.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Product {
-    /// Ours, which take bias and activation with them, and give the same bits in every run.
-    #[default]
-    Own,
-    /// Burn's, which it tunes while it runs.
-    Burn,
+/// A kernel of Burn that multiplies matrices and needs no matrix units, which round f32 to fewer bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum BurnKernel {
+    /// It loads a block of the operands, and then multiplies.
+    SimpleUnit,
+    /// It loads the next block while it multiplies.
+    DoubleUnit,
 }
 
-impl std::str::FromStr for Product {
+/// Whose kernels multiply matrices on a GPU.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Product {
+    /// Ours, which take bias and activation with them.
+    #[default]
+    Own,
+    /// Burn's.
+    Burn(BurnKernel),
+}
+
+impl Product {
+    /// All there are.
+    pub const ALL: [Self; 3] =
+        [Self::Own, Self::Burn(BurnKernel::SimpleUnit), Self::Burn(BurnKernel::DoubleUnit)];
+
+    /// The name in the environment and in files.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Own => "own",
+            Self::Burn(BurnKernel::SimpleUnit) => "burn-simple",
+            Self::Burn(BurnKernel::DoubleUnit) => "burn-double",
+        }
+    }
+}
+
+impl fmt::Display for Product {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+impl From<Product> for String {
+    fn from(product: Product) -> Self {
+        product.name().into()
+    }
+}
+
+impl TryFrom<String> for Product {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl FromStr for Product {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            "own" => Ok(Self::Own),
-            "burn" => Ok(Self::Burn),
-            _ => Err(format!("'{text}': expected own or burn")),
-        }
+        let named = |product: &Self| product.name() == text;
+        Self::ALL.into_iter().find(named).ok_or_else(|| {
+            format!("'{text}': expected one of {}", Self::ALL.map(Self::name).join(", "))
+        })
     }
 }
 

@@ -148,7 +148,7 @@ pub struct Conduct {
 /// The weights, the order of the images and dropout follow from `config.seed` alone, and a step
 /// depends only on what a checkpoint holds. On one device, therefore, the same configuration gives
 /// the same network, and a run that was stopped and resumed gives the same network as one that was
-/// not, as long as the same ways of computing are chosen ([`crate::op::choose`]), and Burn's products are not among them.
+/// not, as long as the same ways of computing are chosen ([`crate::op::choice::choose`]).
 ///
 /// # Errors
 ///

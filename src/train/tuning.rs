@@ -17,7 +17,7 @@ use crate::net::Layer;
 use crate::op::choice::{Choices, LayerChoice, Pass, Product, choose};
 use crate::op::{forward_plan, grad_x_plan, grads_plan};
 
-/// Steps before a measurement, in which kernels are compiled and Burn tunes its own.
+/// Steps before a measurement, in which kernels are compiled.
 const WARM_UP: usize = 3;
 
 /// Least time of one measurement: that of a step is known to some 3 %.
@@ -107,8 +107,10 @@ fn alternatives(config: &TrainConfig, device: &Device) -> Result<Vec<Alternative
     }
     let has_dense = config.network.layers.iter().any(|layer| matches!(layer, Layer::Dense(_)));
     if has_dense {
-        let burn = |before: &Choices| Choices { products: Product::Burn, ..before.clone() };
-        alternatives.push(("burn's products".into(), Box::new(burn)));
+        for products in Product::ALL.into_iter().filter(|products| *products != Product::Own) {
+            let chosen = move |before: &Choices| Choices { products, ..before.clone() };
+            alternatives.push((format!("products by {products}"), Box::new(chosen)));
+        }
     }
     Ok(alternatives)
 }

@@ -23,10 +23,13 @@ use tnet_gpu::train::{Learner, TrainConfig};
 /// Opens a device. Without a Vulkan adapter it prints that the test is skipped and returns `None`, or
 /// fails where `TNET_REQUIRE_ADAPTER` is 1.
 ///
-/// As in the executable, `TNET_TARGET` forces what every adapter is taken for.
+/// As in the executable, `TNET_TARGET` forces what every adapter is taken for, and `TNET_PRODUCTS` whose products GPUs take.
 pub fn open(name: &str) -> Option<OpenDevice> {
     if let Ok(target) = std::env::var("TNET_TARGET") {
         op::force_target(Some(target.parse().unwrap()));
+    }
+    if let Ok(products) = std::env::var("TNET_PRODUCTS") {
+        op::choice::force_products(Some(products.parse().unwrap()));
     }
     let opened = device::open(name.parse().unwrap());
     match opened {

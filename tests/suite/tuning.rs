@@ -80,7 +80,7 @@ mod vulkan {
         let runs = Runs::new();
         let said = runs.run("first", &["--tune", "on", "--epochs", "1"]);
         assert!(said.contains("measuring what is fastest"), "{said}");
-        assert!(said.contains("burn's products: "), "{said}");
+        assert!(said.contains("products by burn-simple: "), "{said}");
         let kept = runs.kept();
         let text = fs::read_to_string(&kept).unwrap();
         let table: toml::Table = text.parse().unwrap();

@@ -1,7 +1,7 @@
-//! Matrix products on GPUs, by `gpu/matmul.wgsl` or by Burn.
+//! Matrix products on GPUs, by `gpu/matmul.wgsl`.
 //!
-//! Burn tunes its own while it runs, so that another run may get other bits; of ours, the kernel and the order of the
-//! additions follow from the sizes alone, and a bias, ReLU, dropout and the gradient of a ReLU cost no launch.
+//! Its tiles and the order of the additions follow from the sizes alone, and a bias, ReLU, dropout and the gradient of a
+//! ReLU cost no launch.
 
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, WriteOnly};
 use burn_cubecl::kernel::into_contiguous;
@@ -176,6 +176,13 @@ pub fn grads(
     let around = Around { mask, bias: None, active: Active::NONE, row: stride, sums: bias };
     run(operands, sizes, &cut, &around, &grads);
     grads
+}
+
+/// A product plus its bias, after an activation.
+pub fn finished(input: CubeTensor, bias: &CubeTensor, active: Active) -> CubeTensor {
+    let y = empty(&input, input.meta.shape().clone());
+    finish(&input, 1, Some(bias), active, &y);
+    y
 }
 
 /// Writes to `y` the sum of `parts` of as many numbers, plus a bias for each feature, after an activation.

@@ -4,6 +4,7 @@
 //! kernels of `tiled` and `matmul`, a software adapter those of [`super::software`]; those of `plain` compute what
 //! neither takes.
 
+mod burn_matmul;
 pub(crate) mod launch;
 pub(crate) mod matmul;
 pub mod params;
@@ -13,8 +14,6 @@ pub(crate) mod target;
 mod tiled;
 mod training;
 
-use burn::backend::ops::FloatTensorOps;
-use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, WriteOnly};
 use burn_cubecl::kernel::into_contiguous;
@@ -26,7 +25,7 @@ use super::software::{self, padding};
 use super::training::{Activation, TrainingOps};
 use crate::mps::Order;
 use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
-use launch::{empty, launch_elements, part};
+use launch::{Active, empty, launch_elements, part};
 use params::{SumRowsParams, count};
 
 impl LayerOps for CubeBackend {
@@ -43,14 +42,11 @@ impl LayerOps for CubeBackend {
             (Target::Gpu, Product::Own) => {
                 matmul::multiply([x, weight], [false; 2], bias.as_ref(), None)
             }
-            (Target::Gpu, Product::Burn) => {
-                let outputs = weight.meta.shape()[1];
-                let y = Self::float_matmul(x, weight);
+            (Target::Gpu, Product::Burn(kernel)) => {
+                let y = burn_matmul::multiply([x, weight], [false; 2], kernel);
                 match bias {
                     None => y,
-                    Some(bias) => {
-                        Self::float_add(y, Self::float_reshape(bias, Shape::new([1, outputs])))
-                    }
+                    Some(bias) => matmul::finished(y, &into_contiguous(bias), Active::NONE),
                 }
             }
             _ => software::matmul::multiply([x, weight], [false; 2], bias.as_ref()),

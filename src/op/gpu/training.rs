@@ -1,13 +1,13 @@
 //! The operations of a training step on adapters: launches of WGSL kernels, and on a GPU, where that is chosen, Burn's
 //! matrix products.
 
-use burn::backend::ops::FloatTensorOps;
 use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, ReadWrite, WriteOnly};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::burn_matmul;
 use super::launch::{
     Active, elements, empty, launch_elements, launch_on, part, sum_rows, sum_to_one_stage,
 };
@@ -71,12 +71,9 @@ impl TrainingOps for CubeBackend {
             (Target::Gpu, Product::Own) => {
                 matmul::multiply([x, weight], [false; 2], Some(&bias), active.as_ref())
             }
-            (Target::Gpu, Product::Burn) => {
-                let input = into_contiguous(Self::float_matmul(x, weight));
-                let y = empty(&input, input.meta.shape().clone());
-                let bias = into_contiguous(bias);
-                matmul::finish(&input, 1, Some(&bias), Active::of(active.as_ref()), &y);
-                y
+            (Target::Gpu, Product::Burn(kernel)) => {
+                let input = burn_matmul::multiply([x, weight], [false; 2], kernel);
+                matmul::finished(input, &into_contiguous(bias), Active::of(active.as_ref()))
             }
             _ => activate::<Self>(Self::biased_product(x, weight, Some(bias)), active),
         }
@@ -97,12 +94,8 @@ impl TrainingOps for CubeBackend {
     fn matmul(left: CubeTensor, right: CubeTensor, transposed: [bool; 2]) -> CubeTensor {
         match (target(&left.device), products()) {
             (Target::Gpu, Product::Own) => matmul::multiply([left, right], transposed, None, None),
-            (Target::Gpu, Product::Burn) => {
-                let transpose = |matrix, transposed| match transposed {
-                    true => Self::float_swap_dims(matrix, 0, 1),
-                    false => matrix,
-                };
-                Self::float_matmul(transpose(left, transposed[0]), transpose(right, transposed[1]))
+            (Target::Gpu, Product::Burn(kernel)) => {
+                burn_matmul::multiply([left, right], transposed, kernel)
             }
             _ => software::matmul::multiply([left, right], transposed, None),
         }
@@ -179,10 +172,10 @@ impl TrainingOps for CubeBackend {
                 let grads = matmul::grads(x, y, grad_y, relu, bias, stride);
                 Self::adam(state, grads, words, betas)
             }
-            (Target::Gpu, Product::Burn) => {
+            (Target::Gpu, Product::Burn(kernel)) => {
                 let (state, words) = (own(state), into_contiguous(words));
                 let grad_y = into_contiguous(passed(y, grad_y, relu));
-                let grad = into_contiguous(Self::matmul(x, grad_y.clone(), [true, false]));
+                let grad = burn_matmul::multiply([x, grad_y.clone()], [true, false], kernel);
                 let numbers = grad.meta.shape().num_elements();
                 adam_of_rows(&grad, 1, &state, [0, numbers], &words, betas);
                 if let Some(begin) = bias {

@@ -17,7 +17,7 @@ pub fn command(arguments: &[&str]) -> Command {
 
 /// Keeps the user's own settings, and the terminal, away from a command.
 pub fn isolated(command: &mut Command) -> &mut Command {
-    for variable in ["TNET_DATA", "TNET_STRATEGY", "TNET_PRODUCTS", "RUST_LOG"] {
+    for variable in ["TNET_DATA", "TNET_STRATEGY", "RUST_LOG"] {
         command.env_remove(variable);
     }
     command.stdin(Stdio::null())
