@@ -114,24 +114,12 @@ fn main(invocation: Invocation) {
     let x_last = x_at + view.s * view.r - 4u;
     // In workgroup memory it stays where it is while k changes, unless it is taken in chunks.
     let whole = chunk_r >= view.r && 4u * chunk_s >= view.s;
-    var y0 = vec4<f32>();
-    var y1 = vec4<f32>();
-    var y2 = vec4<f32>();
-    var y3 = vec4<f32>();
-    var z0 = vec4<f32>();
-    var z1 = vec4<f32>();
-    var z2 = vec4<f32>();
-    var z3 = vec4<f32>();
+    var y0 = Tile();
+    var y1 = Tile();
     for (var k = k_begin; k < k_end; k++) {
         for (var s_begin = 0u; s_begin < view.s; s_begin += 4u * chunk_s) {
-            var u0 = vec4<f32>();
-            var u1 = vec4<f32>();
-            var u2 = vec4<f32>();
-            var u3 = vec4<f32>();
-            var t0 = vec4<f32>();
-            var t1 = vec4<f32>();
-            var t2 = vec4<f32>();
-            var t3 = vec4<f32>();
+            var u0 = Tile();
+            var u1 = Tile();
             for (var r_begin = 0u; r_begin < view.r; r_begin += chunk_r) {
                 // Before the first chunk the barrier before the last Y has made sure that nobody reads these any more.
                 if (r_begin > 0u) {
@@ -162,87 +150,27 @@ fn main(invocation: Invocation) {
                         let xc = run_of_x(min(at + 2u * x_n, x_last), 4u);
                         let xd = run_of_x(min(at + 3u * x_n, x_last), 4u);
                         if (along_r) {
-                            let p0 = f_tile[at_f];
-                            u0 = fma(p0, xa.xxxx, u0);
-                            u1 = fma(p0, xb.xxxx, u1);
-                            u2 = fma(p0, xc.xxxx, u2);
-                            u3 = fma(p0, xd.xxxx, u3);
-                            let q0 = f_tile[at_f + 1u];
-                            t0 = fma(q0, xa.xxxx, t0);
-                            t1 = fma(q0, xb.xxxx, t1);
-                            t2 = fma(q0, xc.xxxx, t2);
-                            t3 = fma(q0, xd.xxxx, t3);
-                            let p1 = f_tile[at_f + row_v];
-                            u0 = fma(p1, xa.yyyy, u0);
-                            u1 = fma(p1, xb.yyyy, u1);
-                            u2 = fma(p1, xc.yyyy, u2);
-                            u3 = fma(p1, xd.yyyy, u3);
-                            let q1 = f_tile[at_f + row_v + 1u];
-                            t0 = fma(q1, xa.yyyy, t0);
-                            t1 = fma(q1, xb.yyyy, t1);
-                            t2 = fma(q1, xc.yyyy, t2);
-                            t3 = fma(q1, xd.yyyy, t3);
-                            let p2 = f_tile[at_f + 2u * row_v];
-                            u0 = fma(p2, xa.zzzz, u0);
-                            u1 = fma(p2, xb.zzzz, u1);
-                            u2 = fma(p2, xc.zzzz, u2);
-                            u3 = fma(p2, xd.zzzz, u3);
-                            let q2 = f_tile[at_f + 2u * row_v + 1u];
-                            t0 = fma(q2, xa.zzzz, t0);
-                            t1 = fma(q2, xb.zzzz, t1);
-                            t2 = fma(q2, xc.zzzz, t2);
-                            t3 = fma(q2, xd.zzzz, t3);
-                            let p3 = f_tile[at_f + 3u * row_v];
-                            u0 = fma(p3, xa.wwww, u0);
-                            u1 = fma(p3, xb.wwww, u1);
-                            u2 = fma(p3, xc.wwww, u2);
-                            u3 = fma(p3, xd.wwww, u3);
-                            let q3 = f_tile[at_f + 3u * row_v + 1u];
-                            t0 = fma(q3, xa.wwww, t0);
-                            t1 = fma(q3, xb.wwww, t1);
-                            t2 = fma(q3, xc.wwww, t2);
-                            t3 = fma(q3, xd.wwww, t3);
+                            let x0 = vec4<f32>(xa.x, xb.x, xc.x, xd.x);
+                            u0 = with_product(u0, x0, f_tile[at_f]);
+                            u1 = with_product(u1, x0, f_tile[at_f + 1u]);
+                            let x1 = vec4<f32>(xa.y, xb.y, xc.y, xd.y);
+                            u0 = with_product(u0, x1, f_tile[at_f + row_v]);
+                            u1 = with_product(u1, x1, f_tile[at_f + row_v + 1u]);
+                            let x2 = vec4<f32>(xa.z, xb.z, xc.z, xd.z);
+                            u0 = with_product(u0, x2, f_tile[at_f + 2u * row_v]);
+                            u1 = with_product(u1, x2, f_tile[at_f + 2u * row_v + 1u]);
+                            let x3 = vec4<f32>(xa.w, xb.w, xc.w, xd.w);
+                            u0 = with_product(u0, x3, f_tile[at_f + 3u * row_v]);
+                            u1 = with_product(u1, x3, f_tile[at_f + 3u * row_v + 1u]);
                         } else {
-                            let p0 = f_tile[at_f];
-                            u0 = fma(p0, xa.xxxx, u0);
-                            u1 = fma(p0, xa.yyyy, u1);
-                            u2 = fma(p0, xa.zzzz, u2);
-                            u3 = fma(p0, xa.wwww, u3);
-                            let q0 = f_tile[at_f + 1u];
-                            t0 = fma(q0, xa.xxxx, t0);
-                            t1 = fma(q0, xa.yyyy, t1);
-                            t2 = fma(q0, xa.zzzz, t2);
-                            t3 = fma(q0, xa.wwww, t3);
-                            let p1 = f_tile[at_f + row_v];
-                            u0 = fma(p1, xb.xxxx, u0);
-                            u1 = fma(p1, xb.yyyy, u1);
-                            u2 = fma(p1, xb.zzzz, u2);
-                            u3 = fma(p1, xb.wwww, u3);
-                            let q1 = f_tile[at_f + row_v + 1u];
-                            t0 = fma(q1, xb.xxxx, t0);
-                            t1 = fma(q1, xb.yyyy, t1);
-                            t2 = fma(q1, xb.zzzz, t2);
-                            t3 = fma(q1, xb.wwww, t3);
-                            let p2 = f_tile[at_f + 2u * row_v];
-                            u0 = fma(p2, xc.xxxx, u0);
-                            u1 = fma(p2, xc.yyyy, u1);
-                            u2 = fma(p2, xc.zzzz, u2);
-                            u3 = fma(p2, xc.wwww, u3);
-                            let q2 = f_tile[at_f + 2u * row_v + 1u];
-                            t0 = fma(q2, xc.xxxx, t0);
-                            t1 = fma(q2, xc.yyyy, t1);
-                            t2 = fma(q2, xc.zzzz, t2);
-                            t3 = fma(q2, xc.wwww, t3);
-                            let p3 = f_tile[at_f + 3u * row_v];
-                            u0 = fma(p3, xd.xxxx, u0);
-                            u1 = fma(p3, xd.yyyy, u1);
-                            u2 = fma(p3, xd.zzzz, u2);
-                            u3 = fma(p3, xd.wwww, u3);
-                            let q3 = f_tile[at_f + 3u * row_v + 1u];
-                            t0 = fma(q3, xd.xxxx, t0);
-                            t1 = fma(q3, xd.yyyy, t1);
-                            t2 = fma(q3, xd.zzzz, t2);
-                            t3 = fma(q3, xd.wwww, t3);
+                            u0 = with_product(u0, xa, f_tile[at_f]);
+                            u1 = with_product(u1, xa, f_tile[at_f + 1u]);
+                            u0 = with_product(u0, xb, f_tile[at_f + row_v]);
+                            u1 = with_product(u1, xb, f_tile[at_f + row_v + 1u]);
+                            u0 = with_product(u0, xc, f_tile[at_f + 2u * row_v]);
+                            u1 = with_product(u1, xc, f_tile[at_f + 2u * row_v + 1u]);
+                            u0 = with_product(u0, xd, f_tile[at_f + 3u * row_v]);
+                            u1 = with_product(u1, xd, f_tile[at_f + 3u * row_v + 1u]);
                         }
                         at_f += 4u * row_v;
                     }
@@ -254,46 +182,14 @@ fn main(invocation: Invocation) {
                         let xb = x_tile[at_x + chunk_s];
                         let xc = x_tile[at_x + 2u * chunk_s];
                         let xd = x_tile[at_x + 3u * chunk_s];
-                        let p0 = f_tile[at_f];
-                        u0 = fma(p0, xa.xxxx, u0);
-                        u1 = fma(p0, xa.yyyy, u1);
-                        u2 = fma(p0, xa.zzzz, u2);
-                        u3 = fma(p0, xa.wwww, u3);
-                        let q0 = f_tile[at_f + 1u];
-                        t0 = fma(q0, xa.xxxx, t0);
-                        t1 = fma(q0, xa.yyyy, t1);
-                        t2 = fma(q0, xa.zzzz, t2);
-                        t3 = fma(q0, xa.wwww, t3);
-                        let p1 = f_tile[at_f + row_v];
-                        u0 = fma(p1, xb.xxxx, u0);
-                        u1 = fma(p1, xb.yyyy, u1);
-                        u2 = fma(p1, xb.zzzz, u2);
-                        u3 = fma(p1, xb.wwww, u3);
-                        let q1 = f_tile[at_f + row_v + 1u];
-                        t0 = fma(q1, xb.xxxx, t0);
-                        t1 = fma(q1, xb.yyyy, t1);
-                        t2 = fma(q1, xb.zzzz, t2);
-                        t3 = fma(q1, xb.wwww, t3);
-                        let p2 = f_tile[at_f + 2u * row_v];
-                        u0 = fma(p2, xc.xxxx, u0);
-                        u1 = fma(p2, xc.yyyy, u1);
-                        u2 = fma(p2, xc.zzzz, u2);
-                        u3 = fma(p2, xc.wwww, u3);
-                        let q2 = f_tile[at_f + 2u * row_v + 1u];
-                        t0 = fma(q2, xc.xxxx, t0);
-                        t1 = fma(q2, xc.yyyy, t1);
-                        t2 = fma(q2, xc.zzzz, t2);
-                        t3 = fma(q2, xc.wwww, t3);
-                        let p3 = f_tile[at_f + 3u * row_v];
-                        u0 = fma(p3, xd.xxxx, u0);
-                        u1 = fma(p3, xd.yyyy, u1);
-                        u2 = fma(p3, xd.zzzz, u2);
-                        u3 = fma(p3, xd.wwww, u3);
-                        let q3 = f_tile[at_f + 3u * row_v + 1u];
-                        t0 = fma(q3, xd.xxxx, t0);
-                        t1 = fma(q3, xd.yyyy, t1);
-                        t2 = fma(q3, xd.zzzz, t2);
-                        t3 = fma(q3, xd.wwww, t3);
+                        u0 = with_product(u0, xa, f_tile[at_f]);
+                        u1 = with_product(u1, xa, f_tile[at_f + 1u]);
+                        u0 = with_product(u0, xb, f_tile[at_f + row_v]);
+                        u1 = with_product(u1, xb, f_tile[at_f + row_v + 1u]);
+                        u0 = with_product(u0, xc, f_tile[at_f + 2u * row_v]);
+                        u1 = with_product(u1, xc, f_tile[at_f + 2u * row_v + 1u]);
+                        u0 = with_product(u0, xd, f_tile[at_f + 3u * row_v]);
+                        u1 = with_product(u1, xd, f_tile[at_f + 3u * row_v + 1u]);
                         at_x += 4u * chunk_s;
                         at_f += 4u * row_v;
                     }
@@ -301,14 +197,14 @@ fn main(invocation: Invocation) {
             }
             if (computes_u) {
                 let to = (u_sample * 4u * chunk_s + 4u * s4) * row_v + v4;
-                u_tile[to] = u0;
-                u_tile[to + row_v] = u1;
-                u_tile[to + 2u * row_v] = u2;
-                u_tile[to + 3u * row_v] = u3;
-                u_tile[to + 1u] = t0;
-                u_tile[to + row_v + 1u] = t1;
-                u_tile[to + 2u * row_v + 1u] = t2;
-                u_tile[to + 3u * row_v + 1u] = t3;
+                u_tile[to] = u0.a;
+                u_tile[to + row_v] = u0.b;
+                u_tile[to + 2u * row_v] = u0.c;
+                u_tile[to + 3u * row_v] = u0.d;
+                u_tile[to + 1u] = u1.a;
+                u_tile[to + row_v + 1u] = u1.b;
+                u_tile[to + 2u * row_v + 1u] = u1.c;
+                u_tile[to + 3u * row_v + 1u] = u1.d;
             }
             for (var e = lane; e < 4u * chunk_s * tile_w; e += WORKGROUP_SIZE) {
                 var s = 0u;
@@ -338,46 +234,14 @@ fn main(invocation: Invocation) {
                     let gb = g_tile[at_g + tile_w];
                     let gc = g_tile[at_g + 2u * tile_w];
                     let gd = g_tile[at_g + 3u * tile_w];
-                    let p0 = u_tile[at_u];
-                    y0 = fma(p0, ga.xxxx, y0);
-                    y1 = fma(p0, ga.yyyy, y1);
-                    y2 = fma(p0, ga.zzzz, y2);
-                    y3 = fma(p0, ga.wwww, y3);
-                    let q0 = u_tile[at_u + 1u];
-                    z0 = fma(q0, ga.xxxx, z0);
-                    z1 = fma(q0, ga.yyyy, z1);
-                    z2 = fma(q0, ga.zzzz, z2);
-                    z3 = fma(q0, ga.wwww, z3);
-                    let p1 = u_tile[at_u + row_v];
-                    y0 = fma(p1, gb.xxxx, y0);
-                    y1 = fma(p1, gb.yyyy, y1);
-                    y2 = fma(p1, gb.zzzz, y2);
-                    y3 = fma(p1, gb.wwww, y3);
-                    let q1 = u_tile[at_u + row_v + 1u];
-                    z0 = fma(q1, gb.xxxx, z0);
-                    z1 = fma(q1, gb.yyyy, z1);
-                    z2 = fma(q1, gb.zzzz, z2);
-                    z3 = fma(q1, gb.wwww, z3);
-                    let p2 = u_tile[at_u + 2u * row_v];
-                    y0 = fma(p2, gc.xxxx, y0);
-                    y1 = fma(p2, gc.yyyy, y1);
-                    y2 = fma(p2, gc.zzzz, y2);
-                    y3 = fma(p2, gc.wwww, y3);
-                    let q2 = u_tile[at_u + 2u * row_v + 1u];
-                    z0 = fma(q2, gc.xxxx, z0);
-                    z1 = fma(q2, gc.yyyy, z1);
-                    z2 = fma(q2, gc.zzzz, z2);
-                    z3 = fma(q2, gc.wwww, z3);
-                    let p3 = u_tile[at_u + 3u * row_v];
-                    y0 = fma(p3, gd.xxxx, y0);
-                    y1 = fma(p3, gd.yyyy, y1);
-                    y2 = fma(p3, gd.zzzz, y2);
-                    y3 = fma(p3, gd.wwww, y3);
-                    let q3 = u_tile[at_u + 3u * row_v + 1u];
-                    z0 = fma(q3, gd.xxxx, z0);
-                    z1 = fma(q3, gd.yyyy, z1);
-                    z2 = fma(q3, gd.zzzz, z2);
-                    z3 = fma(q3, gd.wwww, z3);
+                    y0 = with_product(y0, ga, u_tile[at_u]);
+                    y1 = with_product(y1, ga, u_tile[at_u + 1u]);
+                    y0 = with_product(y0, gb, u_tile[at_u + row_v]);
+                    y1 = with_product(y1, gb, u_tile[at_u + row_v + 1u]);
+                    y0 = with_product(y0, gc, u_tile[at_u + 2u * row_v]);
+                    y1 = with_product(y1, gc, u_tile[at_u + 2u * row_v + 1u]);
+                    y0 = with_product(y0, gd, u_tile[at_u + 3u * row_v]);
+                    y1 = with_product(y1, gd, u_tile[at_u + 3u * row_v + 1u]);
                     at_u += 4u * row_v;
                     at_g += 4u * tile_w;
                 }
@@ -396,25 +260,25 @@ fn main(invocation: Invocation) {
     }
     let after = after_of(params.start, params.relu, params.seed, params.threshold, params.scale);
     let begin = part * batch * view.w * view.v;
-    store_tile(begin, sample, w, v, mat4x4<f32>(y0, y1, y2, y3), after);
+    store_tile(begin, sample, w, v, y0, after);
     if (v + 4u < view.v) {
-        store_tile(begin, sample, w, v + 4u, mat4x4<f32>(z0, z1, z2, z3), after);
+        store_tile(begin, sample, w, v + 4u, y1, after);
     }
 }
 
 // Stores four rows of w, of four columns of v.
-fn store_tile(begin: u32, sample: u32, w: u32, v: u32, tile: mat4x4<f32>, after: After) {
+fn store_tile(begin: u32, sample: u32, w: u32, v: u32, tile: Tile, after: After) {
     let view = params.view;
     let to = sample * view.w * view.v;
     // A mode of extent 1 says nothing of what is contiguous.
     let along_v = view.y_v == 1u && (view.v > 1u || view.y_w != 1u);
-    let turned = transpose(tile);
+    let turned = transpose(mat4x4<f32>(tile.a, tile.b, tile.c, tile.d));
     let count = select(min(view.w - w, 4u), min(view.v - v, 4u), along_v);
     let lines = select(view.v - v, view.w - w, along_v);
     let stride = select(view.y_v, view.y_w, along_v);
     let at = w * view.y_w + v * view.y_v;
-    store_run(begin, to + at, at, select(turned[0], tile[0], along_v), count, after);
-    store_run(begin, to + at + stride, at + stride, select(turned[1], tile[1], along_v), select(0u, count, lines > 1u), after);
-    store_run(begin, to + at + 2u * stride, at + 2u * stride, select(turned[2], tile[2], along_v), select(0u, count, lines > 2u), after);
-    store_run(begin, to + at + 3u * stride, at + 3u * stride, select(turned[3], tile[3], along_v), select(0u, count, lines > 3u), after);
+    store_run(begin, to + at, at, select(turned[0], tile.a, along_v), count, after);
+    store_run(begin, to + at + stride, at + stride, select(turned[1], tile.b, along_v), select(0u, count, lines > 1u), after);
+    store_run(begin, to + at + 2u * stride, at + 2u * stride, select(turned[2], tile.c, along_v), select(0u, count, lines > 2u), after);
+    store_run(begin, to + at + 3u * stride, at + 3u * stride, select(turned[3], tile.d, along_v), select(0u, count, lines > 3u), after);
 }

@@ -122,16 +122,10 @@ fn sum_core(role: Role, index: u32, lane: u32) {
     let computes_g = slot < slots;
 
     let whole = chunk_r >= view.r && 4u * chunk_v >= view.v;
-    var g0 = vec4<f32>();
-    var g1 = vec4<f32>();
-    var g2 = vec4<f32>();
-    var g3 = vec4<f32>();
+    var g = Tile();
     for (var b = first; b < end; b += samples) {
         for (var v_begin = 0u; v_begin < view.v; v_begin += 4u * chunk_v) {
-            var u0 = vec4<f32>();
-            var u1 = vec4<f32>();
-            var u2 = vec4<f32>();
-            var u3 = vec4<f32>();
+            var u = Tile();
             for (var r_begin = 0u; r_begin < view.r; r_begin += chunk_r) {
                 workgroupBarrier();
                 load(lane, reversed, vec3<u32>(b, end, samples), vec2<u32>(r_begin, s_begin), chunk_r, tile_s,
@@ -161,10 +155,10 @@ fn sum_core(role: Role, index: u32, lane: u32) {
                         let fb = f_tile[at_f + chunk_v];
                         let fc = f_tile[at_f + 2u * chunk_v];
                         let fd = f_tile[at_f + 3u * chunk_v];
-                        u0 = fma(xd, fd.xxxx, fma(xc, fc.xxxx, fma(xb, fb.xxxx, fma(xa, fa.xxxx, u0))));
-                        u1 = fma(xd, fd.yyyy, fma(xc, fc.yyyy, fma(xb, fb.yyyy, fma(xa, fa.yyyy, u1))));
-                        u2 = fma(xd, fd.zzzz, fma(xc, fc.zzzz, fma(xb, fb.zzzz, fma(xa, fa.zzzz, u2))));
-                        u3 = fma(xd, fd.wwww, fma(xc, fc.wwww, fma(xb, fb.wwww, fma(xa, fa.wwww, u3))));
+                        u = with_product(u, fa, xa);
+                        u = with_product(u, fb, xb);
+                        u = with_product(u, fc, xc);
+                        u = with_product(u, fd, xd);
                         at_x += 4u * tile_s;
                         at_f += 4u * chunk_v;
                     }
@@ -173,10 +167,10 @@ fn sum_core(role: Role, index: u32, lane: u32) {
             workgroupBarrier();
             if (computes_u) {
                 let to = (u_sample * chunk_v + v4) * 4u * tile_s + s4;
-                u_tile[to] = u0;
-                u_tile[to + tile_s] = u1;
-                u_tile[to + 2u * tile_s] = u2;
-                u_tile[to + 3u * tile_s] = u3;
+                u_tile[to] = u.a;
+                u_tile[to + tile_s] = u.b;
+                u_tile[to + 2u * tile_s] = u.c;
+                u_tile[to + 3u * tile_s] = u.d;
             }
             load(lane, !reversed, vec3<u32>(b, end, samples), vec2<u32>(v_begin, w_begin), 4u * chunk_v, tile_w,
                 vec2<u32>(view.v, view.w), vec2<u32>(view.y_v, view.y_w));
@@ -194,10 +188,10 @@ fn sum_core(role: Role, index: u32, lane: u32) {
                         let ub = u_tile[at_u + tile_s];
                         let uc = u_tile[at_u + 2u * tile_s];
                         let ud = u_tile[at_u + 3u * tile_s];
-                        g0 = fma(ud, dd.xxxx, fma(uc, dc.xxxx, fma(ub, db.xxxx, fma(ua, da.xxxx, g0))));
-                        g1 = fma(ud, dd.yyyy, fma(uc, dc.yyyy, fma(ub, db.yyyy, fma(ua, da.yyyy, g1))));
-                        g2 = fma(ud, dd.zzzz, fma(uc, dc.zzzz, fma(ub, db.zzzz, fma(ua, da.zzzz, g2))));
-                        g3 = fma(ud, dd.wwww, fma(uc, dc.wwww, fma(ub, db.wwww, fma(ua, da.wwww, g3))));
+                        g = with_product(g, da, ua);
+                        g = with_product(g, db, ub);
+                        g = with_product(g, dc, uc);
+                        g = with_product(g, dd, ud);
                         at_d += 4u * tile_w;
                         at_u += 4u * tile_s;
                     }
@@ -212,15 +206,15 @@ fn sum_core(role: Role, index: u32, lane: u32) {
         workgroupBarrier();
         if (slot == other) {
             if (slot > 0u) {
-                g0 += u_tile[to];
-                g1 += u_tile[to + tile_s];
-                g2 += u_tile[to + 2u * tile_s];
-                g3 += u_tile[to + 3u * tile_s];
+                g.a += u_tile[to];
+                g.b += u_tile[to + tile_s];
+                g.c += u_tile[to + 2u * tile_s];
+                g.d += u_tile[to + 3u * tile_s];
             }
-            u_tile[to] = g0;
-            u_tile[to + tile_s] = g1;
-            u_tile[to + 2u * tile_s] = g2;
-            u_tile[to + 3u * tile_s] = g3;
+            u_tile[to] = g.a;
+            u_tile[to + tile_s] = g.b;
+            u_tile[to + 2u * tile_s] = g.c;
+            u_tile[to + 3u * tile_s] = g.d;
         }
     }
     workgroupBarrier();

@@ -149,10 +149,7 @@ fn main(invocation: Invocation) {
     let tj = lane % SIDE;
     let a_from = slice * STEP * ROW + ti;
     let b_from = slice * STEP * ROW + tj;
-    var c0 = vec4<f32>();
-    var c1 = vec4<f32>();
-    var c2 = vec4<f32>();
-    var c3 = vec4<f32>();
+    var tile = Tile();
     var sum = vec4<f32>();
     // The numbers of the next step are on their way while this one is computed.
     var next = loaded(slice_k + a_k4, slice_k + b_k4, a_at, b_at);
@@ -176,10 +173,10 @@ fn main(invocation: Invocation) {
             let bb = b_tile[b_from + k + ROW];
             let bc = b_tile[b_from + k + 2u * ROW];
             let bd = b_tile[b_from + k + 3u * ROW];
-            c0 = fma(bd, ad.xxxx, fma(bc, ac.xxxx, fma(bb, ab.xxxx, fma(ba, aa.xxxx, c0))));
-            c1 = fma(bd, ad.yyyy, fma(bc, ac.yyyy, fma(bb, ab.yyyy, fma(ba, aa.yyyy, c1))));
-            c2 = fma(bd, ad.zzzz, fma(bc, ac.zzzz, fma(bb, ab.zzzz, fma(ba, aa.zzzz, c2))));
-            c3 = fma(bd, ad.wwww, fma(bc, ac.wwww, fma(bb, ab.wwww, fma(ba, aa.wwww, c3))));
+            tile = with_product(tile, aa, ba);
+            tile = with_product(tile, ab, bb);
+            tile = with_product(tile, ac, bc);
+            tile = with_product(tile, ad, bd);
         }
     }
 
@@ -188,17 +185,17 @@ fn main(invocation: Invocation) {
     for (var other = 1u; other < SLICES; other++) {
         workgroupBarrier();
         if (slice == other) {
-            a_tile[own] = c0;
-            a_tile[own + SLICE] = c1;
-            b_tile[own] = c2;
-            b_tile[own + SLICE] = c3;
+            a_tile[own] = tile.a;
+            a_tile[own + SLICE] = tile.b;
+            b_tile[own] = tile.c;
+            b_tile[own + SLICE] = tile.d;
         }
         workgroupBarrier();
         if (slice == 0u) {
-            c0 += a_tile[own];
-            c1 += a_tile[own + SLICE];
-            c2 += b_tile[own];
-            c3 += b_tile[own + SLICE];
+            tile.a += a_tile[own];
+            tile.b += a_tile[own + SLICE];
+            tile.c += b_tile[own];
+            tile.d += b_tile[own + SLICE];
         }
     }
     let begin = part * params.row;
@@ -221,10 +218,10 @@ fn main(invocation: Invocation) {
     let after = after_of(params.start, params.relu, params.seed, params.threshold, params.scale);
     let j0 = j_begin + 4u * tj;
     let i0 = i_begin + 4u * ti;
-    store(begin, i0, j0, c0, after);
-    store(begin, i0 + 1u, j0, c1, after);
-    store(begin, i0 + 2u, j0, c2, after);
-    store(begin, i0 + 3u, j0, c3, after);
+    store(begin, i0, j0, tile.a, after);
+    store(begin, i0 + 1u, j0, tile.b, after);
+    store(begin, i0 + 2u, j0, tile.c, after);
+    store(begin, i0 + 3u, j0, tile.d, after);
 }
 
 fn store(begin: u32, i: u32, j: u32, four: vec4<f32>, after: After) {

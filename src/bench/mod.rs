@@ -15,7 +15,7 @@ use serde::{Serialize, Serializer};
 
 use crate::device::{Adapter, OpenDevice};
 use crate::mps::MpsSpec;
-use crate::mps::plan::Strategy;
+use crate::mps::strategy::Strategy;
 use crate::net::{Model, Preset, Stack};
 use crate::op::gpu::launch::launches;
 use crate::train::memory::Place;

@@ -24,7 +24,7 @@ use adapter::{best_hardware, hardware};
 #[cfg(feature = "cli")]
 pub(crate) use probe::is_running as is_probing;
 
-use crate::mps::plan::Target;
+use crate::mps::strategy::Target;
 use crate::op;
 use crate::text::one_line;
 use crate::{Error, Result};

@@ -1,11 +1,12 @@
 //! The mathematics of the layer, independent of any device: extents and counts ([`spec`]), the order
-//! of the contractions and the letters of the kernels ([`view`]), what is decided about a pass ([`plan`], [`tiles`]),
+//! of the contractions and the letters of the kernels ([`view`]), what is decided about a pass ([`plan`], [`strategy`], [`tiles`]),
 //! initial cores ([`init`]) and the f64 reference ([`mod@reference`]).
 
 pub mod init;
 pub mod plan;
 pub mod reference;
 pub mod spec;
+pub mod strategy;
 pub mod tiles;
 pub mod view;
 

@@ -7,7 +7,10 @@ use rand_chacha::ChaCha8Rng;
 
 use super::{Layer, Shape, features};
 use crate::mps::{MpsInit, MpsSpec};
-use crate::op::training::{self, Activation, Betas, Layout, ReluBefore, StepWords};
+use crate::op::activation::Activation;
+use crate::op::state::{Betas, Layout};
+use crate::op::training::{self, ReluBefore};
+use crate::op::words::StepWords;
 use crate::random::{normal, unit};
 use crate::{Error, Result};
 

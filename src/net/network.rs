@@ -5,7 +5,9 @@ use std::ops::Range;
 use burn::tensor::{Device, Tensor};
 
 use super::{Backward, Call, Layer, Shape, Stack, Stepped, Weight};
-use crate::op::training::{Activation, Layout, StepWords};
+use crate::op::activation::Activation;
+use crate::op::state::Layout;
+use crate::op::words::StepWords;
 use crate::{Error, Result};
 
 /// A layer and the activation after it, computed in one go.

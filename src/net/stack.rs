@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Layer, Shape, Stage, Weight, features};
 use crate::mps::MpsInit;
-use crate::op::training::Activation;
+use crate::op::activation::Activation;
 use crate::random::{Purpose, random};
 use crate::{Error, Result};
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::target_of;
 use crate::mps::MpsSpec;
-use crate::mps::plan::{Strategy, Target};
+use crate::mps::strategy::{Strategy, Target};
 
 /// A pass of the layer that has a plan of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

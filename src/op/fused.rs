@@ -7,7 +7,10 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Device, Tensor};
 
-use super::training::{self, Activation, Betas, Layout, ReluBefore, StepWords, check_words};
+use super::activation::Activation;
+use super::state::{Betas, Layout};
+use super::training::{self, ReluBefore, check_words};
+use super::words::StepWords;
 use super::{check_countable, check_dtype, check_shape, mps_linear, output_shape};
 use crate::Result;
 use crate::mps::MpsSpec;

@@ -7,12 +7,14 @@ use burn::backend::tensor::{FloatTensor, IntTensor};
 use burn::backend::{Backend, TensorMetadata};
 use burn::tensor::{DType, Shape};
 
+use super::activation::Activation;
 use super::choice::{Pass, strategy};
 use super::fused::{FusedOps, MpsUpdate};
-use super::training::{Activation, TrainingOps};
+use super::training::TrainingOps;
 use super::{MpsOps, check_countable, rebuilt};
 use crate::mps::MpsSpec;
-use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
+use crate::mps::plan::{Contraction, Gradients, Plan};
+use crate::mps::strategy::{Strategy, Target};
 
 /// The kernels of a backend. Operands fit each other and the plan.
 pub(crate) trait LayerOps: TrainingOps {

@@ -10,6 +10,7 @@
 //! The trait is generic over backends and cannot return errors, so shapes and element types
 //! are checked in the public functions, before anything is queued.
 
+pub mod activation;
 mod autodiff;
 pub mod choice;
 mod cpu;
@@ -18,6 +19,7 @@ pub mod gpu;
 mod layer;
 mod rebuilt;
 pub mod software;
+pub mod state;
 pub mod training;
 pub mod words;
 
@@ -34,7 +36,8 @@ pub(crate) use gpu::target::register;
 use choice::{Pass, Product, strategy};
 
 use crate::mps::MpsSpec;
-use crate::mps::plan::{Plan, Strategy, Target};
+use crate::mps::plan::Plan;
+use crate::mps::strategy::{Strategy, Target};
 use crate::{Error, Result};
 
 /// The two-core layer on a backend.

@@ -6,7 +6,7 @@
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
-use super::training::AdamStep;
+use super::state::AdamStep;
 
 /// The words of one step.
 #[derive(Debug, Clone)]

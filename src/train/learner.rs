@@ -11,8 +11,9 @@ use super::profile::{Marks, Profile};
 use super::schedule::{Schedule, StepInput};
 use crate::data::Resident;
 use crate::net::{Backward, Network, Stack, Stage};
+use crate::op::state::{AdamStep, Betas};
 use crate::op::submit_to_software;
-use crate::op::training::{self, AdamStep, Betas};
+use crate::op::training;
 use crate::{Error, Result};
 
 /// Decays of Adam's means, of the gradients and of their squares.

@@ -5,7 +5,8 @@ use burn::tensor::{Device, Int, Tensor};
 
 use crate::Result;
 use crate::data::resident;
-use crate::op::training::{AdamStep, StepWords};
+use crate::op::state::AdamStep;
+use crate::op::words::StepWords;
 
 /// Most steps of a schedule: rows of one image each take 2 MB, with their words.
 pub const MOST_STEPS: usize = 4096;

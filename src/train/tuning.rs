@@ -12,7 +12,7 @@ use super::{Learner, Schedule, TrainConfig};
 use crate::Result;
 use crate::data::{ImageSet, Resident};
 use crate::mps::MpsSpec;
-use crate::mps::plan::Strategy;
+use crate::mps::strategy::Strategy;
 use crate::net::Layer;
 use crate::op::choice::{Choices, LayerChoice, Pass, Product, choose};
 use crate::op::{forward_plan, grad_x_plan, grads_plan};

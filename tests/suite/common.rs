@@ -17,7 +17,8 @@ use tnet_gpu::device::{self, OpenDevice};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{Model, Preset, Stack};
 use tnet_gpu::op;
-use tnet_gpu::op::training::{AdamStep, StepWords};
+use tnet_gpu::op::state::AdamStep;
+use tnet_gpu::op::words::StepWords;
 use tnet_gpu::train::{Learner, TrainConfig};
 
 /// Opens a device. Without a Vulkan adapter it prints that the test is skipped and returns `None`, or

@@ -7,7 +7,8 @@ use burn_cubecl::CubeBackend;
 use tnet_gpu::Error;
 use tnet_gpu::mps::MpsSpec;
 use tnet_gpu::mps::reference::{self, Operands, Outcome, relative_error};
-use tnet_gpu::op::training::{self, Activation};
+use tnet_gpu::op::activation::Activation;
+use tnet_gpu::op::training;
 use tnet_gpu::op::{MpsOps, mps_layer, mps_linear, mps_step_grads};
 use tnet_gpu::verify::{self, TOLERANCE};
 

@@ -6,7 +6,8 @@ use burn::tensor::{Device, Tensor};
 use tnet_gpu::data::{ImageSet, Resident};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{Dense, Dropout, Gelu, Layer, Model, Mps, Relu, Stack, features};
-use tnet_gpu::op::training::{self, Activation};
+use tnet_gpu::op::activation::Activation;
+use tnet_gpu::op::training;
 use tnet_gpu::train::learner::State;
 use tnet_gpu::train::{Learner, TrainConfig};
 

@@ -6,7 +6,10 @@ use burn::optim::{AdamConfig, GradientsParams};
 use burn::tensor::{DType, Device, Tensor};
 use tnet_gpu::Error;
 use tnet_gpu::data::{Resident, resident};
-use tnet_gpu::op::training::{self, Activation, AdamStep, Betas, Layout, StepWords};
+use tnet_gpu::op::activation::Activation;
+use tnet_gpu::op::state::{AdamStep, Betas, Layout};
+use tnet_gpu::op::training;
+use tnet_gpu::op::words::StepWords;
 
 use crate::common::data::{images, scaled};
 use crate::common::{integers, largest_difference, numbers, seeded, tensor, values};

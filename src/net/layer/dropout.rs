@@ -5,7 +5,7 @@ use burn::tensor::Tensor;
 use serde::{Deserialize, Serialize};
 
 use crate::net::{Kind, Shape};
-use crate::op::training::Activation;
+use crate::op::activation::Activation;
 use crate::{Error, Result};
 
 /// In training, each element becomes 0 with a probability, and the others grow so that the mean stays (N. Srivastava

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::Result;
 use crate::net::{Kind, Shape};
-use crate::op::training::Activation;
+use crate::op::activation::Activation;
 
 /// `max(x, 0)`, element by element. It runs in one pass with the layer before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]

@@ -6,7 +6,7 @@
 use pulp::{Arch, Simd, WithSimd};
 
 use super::pool;
-use crate::op::training::Activation;
+use crate::op::activation::Activation;
 use crate::op::words;
 
 /// Elements per task: about 10 µs of work, of which passing it to a thread is less than 1 µs. A quarter of them took as long.

@@ -4,6 +4,7 @@
 //! order, so the same inputs give the same bits.
 
 mod activation;
+mod adam;
 mod pool;
 mod simd;
 mod tiles;
@@ -15,12 +16,14 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use burn::tensor::{Element, TensorData};
 
+use super::activation::Activation;
 use super::layer::{LayerOps, Operands, Updated};
-use super::training::Activation;
-use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
+use crate::mps::plan::{Contraction, Gradients, Plan};
+use crate::mps::strategy::{Strategy, Target};
 use activation::{Active, ReluGrad};
+use adam::{Adam, Part};
 use tiles::Tiles;
-use training::{Adam, Part, indices, values_mut};
+use training::{indices, values_mut};
 
 /// Samples of the smallest piece of work: few enough for a batch of 128 to occupy eight cores.
 const BLOCK: usize = 16;

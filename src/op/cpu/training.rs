@@ -12,12 +12,14 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::Shape;
 use pulp::{Arch, Simd, WithSimd};
 
-use crate::op::cpu::activation::{Active, PIECE, ReluGrad, in_pieces};
+use crate::op::activation::Activation;
+use crate::op::cpu::activation::{Active, ReluGrad, in_pieces};
+use crate::op::cpu::adam::{Adam, Part};
 use crate::op::cpu::simd::Transpose;
 use crate::op::cpu::{contiguous, filled, pool, tensor, values};
 use crate::op::layer::LayerOps;
-use crate::op::training::{Activation, AffineUpdate, Betas, PIXELS_A_WORD, ROWS, TrainingOps};
-use crate::op::words;
+use crate::op::state::Betas;
+use crate::op::training::{AffineUpdate, PIXELS_A_WORD, ROWS, TrainingOps};
 
 /// The extents of a matrix.
 fn extents(matrix: &FlexTensor) -> [usize; 2] {
@@ -104,89 +106,6 @@ fn multiply(left: Matrix, right: Matrix, bias: Option<&[f32]>, out: &mut [MaybeU
             false,
             gemm::Parallelism::None,
         );
-    }
-}
-
-/// The numbers of a step of Adam.
-#[derive(Clone, Copy)]
-pub(super) struct Adam {
-    betas: Betas,
-    size: f32,
-    epsilon: f32,
-}
-
-impl Adam {
-    pub(super) fn new(betas: Betas, words: &[i32]) -> Self {
-        let [size, epsilon] = words::adam_sizes(words);
-        Self { betas, size, epsilon }
-    }
-}
-
-/// Values, means and squares of a part of a layer's weights.
-pub(super) struct Part<'a> {
-    value: &'a mut [f32],
-    mean: &'a mut [f32],
-    square: &'a mut [f32],
-}
-
-impl<'a> Part<'a> {
-    /// Those of a whole layer.
-    pub(super) fn whole(state: &'a mut [f32]) -> Self {
-        let stride = state.len() / 3;
-        let (value, moments) = state.split_at_mut(stride);
-        let (mean, square) = moments.split_at_mut(stride);
-        Self { value, mean, square }
-    }
-
-    /// The `count` numbers from `begin` on.
-    pub(super) fn range(&mut self, begin: usize, count: usize) -> Part<'_> {
-        let Self { value, mean, square } = self;
-        Part {
-            value: &mut value[begin..][..count],
-            mean: &mut mean[begin..][..count],
-            square: &mut square[begin..][..count],
-        }
-    }
-
-    /// In pieces of at most `count` numbers.
-    fn chunks(self, count: usize) -> impl Iterator<Item = Part<'a>> {
-        let moments = self.mean.chunks_mut(count).zip(self.square.chunks_mut(count));
-        let parts = self.value.chunks_mut(count).zip(moments);
-        parts.map(|(value, (mean, square))| Part { value, mean, square })
-    }
-
-    /// A step by a gradient, on all threads.
-    pub(super) fn step(self, grad: &[f32], adam: Adam) {
-        let arch = Arch::new();
-        if grad.len() <= PIECE {
-            return arch.dispatch(AdamPass { part: self, grad, adam });
-        }
-        pool::for_each(self.chunks(PIECE).zip(grad.chunks(PIECE)), |(part, grad)| {
-            arch.dispatch(AdamPass { part, grad, adam });
-        });
-    }
-}
-
-/// Adam over parts of a weight, its moments and its gradient.
-struct AdamPass<'a> {
-    part: Part<'a>,
-    grad: &'a [f32],
-    adam: Adam,
-}
-
-impl WithSimd for AdamPass<'_> {
-    type Output = ();
-
-    #[inline(always)]
-    fn with_simd<S: Simd>(self, _simd: S) {
-        let Adam { betas: [beta_1, beta_2], size, epsilon } = self.adam;
-        let Part { value, mean, square } = self.part;
-        let moments = mean.iter_mut().zip(square);
-        for ((value, (mean, square)), &grad) in value.iter_mut().zip(moments).zip(self.grad) {
-            *mean = beta_1 * *mean + (1.0 - beta_1) * grad;
-            *square = beta_2 * *square + (1.0 - beta_2) * grad * grad;
-            *value -= size * *mean / (square.sqrt() + epsilon);
-        }
     }
 }
 
@@ -466,15 +385,14 @@ impl TrainingOps for Flex {
         let (left, columns) = (x.transpose(), grad_y.columns);
         let small = left.rows * columns * left.columns < WORTH_A_TASK;
         let rows = if small { left.rows } else { ROWS_OF_GRADIENT };
-        let arch = Arch::new();
         let parts = part.range(0, left.rows * columns).chunks(rows * columns);
         pool::for_each(parts.enumerate(), |(task, part)| {
             let panel = |out: &mut [MaybeUninit<f32>]| {
                 multiply(left.rows_from(task * rows, rows), grad_y, None, out);
             };
             // SAFETY: the whole product is written.
-            let grad = unsafe { filled(part.value.len(), panel) };
-            arch.dispatch(AdamPass { part, grad: &grad, adam });
+            let grad = unsafe { filled(part.len(), panel) };
+            part.step_here(&grad, adam);
         });
         state
     }

@@ -17,8 +17,8 @@ use burn_cubecl::tensor::CubeTensor;
 use super::params::{SumRowsParams, count};
 use super::shader::{Kernel, Params};
 use super::target::target;
-use crate::mps::plan::Target;
-use crate::op::training::Activation;
+use crate::mps::strategy::Target;
+use crate::op::activation::Activation;
 
 static LAUNCHES: AtomicU64 = AtomicU64::new(0);
 

@@ -10,7 +10,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::launch::{Active, Variant, empty, launch_elements, launch_variant};
 use super::params::{FinishParams, GpuMatmulParams, count};
 use super::shader::{MASKED_A, MASKED_B, START_BIAS, START_ZERO, Shader};
-use crate::op::training::Activation;
+use crate::op::activation::Activation;
 
 /// Workgroups that keep a large card busy.
 const ENOUGH: usize = 256;

@@ -19,12 +19,14 @@ use burn_cubecl::cubecl::ir::attributes::BufferIOAttr::{ReadOnly, WriteOnly};
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
+use super::activation::Activation;
 use super::choice::{Product, products};
 use super::layer::{LayerOps, Operands, Updated, activate};
 use super::software::{self, padding};
-use super::training::{Activation, TrainingOps};
+use super::training::TrainingOps;
 use crate::mps::Order;
-use crate::mps::plan::{Contraction, Gradients, Plan, Strategy, Target};
+use crate::mps::plan::{Contraction, Gradients, Plan};
+use crate::mps::strategy::{Strategy, Target};
 use launch::{Active, empty, launch_elements, part};
 use params::{SumRowsParams, count};
 

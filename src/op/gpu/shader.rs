@@ -84,6 +84,8 @@ pub enum Prelude {
     Cores,
     /// Tiles in a GPU's workgroup memory.
     Load,
+    /// Sums in registers.
+    Tile,
     /// The size of a tile of a GPU's product.
     Side,
 }
@@ -119,6 +121,7 @@ impl Prelude {
             Self::Cores if kernel.wide => prelude!("gpu/prelude/cores_vec4.wgsl"),
             Self::Cores => prelude!("gpu/prelude/cores_f32.wgsl"),
             Self::Load => prelude!("gpu/prelude/load.wgsl"),
+            Self::Tile => prelude!("gpu/prelude/tile.wgsl"),
             Self::Side if kernel.large => prelude!("gpu/prelude/side_16.wgsl"),
             Self::Side => prelude!("gpu/prelude/side_8.wgsl"),
         }
@@ -206,13 +209,13 @@ shaders! {
     /// a measurement of the copy bandwidth.
     CeilingCopy: "ceiling_copy.wgsl", [], 64, [input output], CeilingCopyParams;
     /// what `contract.wgsl` computes, and the activation, in tiles.
-    GpuContract: "gpu/contract.wgsl", [View Start Element Dropout Divide After Runs Store Load], 64, [x f g bias words y], GpuContractParams;
+    GpuContract: "gpu/contract.wgsl", [View Start Element Dropout Divide After Runs Store Load Tile], 64, [x f g bias words y], GpuContractParams;
     /// what `grad_core.wgsl` computes of both cores, and of the bias, in tiles.
-    GpuGrads: "gpu/grads.wgsl", [View Element Divide Runs Passed Load], 64, [x a c grad_y y partial], GpuGradsParams;
+    GpuGrads: "gpu/grads.wgsl", [View Element Divide Runs Passed Load Tile], 64, [x a c grad_y y partial], GpuGradsParams;
     /// the same, of layers that fit into workgroup memory.
-    GpuGradsWhole: "gpu/grads_whole.wgsl", [View Element Divide Runs Passed Cores], 64, [x f g grad_y y partial], GpuGradsWholeParams;
+    GpuGradsWhole: "gpu/grads_whole.wgsl", [View Element Divide Runs Passed Cores Tile], 64, [x f g grad_y y partial], GpuGradsWholeParams;
     /// a matrix product of any size.
-    GpuMatmul: "gpu/matmul.wgsl", [Start Scalar Dropout After Side], 256, [a b mask bias words c], GpuMatmulParams;
+    GpuMatmul: "gpu/matmul.wgsl", [Start Scalar Dropout After Side Tile], 256, [a b mask bias words c], GpuMatmulParams;
     /// what follows a product or a contraction that was taken in parts.
     Finish: "gpu/finish.wgsl", [Start Scalar Dropout After], 64, [input bias words y], FinishParams;
     /// what `contract.wgsl` computes, in tiles.

@@ -7,7 +7,7 @@ use burn::tensor::Device;
 use burn_cubecl::CubeDevice;
 use burn_cubecl::cubecl::ir::features::Plane;
 
-use crate::mps::plan::Target;
+use crate::mps::strategy::Target;
 
 /// What is known of the devices that were opened, and what every adapter is taken for, if that was forced.
 struct Known {

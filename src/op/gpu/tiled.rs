@@ -16,8 +16,10 @@ use crate::mps::plan::{Gradients, MAX_ITERATIONS, Plan, most_groups};
 use crate::mps::tiles::{ContractTiles, GradTiles, GradsTiles, WholeTiles, is_even};
 use crate::mps::{MpsSpec, Order, View};
 use crate::op::MpsOps;
+use crate::op::activation::Activation;
 use crate::op::layer::{Operands, Updated};
-use crate::op::training::{ALIGNMENT, Activation, TrainingOps};
+use crate::op::state::ALIGNMENT;
+use crate::op::training::TrainingOps;
 
 /// The contraction of `x` with `f` and `g`, plus the bias, and an activation.
 pub fn contract(

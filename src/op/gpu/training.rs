@@ -18,11 +18,13 @@ use super::params::{
 };
 use super::passed;
 use super::target::target;
-use crate::mps::plan::Target;
+use crate::mps::strategy::Target;
+use crate::op::activation::Activation;
 use crate::op::choice::{Product, products};
 use crate::op::layer::{LayerOps, activate};
 use crate::op::software;
-use crate::op::training::{Activation, AffineUpdate, Betas, ROWS, TrainingOps};
+use crate::op::state::Betas;
+use crate::op::training::{AffineUpdate, ROWS, TrainingOps};
 
 fn extents(matrix: &CubeTensor) -> [usize; 2] {
     matrix.meta.shape().dims()
