@@ -26,9 +26,10 @@ test: setup
 	done
 	$(MAKE) examples
 
-# Trains the small model of own_model on the CPU, and draws a figure of a run of two epochs.
+# Trains the small model of own_model on the CPU, compresses that of compress_linear, and draws a figure of a run of two epochs.
 examples:
 	$(CARGO) run --release --locked --example own_model -- cpu
+	$(CARGO) run --release --locked --example compress_linear -- cpu
 	@run=$$(mktemp -d) && trap 'rm -r "$$run"' EXIT && \
 	printf 'epoch,test_accuracy\n1,0.85\n2,0.87\n' > "$$run/metrics.csv" && \
 	$(CARGO) run --release --locked --example figure -- "a run=$$run" > "$$run/figure.svg" && \

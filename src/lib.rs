@@ -41,6 +41,7 @@
 //! - [`net::Stack`] is a network as data, [`net::Preset`] makes the article's, [`train::train`] trains it.
 //! - [`device::open`] opens a device by a name like `vulkan:0`; [`verify`] checks that it computes the
 //!   layer correctly.
+//! - [`compress`] finds the cores nearest to a dense layer.
 //! - [`mps::reference`] is the equation in plain f64 loops.
 //!
 //! # Data flow
@@ -61,6 +62,7 @@
 pub mod bench;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod compress;
 pub mod data;
 pub mod device;
 pub mod error;

@@ -2,11 +2,13 @@
 
 use burn::config::Config;
 use burn::module::{Content, DisplaySettings, Initializer, Module, ModuleDisplay, Param};
-use burn::tensor::{Device, Tensor};
+use burn::nn::Linear;
+use burn::tensor::{Device, Tensor, TensorData};
 
-use crate::Result;
+use crate::compress::{self, Cores, Moments, Nearest};
 use crate::mps::{MpsInit, MpsSpec};
 use crate::op::mps_linear;
+use crate::{Error, Result};
 
 /// Configuration of an [`MpsLinear`] layer.
 #[derive(Config, Debug)]
@@ -95,12 +97,88 @@ impl MpsLinear {
         }
     }
 
+    /// The layer of this bond whose matrix is nearest to that of `linear`, on its device, with its bias.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] when the factors do not have the layer's sizes as products, the bond is 0 or above
+    /// [`MpsSpec::full_bond`], or a weight is not finite; [`Error::Compute`] when the device fails.
+    pub fn from_linear(
+        linear: &Linear,
+        in_factors: [usize; 2],
+        out_factors: [usize; 2],
+        bond: usize,
+    ) -> Result<Self> {
+        let weight = numbers(linear.weight.val())?;
+        let cores = Nearest::to_matrix(&weight, in_factors, out_factors)?.cores(bond)?;
+        Ok(Self::with(&cores, linear.bias.as_ref().map(Param::val), &linear.weight.device()))
+    }
+
+    /// The layer of this bond whose outputs are nearest to those of `linear` over some inputs, by least squares: see
+    /// [`crate::compress`]. It has a bias, which meets the outputs' mean.
+    ///
+    /// # Errors
+    ///
+    /// As [`MpsLinear::from_linear`]; also [`Error::Argument`] when there are no inputs, or of another size.
+    pub fn fit(
+        linear: &Linear,
+        in_factors: [usize; 2],
+        out_factors: [usize; 2],
+        bond: usize,
+        inputs: &Moments,
+    ) -> Result<Self> {
+        let device = linear.weight.device();
+        let weight = numbers(linear.weight.val())?;
+        let start = Nearest::to_matrix(&weight, in_factors, out_factors)?.cores(bond)?;
+        let outputs = start.spec().outputs();
+        let fitted = compress::fit(&weight, start, &inputs.covariance()?)?;
+        let bias = match &linear.bias {
+            Some(bias) => numbers(bias.val())?,
+            None => vec![0.0; outputs],
+        };
+        let bias = inputs.corrected_bias(&bias, &weight, &fitted.cores.matrix())?;
+        Ok(Self::with(&fitted.cores, Some(Tensor::from_data(&bias[..], &device)), &device))
+    }
+
+    fn with(cores: &Cores, bias: Option<Tensor<1>>, device: &Device) -> Self {
+        let spec = cores.spec();
+        let core = |numbers: Vec<f32>, shape: [usize; 3]| {
+            Param::from_tensor(Tensor::from_data(TensorData::new(numbers, shape), device))
+        };
+        Self {
+            a: core(cores.a(), spec.a_shape()),
+            c: core(cores.c(), spec.c_shape()),
+            bias: bias.map(|bias| Param::from_tensor(bias.reshape(spec.bias_shape()).detach())),
+        }
+    }
+
+    /// The dense layer that computes the same: its matrix is `W[(j l), (m n)] = Σ_k A[m,k,j] C[l,k,n]`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] when a core has a number that is not finite, [`Error::Compute`] when the device fails.
+    pub fn to_linear(&self) -> Result<Linear> {
+        let spec = self.spec();
+        let cores = Cores::new(spec, &numbers(self.a.val())?, &numbers(self.c.val())?)?;
+        let matrix: Vec<f32> = cores.matrix().into_iter().map(|number| number as f32).collect();
+        let shape = [spec.inputs(), spec.outputs()];
+        let weight = Tensor::from_data(TensorData::new(matrix, shape), &self.a.device());
+        let bias = self.bias.as_ref().map(|bias| bias.val().reshape([spec.outputs()]).detach());
+        let bias = bias.map(Param::from_tensor);
+        Ok(Linear { weight: Param::from_tensor(weight), bias })
+    }
+
     /// The extents of the layer.
     pub fn spec(&self) -> MpsSpec {
         let [m, k, j] = self.a.shape().dims();
         let [l, _, n] = self.c.shape().dims();
         MpsSpec { m, n, j, l, k }
     }
+}
+
+/// The numbers of a tensor, in row-major order.
+fn numbers<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
+    tensor.try_to_vec_as().map_err(|error| Error::compute("reading weights", error))
 }
 
 impl ModuleDisplay for MpsLinear {

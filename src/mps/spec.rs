@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Order;
 use crate::{Error, Result};
 
 /// The extents of the two-core layer `Y[m,n] = Σ A[m,k,j] C[l,k,n] X[j,l] + B[m,n]`.
@@ -86,6 +87,18 @@ impl MpsSpec {
     /// Number of parameters of the dense layer of the same size: `JL · MN + MN`.
     pub fn dense_parameters(&self) -> usize {
         self.inputs() * self.outputs() + self.outputs()
+    }
+
+    /// The largest bond with no more parameters than the dense layer of the same size; 0 if there is none.
+    pub fn break_even_parameters(&self) -> usize {
+        let per_bond = self.m * self.j + self.l * self.n;
+        self.inputs() * self.outputs() / per_bond
+    }
+
+    /// The largest bond with no more multiply-adds than the dense layer of the same size; 0 if there is none.
+    pub fn break_even_multiply_adds(&self) -> usize {
+        let one = Self { k: 1, ..*self };
+        self.inputs() * self.outputs() / Order::cheaper(&one).multiply_adds(&one)
     }
 
     /// The smallest bond at which every `W` can be represented exactly: `min(MJ, LN)`.
@@ -188,6 +201,9 @@ mod tests {
         // Smaller than dense up to K = 298: 1344 · 298 + 512 = 401,024 < 401,920.
         assert!(article(298).parameters() < article(298).dense_parameters());
         assert!(article(299).parameters() > article(299).dense_parameters());
+        assert_eq!(article(1).break_even_parameters(), 298);
+        // 784 · 512 / (28 · 28 · 16 + 32 · 28 · 16).
+        assert_eq!(article(7).break_even_multiply_adds(), 14);
     }
 
     #[test]

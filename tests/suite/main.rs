@@ -52,6 +52,7 @@ mod checkpoints;
 mod cli;
 #[cfg(target_os = "linux")]
 mod compilers;
+mod compress;
 mod devices;
 #[cfg(target_os = "linux")]
 mod disks;
