@@ -97,8 +97,15 @@ impl Moments {
     ///
     /// # Errors
     ///
-    /// As [`Moments::mean`].
+    /// As [`Moments::mean`]; [`Error::Argument`] naming the matrix that has not a number for each feature and output.
     pub fn corrected_bias(&self, bias: &[f32], weight: &[f32], other: &[f64]) -> Result<Vec<f32>> {
+        for (operand, count) in [("weight", weight.len()), ("other", other.len())] {
+            let expected = self.features() * bias.len();
+            if count != expected || count == 0 {
+                let problem = format!("{count} numbers: expected {expected}, at least one");
+                return Err(Error::argument(operand, problem));
+            }
+        }
         let mut corrected: Vec<f64> = bias.iter().copied().map(f64::from).collect();
         let rows = weight.chunks(bias.len()).zip(other.chunks(bias.len()));
         for (mean, (weight, other)) in self.mean()?.iter().zip(rows) {

@@ -219,6 +219,8 @@ fn the_error_is_that_of_the_outputs() {
     let fitted = fit(&weight, start, &moments.covariance().unwrap()).unwrap();
     let other = fitted.cores.matrix();
     let corrected = moments.corrected_bias(&bias, &weight, &other).unwrap();
+    let short = moments.corrected_bias(&[], &weight, &other).unwrap_err().to_string();
+    assert!(short.starts_with("weight: 120 numbers: expected 0"), "{short}");
     let (mut missed, mut whole, mut shift) = (0.0, 0.0, vec![0.0; spec.outputs()]);
     let mean = moments.mean().unwrap();
     for row in samples.chunks(spec.inputs()) {

@@ -13,8 +13,9 @@ use cubek::std::InputBinding;
 use super::launch::empty;
 use crate::op::choice::BurnKernel;
 
+/// The product of two matrices, each transposed first where `transposed` says so. Where the device cannot run the kernel,
+/// by Burn's naive one, which runs everywhere: a measurement then finds it slow, and leaves it.
 #[expect(clippy::panic, reason = "a backend's operations cannot return errors; Burn's panic too")]
-/// The product of two matrices, each transposed first where `transposed` says so.
 pub fn multiply(
     operands: [CubeTensor; 2],
     transposed: [bool; 2],
@@ -35,10 +36,15 @@ pub fn multiply(
     let float = ElemType::Float(FloatKind::F32);
     let client = left.client.clone();
     let [left, right] = [left, right].map(|operand| InputBinding::new(operand.binding(), float));
-    let mut types = MatmulElems::from_single_dtype(float);
-    let launched =
-        launch_ref(&strategy.into(), &client, left, right, product.clone().binding(), &mut types);
-    // Both kernels need no more than any device has, so that a refusal is a bug.
-    launched.unwrap_or_else(|error| panic!("{kernel:?}, [{rows}, {columns}]: {error:?}"));
+    let launch = |strategy: Strategy| {
+        let mut types = MatmulElems::from_single_dtype(float);
+        let (left, right, to) = (left.clone(), right.clone(), product.clone().binding());
+        launch_ref(&strategy.into(), &client, left, right, to, &mut types)
+    };
+    let launched = launch(strategy).or_else(|error| {
+        tracing::debug!("{kernel:?} cannot run here, the naive kernel does: {error:?}");
+        launch(Strategy::Naive)
+    });
+    launched.unwrap_or_else(|error| panic!("a product of Burn's: {error:?}"));
     product
 }
