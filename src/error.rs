@@ -192,6 +192,13 @@ pub enum Error {
         holds_run: bool,
     },
 
+    /// A file would be replaced.
+    #[error("{} exists already", shown(file))]
+    Exists {
+        /// The file.
+        file: PathBuf,
+    },
+
     /// A run cannot be resumed.
     #[error("cannot resume {}: {problem}", shown(run))]
     Resume {

@@ -41,7 +41,8 @@
 //! - [`net::Stack`] is a network as data, [`net::Preset`] makes the article's, [`train::train`] trains it.
 //! - [`device::open`] opens a device by a name like `vulkan:0`; [`verify`] checks that it computes the
 //!   layer correctly.
-//! - [`compress`] finds the cores nearest to a dense layer.
+//! - [`model::ModelFile`] reads a trained network, of this program or another, [`net::Network::load`] puts it on a device.
+//! - [`compress`] finds the cores nearest to a dense layer, [`export`] writes a network for other programs.
 //! - [`mps::reference`] is the equation in plain f64 loops.
 //!
 //! # Data flow
@@ -66,15 +67,18 @@ pub mod compress;
 pub mod data;
 pub mod device;
 pub mod error;
+pub mod export;
 mod files;
 #[cfg(feature = "cli")]
 mod memory;
+pub mod model;
 pub mod mps;
 pub mod net;
 pub mod nn;
 pub mod op;
 mod random;
 pub mod report;
+mod tensor_file;
 mod text;
 pub mod train;
 pub mod verify;

@@ -36,6 +36,7 @@ fn hint(error: &Error) -> Option<String> {
             "resume it with --resume, replace it with --exist-ok, or name another with --out".into()
         }
         Error::Occupied { holds_run: false, .. } => "name another with --out".into(),
+        Error::Exists { .. } => "replace it with --exist-ok, or name another with --out".into(),
         Error::Interrupted { run: Some(run), .. } => {
             format!("resume with: tnet-gpu train --resume {}", quoted(run))
         }

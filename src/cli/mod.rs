@@ -2,11 +2,14 @@
 //! sees. Results go to standard output, everything else to standard error.
 
 mod bench;
+mod compress;
 mod devices;
 mod drivers;
 mod eval;
+mod export;
 mod log;
 mod message;
+mod model;
 mod network;
 mod outcome;
 mod paths;
@@ -15,6 +18,7 @@ mod run_data;
 mod signals;
 mod threads;
 mod train;
+mod training;
 mod tuning;
 mod verify;
 
@@ -61,6 +65,10 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure a trained network on the test images
     Eval(eval::EvalArgs),
+    /// Make a trained network smaller, and print what each size costs in accuracy
+    Compress(compress::CompressArgs),
+    /// Write a trained network for other programs: ONNX or safetensors
+    Export(export::ExportArgs),
     /// List the available devices
     Devices(devices::DevicesArgs),
     /// Check that a device computes the layer correctly
@@ -137,6 +145,8 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| match command {
         Command::Train(args) => train::run(args, given),
         Command::Eval(args) => eval::run(args),
+        Command::Compress(args) => compress::run(args),
+        Command::Export(args) => export::run(args),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args, verbose > 0),

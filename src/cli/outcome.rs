@@ -14,13 +14,13 @@ use crate::text::shown;
 use crate::train::{RunFolder, Summary};
 
 /// What a finished run has to tell.
-pub struct Outcome<'a> {
+pub struct Outcome {
     /// The network.
-    pub network: &'a Stack,
+    pub network: Stack,
     /// Its figures.
     pub summary: Summary,
     /// Its folder.
-    pub run: &'a RunFolder,
+    pub run: RunFolder,
 }
 
 /// The object that `--json` prints.
@@ -54,7 +54,7 @@ struct BestLine {
     held_out_accuracy: f64,
 }
 
-impl Outcome<'_> {
+impl Outcome {
     /// As `--json` prints it.
     pub fn line(&self) -> Result<Line<'_>> {
         let Summary { last, best, training, images_per_s, mean_test_accuracy, averaged } =
@@ -82,7 +82,7 @@ impl Outcome<'_> {
     /// Prints it for people.
     pub fn print(&self) -> Result<()> {
         let Summary { last, best, training, mean_test_accuracy, averaged, .. } = self.summary;
-        out(&table::parameters(self.network)?.to_string())?;
+        out(&table::parameters(&self.network)?.to_string())?;
         out(&format!("test accuracy: {:.4} after epoch {}", last.test_accuracy, last.epoch))?;
         if averaged > 1 {
             out(&format!(

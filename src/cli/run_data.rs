@@ -5,14 +5,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::progress::load;
 use super::{paths, say};
-use crate::Error;
-use crate::data::fashion_mnist;
+use crate::data::{DataSet, fashion_mnist};
 use crate::device::OpenDevice;
+use crate::model::{ModelFile, Trained};
+use crate::net::{Stack, features};
 use crate::op::Choices;
 use crate::text::shown;
-use crate::train::checkpoint::Checkpoint;
 use crate::train::run;
+use crate::{Error, Result};
 
 /// What `config.toml` says of how a run computes.
 #[derive(Deserialize)]
@@ -36,11 +38,23 @@ struct Config {
     data_sha256: String,
 }
 
-/// Where the data was on which a checkpoint was trained, if it lies in the folder of its run.
-pub fn own_folder(file: &Path, checkpoint: &Checkpoint) -> Option<PathBuf> {
+/// How many training images the run of a file uses, if it lies in the folder of its run.
+pub fn train_images(file: &Path) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Images {
+        train_images: usize,
+    }
+    let text = fs::read_to_string(run::config_beside(file)).ok()?;
+    let Images { train_images } = toml::from_str(&text).ok()?;
+    Some(train_images)
+}
+
+/// Where the data was on which a network was trained, if its file lies in the folder of its run; `data` is what the file
+/// says of it.
+pub fn own_folder(file: &Path, data: &str) -> Option<PathBuf> {
     let text = fs::read_to_string(run::config_beside(file)).ok()?;
     let config: Config = toml::from_str(&text).ok()?;
-    (config.data_sha256 == checkpoint.data).then_some(config.data)
+    (config.data_sha256 == data && !data.is_empty()).then_some(config.data)
 }
 
 /// The folder to read: the one that was typed, else the run's own. None stands for the usual places of Fashion-MNIST:
@@ -63,4 +77,45 @@ pub fn folder<'a>(
 pub fn explain(typed: Option<&Path>, folder: Option<&Path>) -> impl FnOnce(Error) -> Error {
     let own = typed.is_none() && folder.is_some();
     move |error| if own { Error::RunData(Box::new(error)) } else { error }
+}
+
+/// The data to measure a network on, and whether its test images are those on which it was measured in training, where
+/// its file tells. Others must be asked for.
+pub fn for_model(typed: Option<&Path>, model: &ModelFile) -> Result<(DataSet, Option<bool>)> {
+    let file = &model.file;
+    let (own, test) = match &model.trained {
+        Some(Trained { data, test, .. }) => (own_folder(file, data), test.as_deref()),
+        None => (None, None),
+    };
+    let folder = folder(typed, own.as_deref(), test);
+    let data = load(folder).map_err(explain(typed, folder))?;
+    let own_data = test.map(|test| data.test.sha256() == test);
+    let is_met = model.trained.as_ref().is_some_and(|trained| !trained.data.is_empty());
+    if own_data.is_none() && typed.is_none() && own.is_none() && is_met {
+        say!("{} is of an earlier version and does not tell its data set", shown(file));
+    }
+    if own_data == Some(false) {
+        let other = Error::OtherData { folder: data.folder.clone(), file: file.clone() };
+        if typed.is_none() {
+            return Err(other);
+        }
+        say!("{other}");
+    }
+    check_fit(file, model.snapshot.stack(), &data)?;
+    Ok((data, own_data))
+}
+
+/// Checks that data has the image size and the classes of a network.
+pub fn check_fit(file: &Path, network: &Stack, data: &DataSet) -> Result<()> {
+    let (inputs, classes) = (features(network.input), network.outputs()?);
+    let pixels = data.test.height * data.test.width;
+    if inputs == pixels && classes == data.classes {
+        return Ok(());
+    }
+    Err(Error::malformed(
+        file,
+        "network",
+        format!("{pixels} inputs and {} classes, as in {}", data.classes, shown(&data.folder)),
+        format!("{inputs} and {classes}"),
+    ))
 }

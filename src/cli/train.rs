@@ -1,27 +1,24 @@
 //! `tnet-gpu train`: train a network and write a run folder, or resume one.
 
-use std::path::{self, Path, PathBuf};
+use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
-use serde::{Deserialize, Serialize};
 
-use super::message::message;
 use super::network::{NetworkArgs, kept};
-use super::outcome::Outcome;
 use super::progress::{Progress, load};
 use super::signals::listen;
+use super::training::{Ready, RunConfig, check_memory, check_space, id, split};
 use super::tuning::{self, Tune};
-use super::{at_least_one, drivers, introduce, json, log, out, paths, run_data, say};
+use super::{at_least_one, drivers, json, out, run_data, say};
 use crate::data::DataSet;
-use crate::device::{Adapter, DeviceChoice, OpenDevice};
+use crate::device::{DeviceChoice, OpenDevice};
 use crate::mps::MpsInit;
-use crate::net::{self, Preset, Stack};
-use crate::op::{self, Choices};
+use crate::net::{self, Stack};
+use crate::op;
 use crate::text::shown;
-use crate::train::checkpoint::Checkpoint;
 use crate::train::memory::{self, Place};
 use crate::train::run::{self, Newest};
-use crate::train::{self, Conduct, RunFolder, Splits, StopFlag, TrainConfig};
+use crate::train::{self, RunFolder, TrainConfig};
 use crate::{Error, Result};
 
 /// Options of `train`.
@@ -102,38 +99,6 @@ pub struct TrainArgs {
     json: bool,
 }
 
-/// `config.toml`: every option in effect.
-#[derive(Debug, Serialize, Deserialize)]
-struct RunConfig {
-    version: String,
-    device: String,
-    device_description: String,
-    #[serde(with = "paths::stored")]
-    data: PathBuf,
-    data_sha256: String,
-    train_images: usize,
-    save_every: usize,
-    /// The options that made the network, unless it is a file's.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    preset: Option<Preset>,
-    /// What was measured to be fastest; a run that is resumed computes as before, to the bit.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    tuning: Option<Choices>,
-    #[serde(flatten)]
-    train: TrainConfig,
-}
-
-/// Everything needed to start or resume a run.
-struct Ready {
-    config: RunConfig,
-    splits: Splits,
-    opened: OpenDevice,
-    run: RunFolder,
-    from: Option<Checkpoint>,
-    /// Listens since before the run was there: from then on, a signal ends it in good order.
-    stop: StopFlag,
-}
-
 /// Runs the command; `given` are the ids of the options that were typed.
 pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
     if args.print_network {
@@ -143,27 +108,11 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
         None => begin(args)?,
         Some(run) => resume(args, run, given)?,
     };
-    let Ready { config, splits, opened, run, from, stop } = ready;
-    op::choose(config.tuning.clone().unwrap_or_default());
-    log::to_file(run.log()?, run.path())?;
-    run.write_config(&config)?;
-    introduce(&opened);
-    describe(&splits, &config)?;
-    run.caveats().iter().for_each(|caveat| say!("{caveat}"));
-    tracing::info!(?config, "training");
-
-    let mut progress = Progress::new(&config.train, splits.train.count, args.profile);
-    if let Some(from) = &from {
+    let mut progress = Progress::new(&ready.config.train, ready.splits.train.count, args.profile);
+    if let Some(from) = &ready.from {
         progress.resume(from);
     }
-    let conduct = Conduct { stop, save_every: config.save_every, from };
-    let outcome =
-        train::train(&config.train, &splits, &opened.device, &run, conduct, &mut progress);
-    progress.end();
-    if let Err(error) = &outcome {
-        tracing::info!("{}", message(error));
-    }
-    let outcome = Outcome { network: &config.train.network, summary: outcome?, run: &run };
+    let outcome = ready.train(&mut progress)?;
     if args.json { out(&json(&outcome.line()?)?) } else { outcome.print() }
 }
 
@@ -201,16 +150,10 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
     let stop = listen()?;
     let tuning = tuning::choices(args.tune, &opened, &config, &stop)?;
     let config = RunConfig {
-        version: env!("CARGO_PKG_VERSION").into(),
-        device: id(&opened),
-        device_description: opened.description.clone(),
-        data: folder,
-        data_sha256: splits.sha256(),
-        train_images,
         save_every: args.save_every.unwrap_or_default(),
         preset: source.into_preset(),
         tuning,
-        train: config,
+        ..RunConfig::new(&opened, &folder, splits.sha256(), train_images, config)
     };
     let run = RunFolder::create(args.out.as_deref(), &args.network.name(), args.exist_ok)?;
     Ok(Ready { config, splits, opened, run, from: None, stop })
@@ -251,22 +194,26 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
     let opened = drivers::open(choice)?;
     op::choose(config.tuning.clone().unwrap_or_default());
 
-    let (typed, own) = (args.data.as_deref(), Some(config.data.as_path()));
+    // A network that was compressed without data takes any that fits it.
+    let has_data = !checkpoint.data.is_empty();
+    let (typed, own) = (args.data.as_deref(), has_data.then_some(config.data.as_path()));
     let folder = run_data::folder(typed, own, checkpoint.test.as_deref());
     let data = load_warming_up(&config.train, &opened, folder);
     let data = data.map_err(run_data::explain(typed, folder))?;
+    if !has_data {
+        config.train_images = args.train_images.unwrap_or(data.train.count);
+        run_data::check_fit(&file, &config.train.network, &data)?;
+    }
     let (folder, splits) = split(data, &config.train, config.train_images)?;
-    if splits.sha256() != checkpoint.data {
+    if has_data && splits.sha256() != checkpoint.data {
         let problem = format!("{} is not the data set it was trained on", shown(&folder));
         return Err(refused(problem));
     }
-    (config.data, config.data_sha256) = (folder, checkpoint.data.clone());
     check_space(&opened, &config.train, &splits)?;
-    let version = env!("CARGO_PKG_VERSION");
     // The description of the CPU device says how many threads it has, and its bits do not depend on that.
     let same_device = id(&opened) == config.device
         && (opened.adapter.is_none() || opened.description == config.device_description);
-    if !same_device || version != config.version {
+    if !same_device || config.version != env!("CARGO_PKG_VERSION") {
         say!(
             "the run was on {} with version {}: it resumes from the checkpoint, but will match an \
              uninterrupted run only closely, not to the bit",
@@ -274,9 +221,13 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
             config.version
         );
     }
-    config.version = version.into();
-    config.device = id(&opened);
-    config.device_description = opened.description.clone();
+    let RunConfig { save_every, preset, tuning, train_images, train, .. } = config;
+    let config = RunConfig {
+        save_every,
+        preset,
+        tuning,
+        ..RunConfig::new(&opened, &folder, splits.sha256(), train_images, train)
+    };
     Ok(Ready { config, splits, opened, run, from: Some(checkpoint), stop: listen()? })
 }
 
@@ -290,37 +241,18 @@ fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()
         ("lr", args.lr.to_string(), lr.to_string()),
         ("seed", args.seed.to_string(), seed.to_string()),
         ("validation", args.validation.to_string(), validation.to_string()),
-        (
-            "train_images",
-            args.train_images.unwrap_or_default().to_string(),
-            config.train_images.to_string(),
-        ),
     ];
-    kept(given, options)
+    kept(given, options)?;
+    let typed = args.train_images.unwrap_or_default().to_string();
+    match config.data_sha256.is_empty() {
+        true => Ok(()),
+        false => kept(given, [("train_images", typed, config.train_images.to_string())]),
+    }
 }
 
 /// The text of an option's value, as typed.
 fn value(choice: &impl ValueEnum) -> String {
     choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
-}
-
-/// The folder of the data, and its images, split as the options say.
-fn split(
-    mut data: DataSet,
-    config: &TrainConfig,
-    train_images: usize,
-) -> Result<(PathBuf, Splits)> {
-    data.train.keep_first(train_images)?;
-    let (train, validation) = match config.validation {
-        0 => (data.train, None),
-        count => {
-            let (train, validation) = data.train.hold_out(count, config.seed)?;
-            (train, Some(validation))
-        }
-    };
-    // A run may be resumed from another working directory.
-    let folder = path::absolute(&data.folder).unwrap_or(data.folder);
-    Ok((folder, Splits { train, validation, test: data.test }))
 }
 
 /// Reads the data while an adapter compiles its kernels.
@@ -347,24 +279,6 @@ fn load_warming_up(
     })
 }
 
-/// Checks that everything fits into the device's buffers and into memory.
-fn check_space(opened: &OpenDevice, config: &TrainConfig, splits: &Splits) -> Result<()> {
-    let sets = [Some(&splits.train), splits.validation.as_ref(), Some(&splits.test)];
-    let sets = sets.into_iter().flatten();
-    opened.check_buffers(train::buffers(&config.network, config.batch_size, sets)?)?;
-    let place = Place::of(opened);
-    check_memory(memory::needed(&config.network, config.batch_size, splits, place)?)
-}
-
-fn check_memory(needed: u64) -> Result<()> {
-    crate::memory::check("training this network", needed)
-}
-
-/// The name that selects the same device again, even if `auto` chose it.
-fn id(opened: &OpenDevice) -> String {
-    opened.adapter.as_ref().map_or_else(|| "cpu".into(), Adapter::id)
-}
-
 /// The options as a configuration.
 fn checked(args: &TrainArgs, network: Stack) -> Result<TrainConfig> {
     let config = TrainConfig {
@@ -378,61 +292,4 @@ fn checked(args: &TrainArgs, network: Stack) -> Result<TrainConfig> {
     };
     config.check()?;
     Ok(config)
-}
-
-fn describe(splits: &Splits, config: &RunConfig) -> Result<()> {
-    let held_out = match &splits.validation {
-        Some(validation) => format!(", {} held out", validation.count),
-        None => String::new(),
-    };
-    say!(
-        "data: {} ({} training images{held_out}, {} test images)",
-        shown(&config.data),
-        splits.train.count,
-        splits.test.count
-    );
-    say!("network: {}", config.train.network.title()?);
-    let classes = config.train.network.outputs()?;
-    if let Some(line) = empty_classes(classes, &splits.train.empty_classes(classes)) {
-        say!("{line}");
-    }
-    Ok(())
-}
-
-/// Says that some classes have no training image, if any: labels with gaps make a network with outputs
-/// that are never right.
-fn empty_classes(classes: usize, empty: &[usize]) -> Option<String> {
-    const SHOWN: usize = 3;
-    if empty.is_empty() {
-        return None;
-    }
-    let mut shown: Vec<String> = empty.iter().take(SHOWN).map(usize::to_string).collect();
-    if empty.len() > SHOWN {
-        shown.push("...".into());
-    }
-    Some(format!(
-        "{classes} classes, {} of them without a training image ({}): the labels are 0 to {}",
-        empty.len(),
-        shown.join(", "),
-        classes - 1
-    ))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn classes_without_images_are_told_in_one_line() {
-        assert_eq!(empty_classes(3, &[]), None);
-        assert_eq!(
-            empty_classes(3, &[1]).unwrap(),
-            "3 classes, 1 of them without a training image (1): the labels are 0 to 2"
-        );
-        let empty: Vec<usize> = (1..200).collect();
-        assert_eq!(
-            empty_classes(201, &empty).unwrap(),
-            "201 classes, 199 of them without a training image (1, 2, 3, ...): the labels are 0 to 200"
-        );
-    }
 }

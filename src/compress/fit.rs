@@ -24,6 +24,10 @@ use crate::{Error, Result};
 /// A sweep that lowers the error by less than this share is the last one.
 const GAIN: f64 = 0.01;
 
+/// An error below this is none: cores are stored in f32, which rounds to 6e-8, and at its full bond the nearest ones have
+/// some 1e-14.
+const EXACT: f64 = 1e-9;
+
 /// Most sweeps.
 const SWEEPS: usize = 50;
 
@@ -55,7 +59,7 @@ pub struct Fit {
 pub fn fit(weight: &[f32], start: Cores, covariance: &[f64]) -> Result<Fit> {
     let mut problem = Problem::new(weight, *start.spec(), covariance)?;
     let mut best = Fit { error: problem.error(&start)?, cores: start, sweeps: 0 };
-    while best.sweeps < SWEEPS && best.error > f64::EPSILON {
+    while best.sweeps < SWEEPS && best.error > EXACT {
         let mut cores = best.cores.clone();
         problem.sweep(&mut cores)?;
         let error = problem.error(&cores)?;

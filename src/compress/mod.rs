@@ -5,8 +5,10 @@ mod cores;
 mod fit;
 mod moments;
 mod nearest;
+mod network;
 
 pub use cores::Cores;
 pub use fit::{Fit, fit, output_error};
 pub use moments::Moments;
 pub use nearest::Nearest;
+pub use network::{By, Candidate, Compressed, Matrix};

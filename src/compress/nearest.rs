@@ -90,7 +90,9 @@ impl Nearest {
 
     /// `‖W - W'‖ / ‖W‖` in Frobenius' norm, with the nearest cores of a bond; 0 of a matrix of zeros.
     pub fn error(&self, bond: usize) -> f64 {
-        let squares = |values: &[f64]| values.iter().rev().map(|value| value * value).sum::<f64>();
+        // A sum of nothing is -0 without the fold.
+        let squares =
+            |values: &[f64]| values.iter().rev().fold(0.0, |sum, value| sum + value * value);
         let whole = squares(&self.values);
         if whole == 0.0 {
             return 0.0;

@@ -31,8 +31,29 @@ const FASHION_MNIST: [Content; 4] = [
     (NAMES[3], "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 ];
 
+/// What its classes are called.
+const CLASSES: [&str; 10] = [
+    "T-shirt/top",
+    "Trouser",
+    "Pullover",
+    "Dress",
+    "Coat",
+    "Sandal",
+    "Shirt",
+    "Sneaker",
+    "Bag",
+    "Ankle boot",
+];
+
+/// A name for each of so many classes: those of Fashion-MNIST where the test images are its own, else numbers from 0.
+pub fn class_names(test_sha256: Option<&str>, classes: usize) -> Vec<String> {
+    match test_sha256 {
+        Some(TEST_SHA256) if classes == CLASSES.len() => CLASSES.map(str::to_owned).to_vec(),
+        _ => (0..classes).map(|class| class.to_string()).collect(),
+    }
+}
+
 /// The test images of Fashion-MNIST: [`ImageSet::sha256`].
-#[cfg(feature = "cli")]
 pub const TEST_SHA256: &str = "16f4e76ef93ed38c64319f5b7c3bba4b9e07a1e447a0f467e27a91ff30a18716";
 
 /// Loads the set in `folder`, else in `$TNET_DATA`, else Fashion-MNIST from the user's cache folder,
@@ -54,6 +75,12 @@ pub const TEST_SHA256: &str = "16f4e76ef93ed38c64319f5b7c3bba4b9e07a1e447a0f467e
 /// nowhere and cannot be downloaded.
 pub fn load(folder: Option<&Path>, follow: &mut dyn FnMut(Download<'_>)) -> Result<DataSet> {
     Places::of_user().load(folder, follow)
+}
+
+/// Whether [`load`] finds a set without a folder and without downloading anything.
+pub fn is_here() -> bool {
+    let places = Places::of_user();
+    places.env.is_some() || places.complete().is_some()
 }
 
 /// Where the set may be if no folder is given, and what must be in it.
@@ -80,23 +107,31 @@ impl Places {
         }
     }
 
+    fn folders(&self) -> impl Iterator<Item = &PathBuf> {
+        self.cache.iter().chain([&self.system])
+    }
+
+    /// A folder that has all four files.
+    fn complete(&self) -> Option<&PathBuf> {
+        let has_all =
+            |folder: &Path| self.content.iter().all(|(name, _)| find(folder, name).is_some());
+        self.folders().find(|folder| has_all(folder))
+    }
+
     fn load(&self, folder: Option<&Path>, follow: &mut dyn FnMut(Download<'_>)) -> Result<DataSet> {
         if let Some(named) = folder.or(self.env.as_deref()) {
             return read_set(find_set(named)?, [None; 4]);
         }
-        let folders: Vec<PathBuf> = self.cache.iter().chain([&self.system]).cloned().collect();
-        let complete = folders
-            .iter()
-            .find(|folder| self.content.iter().all(|(name, _)| find(folder, name).is_some()));
-        let folder = match (complete, &self.cache) {
+        let looked = || self.folders().cloned().collect();
+        let folder = match (self.complete(), &self.cache) {
             (Some(folder), _) => folder,
             (None, Some(cache)) => {
-                self.download(cache, folders.clone(), follow)?;
+                self.download(cache, looked(), follow)?;
                 cache
             }
             (None, None) => {
                 let download = "there is no cache folder to download it into".into();
-                return Err(Error::DataNotFound { looked: folders, download });
+                return Err(Error::DataNotFound { looked: looked(), download });
             }
         };
         // Nothing but the canonical names is found there: those are complete.

@@ -1,7 +1,8 @@
 //! A network as data: the shape of its input and a list of layers ([`Stack`]).
 //!
 //! One file per kind of layer, in `layer/`, behind one trait ([`Kind`]). `--network` files, `config.toml` and checkpoints hold
-//! the same list ([`mod@file`]); [`Network`] computes it on a device, and [`Preset`] makes the usual lists.
+//! the same list ([`mod@file`]); [`Snapshot`] has its weights on the host, [`Network`] computes it on a device, and
+//! [`Preset`] makes the usual lists.
 //!
 //! ```text
 //! Stack ─ stages ─▶ Stage: a layer and the ReLU and dropout after it, which run in one pass
@@ -14,12 +15,14 @@ mod kind;
 mod layer;
 mod network;
 mod preset;
+mod snapshot;
 mod stack;
 
 pub use kind::{Backward, Call, Draw, Kind, MultiplyAdds, Stepped, Weight};
 pub use layer::*;
-pub use network::{Network, Stage};
+pub use network::{Network, Prediction, Stage};
 pub use preset::{Model, Preset, factors_of};
+pub use snapshot::Snapshot;
 pub use stack::{Placed, Stack};
 
 /// Extents `[channels, height, width]` of one sample between two layers; features without an order are channels

@@ -119,4 +119,37 @@ impl Network {
             .iter()
             .try_fold(images, |x, (stage, weights)| stage.forward(weights, &self.words, false, x))
     }
+
+    /// The class of each image `[batch, features]`, its values in `[0, 1]`: that of the largest logit.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::logits`]; [`Error::Compute`] when the device fails.
+    pub fn predict(&self, images: Tensor<2>) -> Result<Vec<Prediction>> {
+        let logits = self.logits(images)?;
+        let [_, classes] = logits.dims();
+        let logits = logits.try_to_vec_as::<f32>();
+        let logits = logits.map_err(|error| Error::compute("reading the logits", error))?;
+        Ok(logits.chunks_exact(classes).map(Prediction::of).collect())
+    }
+}
+
+/// What a network takes an image for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Prediction {
+    /// The class, counted from 0.
+    pub class: usize,
+    /// The share that softmax gives it.
+    pub probability: f32,
+}
+
+impl Prediction {
+    fn of(logits: &[f32]) -> Self {
+        let by_logit = |(_, one): &(usize, &f32), (_, other): &(usize, &f32)| one.total_cmp(other);
+        // Of equal ones the first, as where accuracy is measured.
+        let largest = logits.iter().enumerate().rev().max_by(by_logit);
+        let (class, largest) = largest.map_or((0, 0.0), |(class, logit)| (class, *logit));
+        let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
+        Self { class, probability: 1.0 / sum }
+    }
 }

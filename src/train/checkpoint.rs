@@ -7,33 +7,23 @@
 //! compared, and every number must be finite. Equal runs give equal files: they contain no times.
 
 use std::collections::HashMap;
-use std::fs::File;
-use std::io::Read;
 use std::path::Path;
 
-use burn::tensor::{Device, Tensor, TensorData};
-use safetensors::Dtype;
-use safetensors::tensor::{Metadata as Tensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 use super::TrainConfig;
 use super::learner::{State, Weight};
 use crate::mps::MpsInit;
-use crate::net::{Network, Stack};
+use crate::net::{Snapshot, Stack};
+use crate::tensor_file::{self, Header, TensorFile, header_of};
 use crate::{Error, Result, hex};
 
 /// The metadata key that identifies a file as written by this program.
-const KEY: &str = "tnet-gpu";
+pub(crate) const KEY: &str = "tnet-gpu";
 
 /// The version of the format. No other version is read.
 const FORMAT: u32 = 4;
-
-/// Size of the header length at the start of a safetensors file, in bytes.
-const LENGTH: usize = 8;
-
-/// Longest header that is read, in bytes; ours have about 3,000.
-const MAX_HEADER: u64 = 1 << 20;
 
 /// Hexadecimal digits of a checksum.
 const DIGITS: usize = 64;
@@ -99,6 +89,28 @@ struct Version {
 }
 
 impl Checkpoint {
+    /// The beginning of a run whose weights are given: Adam's moments are 0. `data` and `test` are empty and none where the
+    /// network has not met any data.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Layer`] for an impossible network.
+    pub fn beginning(
+        config: TrainConfig,
+        weights: &[Vec<f32>],
+        data: String,
+        test: Option<String>,
+    ) -> Result<Self> {
+        let named = config.network.weights()?.into_iter().zip(weights);
+        let weights = named.map(|((name, weight), values)| {
+            let zeros = vec![0.0; values.len()];
+            let (shape, values) = (weight.shape, values.clone());
+            Weight { name, shape, values, mean: zeros.clone(), square: zeros }
+        });
+        let state = State { steps: 0, weights: weights.collect() };
+        Ok(Self { config, data, test, epoch: 0, step: 0, loss: 0.0, right: 0, best: None, state })
+    }
+
     /// The first weight or moment that is NaN or infinite, if any, as in `mps1.a has a number that is
     /// NaN`.
     pub fn not_finite(&self) -> Option<String> {
@@ -116,20 +128,16 @@ impl Checkpoint {
     ///
     /// [`Error::Internal`] when a weight's values do not fill its shape.
     pub fn to_bytes(&self) -> Result<Vec<u8>> {
-        let broken = |error: &dyn std::error::Error| Error::internal("writing a checkpoint", error);
-        let mut views = Vec::with_capacity(PREFIXES.len() * self.state.weights.len());
-        for weight in &self.state.weights {
-            for (values, prefix) in weight.tensors().into_iter().zip(PREFIXES) {
-                let values = bytemuck::cast_slice(values);
-                let view = TensorView::new(Dtype::F32, weight.shape.clone(), values)
-                    .map_err(|error| broken(&error))?;
-                views.push((format!("{prefix}{}", weight.name), view));
-            }
-        }
-        let metadata = serde_json::to_string(&self.metadata()).map_err(|error| broken(&error))?;
+        let tensors = self.state.weights.iter().flat_map(|weight| {
+            let tensors = weight.tensors().into_iter().zip(PREFIXES);
+            tensors.map(|(values, prefix)| {
+                (format!("{prefix}{}", weight.name), weight.shape.clone(), values)
+            })
+        });
+        let metadata = serde_json::to_string(&self.metadata())
+            .map_err(|error| Error::internal("writing a checkpoint", error))?;
         let metadata = HashMap::from([(KEY.to_owned(), metadata)]);
-        let mut bytes =
-            safetensors::serialize(views, Some(metadata)).map_err(|error| broken(&error))?;
+        let mut bytes = tensor_file::to_bytes(tensors, metadata)?;
         let at = checksum_at(&bytes)
             .ok_or_else(|| Error::internal("writing a checkpoint", "it has no checksum"))?;
         let checksum = checksum(&bytes, at);
@@ -168,20 +176,10 @@ impl Checkpoint {
     /// [`Error::Io`] when it cannot be read, [`Error::Malformed`] when it is not a checkpoint of this
     /// program or is damaged.
     pub fn read(path: &Path) -> Result<Self> {
-        let mut file = File::open(path).map_err(Error::io("open", path))?;
-        let length = file.metadata().map_err(Error::io("read", path))?.len();
-        let mut bytes = Vec::new();
-        let mut read = |bytes: &mut Vec<u8>, count: u64| {
-            file.by_ref().take(count).read_to_end(bytes).map_err(Error::io("read", path))
-        };
-        read(&mut bytes, LENGTH as u64)?;
-        let header = header_length(&bytes).map_or(0, |length| length as u64).min(MAX_HEADER);
-        read(&mut bytes, header)?;
-        let header = Header::parse(path, &bytes, length)?;
-        // One byte more than expected, so that a file that has grown since then is refused below.
-        let rest = length - bytes.len() as u64;
-        read(&mut bytes, rest + 1)?;
-        header.content(path, &bytes)
+        let file = TensorFile::open(path)?;
+        let described = Described::by(path, file.header())?;
+        let (header, bytes) = file.content()?;
+        described.content(path, &header, &bytes)
     }
 
     /// Reads a file's content. Errors name `path`.
@@ -190,20 +188,18 @@ impl Checkpoint {
     ///
     /// [`Error::Malformed`] when it is not a checkpoint of this program or is damaged.
     pub fn parse(path: &Path, bytes: &[u8]) -> Result<Self> {
-        Header::parse(path, bytes, bytes.len() as u64)?.content(path, bytes)
+        let header = Header::parse(path, bytes, bytes.len() as u64)?;
+        Described::by(path, &header)?.content(path, &header, bytes)
     }
 
-    /// The network on `device`.
+    /// Its network and weights.
     ///
     /// # Errors
     ///
     /// [`Error::Layer`] for an impossible network, which the reader of a file has refused.
-    pub fn network(&self, device: &Device) -> Result<Network> {
-        let values = self.state.weights.iter().map(|weight| {
-            let shape = [weight.values.len()];
-            Tensor::from_data(TensorData::new(weight.values.clone(), shape), device)
-        });
-        Network::new(&self.config.network, values.collect(), device)
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        let weights = self.state.weights.iter().map(|weight| weight.values.clone());
+        Snapshot::new(self.config.network.clone(), weights.collect())
     }
 }
 
@@ -214,40 +210,18 @@ impl Weight {
     }
 }
 
-/// A header that agrees with its network and the length of its file.
-struct Header {
-    tensors: Tensors,
+/// What a header says of a training run, checked against the tensors that it lists.
+pub(crate) struct Described {
     metadata: Metadata,
     weights: Vec<(String, Vec<usize>)>,
-    /// Offset of the tensors in the file.
-    begin: usize,
-    /// Length of the whole file, in bytes.
-    length: u64,
 }
 
-impl Header {
-    /// Reads the header at the beginning of a file of `length` bytes.
-    fn parse(path: &Path, start: &[u8], length: u64) -> Result<Self> {
+impl Described {
+    pub(crate) fn by(path: &Path, header: &Header) -> Result<Self> {
         let wrong = |what: &str, expected: &str, found: &dyn std::fmt::Display| {
             Error::malformed(path, what, expected, found)
         };
-        let safetensors = |found: &dyn std::fmt::Display| {
-            wrong("content", "a safetensors file, as written by tnet-gpu train", found)
-        };
-        let header =
-            header_length(start).ok_or_else(|| safetensors(&format!("{} bytes", start.len())))?;
-        if header as u64 > MAX_HEADER {
-            return Err(safetensors(&format!("a header of {header} bytes")));
-        }
-        let begin = LENGTH + header;
-        let header = start.get(LENGTH..begin).ok_or_else(|| {
-            safetensors(&format!("a header that ends after {} bytes", start.len()))
-        })?;
-        let tensors: Tensors =
-            serde_json::from_slice(header).map_err(|error| safetensors(&error))?;
-
-        let metadata = tensors.metadata().as_ref().and_then(|metadata| metadata.get(KEY));
-        let metadata = metadata.ok_or_else(|| {
+        let metadata = header.metadata(KEY).ok_or_else(|| {
             let expected = "the key 'tnet-gpu', as in checkpoints of this program";
             wrong("metadata", expected, &"none: another program's file")
         })?;
@@ -271,63 +245,25 @@ impl Header {
         let weights = weights.map_err(|error| wrong("network", "a possible one", &error))?;
         let weights: Vec<(String, Vec<usize>)> =
             weights.into_iter().map(|(name, weight)| (name, weight.shape)).collect();
-        for ((name, shape), prefix) in
-            weights.iter().flat_map(|weight| PREFIXES.map(|prefix| (weight, prefix)))
-        {
-            let name = format!("{prefix}{name}");
-            let expected = format!("F32 {shape:?}");
-            let Some(info) = tensors.info(&name) else {
-                return Err(wrong(&format!("tensor '{name}'"), &expected, &"none"));
-            };
-            if info.dtype != Dtype::F32 || info.shape != *shape {
-                let found = format!("{} {:?}", info.dtype, info.shape);
-                return Err(wrong(&format!("tensor '{name}'"), &expected, &found));
-            }
-        }
-        let (count, held) = (PREFIXES.len() * weights.len(), tensors.offset_keys().len());
-        if held != count {
-            return Err(wrong("tensors", &format!("{count}"), &held));
-        }
-        let expected = begin as u64 + tensors.data_len() as u64;
-        if expected != length {
-            let found = match length < expected {
-                true => format!("{length}: the file is cut short"),
-                false => format!("{length}: something was appended"),
-            };
-            return Err(wrong("size", &format!("{expected} bytes"), &found));
-        }
-        Ok(Self { tensors, metadata, weights, begin, length })
+        let expected = weights.iter().flat_map(|(name, shape)| {
+            PREFIXES.map(|prefix| (format!("{prefix}{name}"), &shape[..]))
+        });
+        header.check_holds(path, expected)?;
+        Ok(Self { metadata, weights })
     }
 
-    /// Reads the content that the header describes.
-    fn content(self, path: &Path, bytes: &[u8]) -> Result<Checkpoint> {
-        let Self { tensors, metadata, weights, begin, length } = self;
-        if bytes.len() as u64 != length {
-            let expected = format!("{length} bytes, its size when it was opened");
-            return Err(Error::malformed(path, "size", expected, bytes.len()));
-        }
+    /// Reads the content.
+    pub(crate) fn content(self, path: &Path, header: &Header, bytes: &[u8]) -> Result<Checkpoint> {
+        let Self { metadata, weights } = self;
         let whole = checksum_at(bytes)
             .is_some_and(|at| bytes[at..at + DIGITS] == *checksum(bytes, at).as_bytes());
         if !whole {
             let found = "another: the file is damaged";
             return Err(Error::malformed(path, "checksum", "that of the content", found));
         }
-
-        let data = &bytes[begin..];
-        let read = |name: &str, prefix: &str| -> Result<Vec<f32>> {
-            let name = format!("{prefix}{name}");
-            let (from, to) = tensors.info(&name).map_or((0, 0), |info| info.data_offsets);
-            let values: Vec<f32> = bytemuck::pod_collect_to_vec(&data[from..to]);
-            match values.iter().find(|value| !value.is_finite()) {
-                None => Ok(values),
-                Some(value) => {
-                    let what = format!("tensor '{name}'");
-                    Err(Error::malformed(path, what, "finite numbers", value))
-                }
-            }
-        };
         let weights = weights.into_iter().map(|(name, shape)| {
-            let [values, mean, square] = PREFIXES.map(|prefix| read(&name, prefix));
+            let [values, mean, square] =
+                PREFIXES.map(|prefix| header.numbers(path, &format!("{prefix}{name}"), bytes));
             Ok(Weight { name, shape, values: values?, mean: mean?, square: square? })
         });
         let weights = weights.collect::<Result<_>>()?;
@@ -359,15 +295,9 @@ impl Metadata {
     }
 }
 
-/// The length of a safetensors file's header, if the file has one and it fits a `usize`.
-fn header_length(bytes: &[u8]) -> Option<usize> {
-    let length = bytes.first_chunk::<LENGTH>()?;
-    usize::try_from(u64::from_le_bytes(*length)).ok()
-}
-
 /// Offset of the checksum's digits: at the end of the metadata, within the header.
 fn checksum_at(bytes: &[u8]) -> Option<usize> {
-    let start = bytes.get(..LENGTH.checked_add(header_length(bytes)?)?)?;
+    let start = header_of(bytes)?;
     let found = start.windows(BEFORE_CHECKSUM.len()).rposition(|part| part == BEFORE_CHECKSUM)?;
     let at = found + BEFORE_CHECKSUM.len();
     (at + DIGITS <= start.len()).then_some(at)

@@ -245,7 +245,11 @@ impl RunFolder {
     }
 
     /// Writes `last.safetensors`; the old one becomes `previous.safetensors`.
-    pub(super) fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Io`] when it cannot be written.
+    pub fn write_last(&self, checkpoint: &Checkpoint) -> Result<()> {
         let bytes = checkpoint.to_bytes()?;
         let pending = Pending::create(&self.path.join(LAST))?;
         self.note(pending.commit_keeping(&bytes, &self.path.join(PREVIOUS))?);

@@ -1,34 +1,13 @@
 //! What is learned of the real Fashion-MNIST in two epochs: the accuracy that a user would get.
 
-use std::path::{Path, PathBuf};
-
 use tempfile::tempdir;
 
 use crate::common::executable::{code, command, metrics, stderr};
-use crate::common::required;
-
-/// Whether the program would find the data set, without a download. What is wrong with a folder that
-/// `$TNET_DATA` names, the program says.
-fn is_there() -> bool {
-    let named = std::env::var_os("TNET_DATA").is_some_and(|folder| !folder.is_empty());
-    let cache = dirs::cache_dir().map(|cache| cache.join("tnet-gpu").join("fashion-mnist"));
-    let system = PathBuf::from("/usr/share/datasets/fashion-mnist");
-    named || cache.into_iter().chain([system]).any(|folder| is_complete(&folder))
-}
-
-fn is_complete(folder: &Path) -> bool {
-    let names = ["train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1"];
-    names.iter().all(|name| {
-        let plain = folder.join(format!("{name}-ubyte"));
-        plain.exists() || plain.with_extension("gz").exists()
-    })
-}
+use crate::common::fashion_mnist_is_here;
 
 /// Trains two epochs with the settings of the article and returns the test accuracy after them.
 fn test_accuracy(model: &[&str]) -> Option<f64> {
-    if !is_there() {
-        assert!(!required("TNET_REQUIRE_DATA"), "Fashion-MNIST is not on this machine");
-        eprintln!("SKIPPED, THE ACCURACY WAS NOT TESTED: Fashion-MNIST is not on this machine");
+    if !fashion_mnist_is_here() {
         return None;
     }
     let folder = tempdir().unwrap();

@@ -12,7 +12,7 @@ pub mod running;
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
-use tnet_gpu::data::Resident;
+use tnet_gpu::data::{Resident, fashion_mnist};
 use tnet_gpu::device::{self, OpenDevice};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{Model, Preset, Stack};
@@ -46,6 +46,17 @@ pub fn open(name: &str) -> Option<OpenDevice> {
 /// Whether a variable demands that a test which cannot run fails instead of being skipped.
 pub fn required(variable: &str) -> bool {
     std::env::var(variable).is_ok_and(|value| value == "1")
+}
+
+/// Whether Fashion-MNIST is on this machine. Without it, it prints that the test is skipped, or fails where
+/// `TNET_REQUIRE_DATA` is 1.
+pub fn fashion_mnist_is_here() -> bool {
+    let is_here = fashion_mnist::is_here();
+    if !is_here {
+        assert!(!required("TNET_REQUIRE_DATA"), "Fashion-MNIST is not on this machine");
+        eprintln!("SKIPPED, NOT TESTED ON REAL IMAGES: Fashion-MNIST is not on this machine");
+    }
+    is_here
 }
 
 /// Makes two tests of each function, which is called with the open device: the CPU in `mod cpu`, the

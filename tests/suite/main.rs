@@ -53,16 +53,19 @@ mod cli;
 #[cfg(target_os = "linux")]
 mod compilers;
 mod compress;
+mod compressing;
 mod devices;
 #[cfg(target_os = "linux")]
 mod disks;
 mod eval;
+mod export;
 mod faults;
 mod folders;
 #[cfg(target_os = "linux")]
 mod launches;
 mod layer;
 mod matmul;
+mod models;
 mod net;
 mod networks;
 #[cfg(target_os = "linux")]

@@ -1,0 +1,244 @@
+//! A layer of a trained network, replaced by one of fewer parameters.
+
+use super::{Cores, Moments, Nearest, fit, output_error};
+use crate::mps::MpsSpec;
+use crate::net::{Layer, Mps, Snapshot, factors_of, features};
+use crate::{Error, Result};
+
+/// The matrix and the bias of a layer.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Matrix {
+    /// `[inputs, outputs]`, row-major.
+    pub weight: Vec<f32>,
+    /// One for each output, if the layer has a bias.
+    pub bias: Option<Vec<f32>>,
+    /// Number of inputs.
+    pub inputs: usize,
+    /// Number of outputs.
+    pub outputs: usize,
+}
+
+impl Matrix {
+    /// That of a layer with its weights, the cores of a tensor layer merged. None of a layer that has none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] naming a core that has a number that is not finite.
+    pub fn of(layer: &Layer, weights: &[Vec<f32>]) -> Result<Option<Self>> {
+        Ok(match layer {
+            Layer::Dense(dense) => {
+                let outputs = dense.out;
+                let (weight, bias) = (weights[0].clone(), weights.get(1).cloned());
+                Some(Self { inputs: weight.len() / outputs, outputs, weight, bias })
+            }
+            Layer::Mps(mps) => {
+                let spec = mps.spec();
+                let merged = Cores::new(spec, &weights[0], &weights[1])?.matrix();
+                Some(Self {
+                    weight: merged.into_iter().map(|number| number as f32).collect(),
+                    bias: weights.get(2).cloned(),
+                    inputs: spec.inputs(),
+                    outputs: spec.outputs(),
+                })
+            }
+            Layer::Relu(_) | Layer::Gelu(_) | Layer::Dropout(_) => None,
+        })
+    }
+}
+
+/// How cores are found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum By {
+    /// The nearest ones to the matrix: [`Nearest`].
+    Weights,
+    /// Those whose outputs are nearest to the matrix's over the inputs that the layer gets: [`fit()`].
+    Data,
+}
+
+/// A layer that can be compressed: its matrix, decomposed once for every bond.
+#[derive(Debug)]
+pub struct Candidate {
+    /// Which layer of the network it is, counted from 0.
+    pub at: usize,
+    /// Its name: `dense1`.
+    pub name: String,
+    /// Extents, with a bond of 1.
+    spec: MpsSpec,
+    /// The bond of a tensor layer, unless its factors are others.
+    bond: Option<usize>,
+    matrix: Matrix,
+    nearest: Nearest,
+}
+
+/// A layer in place of another.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Compressed {
+    /// The layer.
+    pub layer: Mps,
+    /// Its weights.
+    pub weights: Vec<Vec<f32>>,
+    /// `‖W - W'‖ / ‖W‖` in Frobenius' norm.
+    pub weight_error: f64,
+    /// [`output_error`] over the inputs, if they are known.
+    pub output_error: Option<f64>,
+    /// How often a fit computed both cores.
+    pub sweeps: usize,
+}
+
+impl Candidate {
+    /// The layer `at` of a network, with the factors of its inputs and outputs: by default those that a tensor layer has,
+    /// else an image's height and width, and those closest to each other.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] naming the factors when their product is another than the layer has, [`Error::Layer`] when the
+    /// layer has no matrix.
+    pub fn new(
+        snapshot: &Snapshot,
+        at: usize,
+        in_factors: Option<[usize; 2]>,
+        out_factors: Option<[usize; 2]>,
+    ) -> Result<Self> {
+        let placed = snapshot.stack().placed()?;
+        let placed = &placed[at];
+        let Some(matrix) = Matrix::of(placed.layer, snapshot.of_layer(at)?)? else {
+            let problem = "it has no matrix to compress".into();
+            return Err(Error::Layer { layer: placed.name.clone(), problem });
+        };
+        let own = match placed.layer {
+            Layer::Mps(mps) => Some(*mps),
+            _ => None,
+        };
+        let of_image = || {
+            let [channels, height, width] = placed.input;
+            let image = [channels * height, width];
+            if image.contains(&1) { factors_of(features(placed.input)) } else { image }
+        };
+        let inputs = in_factors.or(own.map(|own| own.in_factors)).unwrap_or_else(of_image);
+        let outputs = out_factors
+            .or(own.map(|own| own.out_factors))
+            .unwrap_or_else(|| factors_of(matrix.outputs));
+        for (name, [one, other], width) in
+            [("in_factors", inputs, matrix.inputs), ("out_factors", outputs, matrix.outputs)]
+        {
+            if one.checked_mul(other) != Some(width) {
+                let problem =
+                    format!("{one},{other}: expected a product of {width}, as {} has", placed.name);
+                return Err(Error::argument(name, problem));
+            }
+        }
+        let kept = own.filter(|own| own.in_factors == inputs && own.out_factors == outputs);
+        Ok(Self {
+            at,
+            name: placed.name.clone(),
+            spec: MpsSpec::new(inputs, outputs, 1)?,
+            bond: kept.map(|own| own.bond),
+            nearest: Nearest::to_matrix(&matrix.weight, inputs, outputs)?,
+            matrix,
+        })
+    }
+
+    /// Its extents as a tensor layer of a bond.
+    pub fn spec(&self, bond: usize) -> MpsSpec {
+        MpsSpec { k: bond, ..self.spec }
+    }
+
+    /// The tensor layer of a bond. By data it always has a bias.
+    pub fn layer(&self, bond: usize, by: By) -> Mps {
+        let MpsSpec { m, n, j, l, .. } = self.spec;
+        let bias = self.matrix.bias.is_some() || by == By::Data;
+        Mps { in_factors: [j, l], out_factors: [m, n], bond, bias }
+    }
+
+    /// The largest bond that makes sense: a tensor layer's own, else the one at which nothing is lost.
+    pub fn largest_bond(&self) -> usize {
+        self.bond.unwrap_or(self.nearest.full_bond())
+    }
+
+    /// Checks a bond.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] naming `bond` when it is 0 or above [`Candidate::largest_bond`].
+    pub fn check_bond(&self, bond: usize) -> Result<()> {
+        let most = self.largest_bond();
+        if (1..=most).contains(&bond) {
+            return Ok(());
+        }
+        let Self { name, .. } = self;
+        let most = match self.bond {
+            Some(own) => format!("{own}, which {name} has"),
+            None => format!("{most}, at which {name} loses nothing"),
+        };
+        Err(Error::argument("bond", format!("{bond}: expected 1 to {most}")))
+    }
+
+    /// The smallest bond at which the nearest cores miss at most this share of the matrix.
+    pub fn bond_for(&self, error: f64) -> usize {
+        self.nearest.bond_for(error).min(self.largest_bond())
+    }
+
+    /// Bytes that a fit of this bond needs at its peak, besides the matrix and the covariance: the larger normal matrix and
+    /// its decomposition, in f64.
+    pub fn needed(&self, bond: usize) -> u64 {
+        let MpsSpec { j, l, .. } = self.spec;
+        let size = (j.max(l) as u64).saturating_mul(bond as u64);
+        size.saturating_mul(size).saturating_mul(2 * size_of::<f64>() as u64)
+    }
+
+    /// The layer with a smaller bond. By data, `inputs` are those that the layer gets in the network in which it will be;
+    /// by weights they only tell the error of the outputs.
+    ///
+    /// # Errors
+    ///
+    /// As [`Candidate::check_bond`] and [`fit()`]; [`Error::Argument`] naming `inputs` when they are missing or others.
+    pub fn compressed(&self, bond: usize, by: By, inputs: Option<&Moments>) -> Result<Compressed> {
+        self.check_bond(bond)?;
+        let Matrix { weight, bias, outputs, .. } = &self.matrix;
+        let start = self.nearest.cores(bond)?;
+        let covariance = inputs.map(Moments::covariance).transpose()?;
+        let (cores, output_error, sweeps, bias) = match (by, inputs, &covariance) {
+            (By::Data, Some(inputs), Some(covariance)) => {
+                let fitted = fit(weight, start, covariance)?;
+                let bias = bias.clone().unwrap_or_else(|| vec![0.0; *outputs]);
+                let bias = inputs.corrected_bias(&bias, weight, &fitted.cores.matrix())?;
+                (fitted.cores, Some(fitted.error), fitted.sweeps, Some(bias))
+            }
+            (By::Data, ..) => {
+                return Err(Error::argument("inputs", "none: fitting by data needs them"));
+            }
+            (By::Weights, _, covariance) => {
+                let error =
+                    covariance.as_ref().map(|covariance| output_error(weight, &start, covariance));
+                (start, error.transpose()?, 0, bias.clone())
+            }
+        };
+        let weight_error = match by {
+            By::Weights => self.nearest.error(bond),
+            By::Data => distance(weight, &cores.matrix()),
+        };
+        let layer = self.layer(bond, by);
+        let weights = [cores.a(), cores.c()].into_iter().chain(bias).collect();
+        Ok(Compressed { layer, weights, weight_error, output_error, sweeps })
+    }
+}
+
+impl Compressed {
+    /// The network with this layer in the place of the one that was compressed.
+    ///
+    /// # Errors
+    ///
+    /// As [`Snapshot::with_layer`].
+    pub fn into_place(self, snapshot: &Snapshot, at: usize) -> Result<Snapshot> {
+        snapshot.with_layer(at, self.layer.into(), self.weights)
+    }
+}
+
+/// `‖W - W'‖ / ‖W‖`; 0 of a matrix of zeros.
+fn distance(weight: &[f32], other: &[f64]) -> f64 {
+    let squares = |numbers: &mut dyn Iterator<Item = f64>| numbers.map(|x| x * x).sum::<f64>();
+    let whole = squares(&mut weight.iter().copied().map(f64::from));
+    let missed = squares(&mut weight.iter().zip(other).map(|(w, other)| f64::from(*w) - other));
+    if whole == 0.0 { 0.0 } else { (missed / whole).sqrt() }
+}

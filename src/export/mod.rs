@@ -1,0 +1,53 @@
+//! A trained network for other programs: as ONNX ([`onnx`]), as safetensors with the cores ([`crate::model::file`]), or
+//! with the cores merged, as PyTorch's `nn.Sequential` names its weights ([`pytorch`]).
+
+pub mod onnx;
+mod protobuf;
+pub mod pytorch;
+
+use std::path::Path;
+
+use crate::files::Pending;
+use crate::model::{ModelFile, file};
+use crate::{Error, Result};
+
+/// What is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+pub enum Format {
+    /// ONNX, a tensor layer as two products.
+    Onnx,
+    /// The weights as they are, in the safetensors format.
+    Safetensors,
+    /// Matrices in PyTorch's layout and under its names, in the safetensors format.
+    Dense,
+}
+
+/// The bytes of a file.
+///
+/// # Errors
+///
+/// As [`onnx::to_bytes`].
+pub fn to_bytes(model: &ModelFile, format: Format) -> Result<Vec<u8>> {
+    let ModelFile { snapshot, classes, .. } = model;
+    match format {
+        Format::Onnx => onnx::to_bytes(snapshot, classes),
+        Format::Safetensors => file::to_bytes(snapshot, classes),
+        Format::Dense => pytorch::to_bytes(snapshot),
+    }
+}
+
+/// Writes a file, whole or not at all. With `exist_ok` it may take the place of another.
+///
+/// # Errors
+///
+/// [`Error::Exists`] when there is a file and `exist_ok` is not set, [`Error::Io`] when it cannot be written, and as
+/// [`to_bytes`].
+pub fn write(model: &ModelFile, format: Format, path: &Path, exist_ok: bool) -> Result<()> {
+    if !exist_ok && path.exists() {
+        return Err(Error::Exists { file: path.to_path_buf() });
+    }
+    let pending = Pending::create(path)?;
+    pending.commit(&to_bytes(model, format)?)?;
+    Ok(())
+}
