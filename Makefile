@@ -1,12 +1,13 @@
 # make train    train the article's tensor network on Fashion-MNIST, on a GPU if there is one
 # make test     run all tests: units, documentation, suite (CPU and Vulkan adapter), examples
 # make swiftshader  check the program on SwiftShader, a second Vulkan driver that needs no GPU
+# make onnxruntime  check exported networks in onnxruntime, where Python has it
 # make lint     check formatting, clippy (with and without the command line), documentation
 # make bench    benchmark the layer on one device: make bench TNET_BENCH_DEVICE=vulkan
 # make examples run the examples
 # make setup    install what is missing: a Vulkan loader and driver, the data set
 
-.PHONY: train test examples swiftshader lint bench setup
+.PHONY: train test examples swiftshader onnxruntime lint bench setup
 CARGO ?= cargo
 DATA_PACKAGE = /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 
@@ -26,10 +27,14 @@ test: setup
 	done
 	$(MAKE) examples
 
-# Trains the small model of own_model on the CPU, compresses that of compress_linear, and draws a figure of a run of two epochs.
+# Trains the small model of own_model on the CPU, compresses that of compress_linear, loads a short run and predicts, and
+# draws a figure of a run of two epochs.
 examples:
 	$(CARGO) run --release --locked --example own_model -- cpu
 	$(CARGO) run --release --locked --example compress_linear -- cpu
+	@run=$$(mktemp -d) && trap 'rm -r "$$run"' EXIT && \
+	$(CARGO) run -q --release --locked -- train --device cpu --train-images 6000 --epochs 1 --out "$$run/run" && \
+	$(CARGO) run -q --release --locked --example predict -- "$$run/run" cpu
 	@run=$$(mktemp -d) && trap 'rm -r "$$run"' EXIT && \
 	printf 'epoch,test_accuracy\n1,0.85\n2,0.87\n' > "$$run/metrics.csv" && \
 	$(CARGO) run --release --locked --example figure -- "a run=$$run" > "$$run/figure.svg" && \
@@ -37,6 +42,9 @@ examples:
 
 swiftshader: setup
 	CARGO=$(CARGO) tests/swiftshader.sh
+
+onnxruntime: setup
+	CARGO=$(CARGO) tests/onnxruntime.sh
 
 # The library must compile without the command line and without its dependencies.
 lint:

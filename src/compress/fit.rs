@@ -14,8 +14,10 @@
 //! that are always black) stays as it was.
 
 use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::linalg::solvers::Solve;
 use faer::{Accum, Mat, MatMut, MatRef, Par, Side};
+use rayon::prelude::*;
 
 use super::cores::{Cores, check, exchanged};
 use crate::mps::MpsSpec;
@@ -187,8 +189,7 @@ impl Turn {
         let (own, right) = (column(own), column(&right));
         // What is left of the right side is solved for the change.
         let mut left = right;
-        let symmetric = lower_to_whole(&mut normal);
-        matmul(left.as_mut(), Accum::Add, symmetric, own.as_ref(), -1.0, Par::rayon(0));
+        subtract_product(left.as_mut(), normal.as_ref(), own.as_ref());
         let mean = (0..size).map(|at| normal[(at, at)]).sum::<f64>() / size as f64;
         let mut ridge = RIDGE * mean;
         for _ in 0..TRIES {
@@ -208,7 +209,7 @@ impl Turn {
         Err(Error::compute("fitting cores", "the normal matrix is not positive definite"))
     }
 
-    /// The normal matrix `[(input bond), (input bond)]`, of which the lower blocks are filled.
+    /// The normal matrix `[(input bond), (input bond)]`, of which the lower half is filled.
     fn normal(&self, covariance: &[f64], other: &[f64]) -> Mat<f64> {
         let Self { input, other_input, other_output, bond, .. } = *self;
         let columns = other_output * bond;
@@ -217,7 +218,10 @@ impl Turn {
         let wide = MatRef::from_row_major_slice(other, other_input, columns);
         let tall = MatRef::from_row_major_slice(other, other_input * other_output, bond);
         let mut normal = Mat::zeros(input * bond, input * bond);
-        for row in 0..input {
+        // Each row of blocks is a task; the products in it are too small to share.
+        let rows = normal.as_mut().par_row_chunks_mut(bond).enumerate();
+        rows.for_each(|(row, mut blocks)| {
+            let mut spread = vec![0.0; other_input * columns];
             for column in 0..=row {
                 let block = covariance.submatrix(
                     row * other_input,
@@ -225,14 +229,36 @@ impl Turn {
                     other_input,
                     other_input,
                 );
-                let spread = product(block, wide);
+                let to = MatMut::from_row_major_slice_mut(&mut spread, other_input, columns);
+                matmul(to, Accum::Replace, block, wide, 1.0, Par::Seq);
                 let spread =
                     MatRef::from_row_major_slice(&spread, other_input * other_output, bond);
-                let to = normal.as_mut().submatrix_mut(row * bond, column * bond, bond, bond);
-                matmul(to, Accum::Replace, tall.transpose(), spread, 1.0, Par::rayon(0));
+                let to = blocks.as_mut().subcols_mut(column * bond, bond);
+                matmul(to, Accum::Replace, tall.transpose(), spread, 1.0, Par::Seq);
             }
-        }
+        });
         normal
+    }
+}
+
+/// `to -= matrix · right`, with a symmetric matrix of which only the lower half is read.
+fn subtract_product(mut to: MatMut<f64>, matrix: MatRef<f64>, right: MatRef<f64>) {
+    let halves = [
+        (matrix, BlockStructure::TriangularLower),
+        (matrix.transpose(), BlockStructure::StrictTriangularUpper),
+    ];
+    for (half, structure) in halves {
+        triangular::matmul(
+            to.as_mut(),
+            BlockStructure::Rectangular,
+            Accum::Add,
+            half,
+            structure,
+            right,
+            BlockStructure::Rectangular,
+            -1.0,
+            Par::rayon(0),
+        );
     }
 }
 
@@ -242,14 +268,4 @@ fn product(left: MatRef<f64>, right: MatRef<f64>) -> Vec<f64> {
     let to = MatMut::from_row_major_slice_mut(&mut product, left.nrows(), right.ncols());
     matmul(to, Accum::Replace, left, right, 1.0, Par::rayon(0));
     product
-}
-
-/// Copies the lower half of a symmetric matrix to the upper one.
-fn lower_to_whole(matrix: &mut Mat<f64>) -> MatRef<'_, f64> {
-    for column in 0..matrix.ncols() {
-        for row in column + 1..matrix.nrows() {
-            matrix[(column, row)] = matrix[(row, column)];
-        }
-    }
-    matrix.as_ref()
 }

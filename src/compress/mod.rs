@@ -3,12 +3,14 @@
 
 mod cores;
 mod fit;
+mod inputs;
 mod moments;
 mod nearest;
 mod network;
 
 pub use cores::Cores;
 pub use fit::{Fit, fit, output_error};
+pub use inputs::inputs;
 pub use moments::Moments;
 pub use nearest::Nearest;
 pub use network::{By, Candidate, Compressed, Matrix};

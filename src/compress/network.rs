@@ -174,11 +174,6 @@ impl Candidate {
         Err(Error::argument("bond", format!("{bond}: expected 1 to {most}")))
     }
 
-    /// The smallest bond at which the nearest cores miss at most this share of the matrix.
-    pub fn bond_for(&self, error: f64) -> usize {
-        self.nearest.bond_for(error).min(self.largest_bond())
-    }
-
     /// Bytes that a fit of this bond needs at its peak, besides the matrix and the covariance: the larger normal matrix and
     /// its decomposition, in f64.
     pub fn needed(&self, bond: usize) -> u64 {
@@ -221,6 +216,41 @@ impl Candidate {
         let layer = self.layer(bond, by);
         let weights = [cores.a(), cores.c()].into_iter().chain(bias).collect();
         Ok(Compressed { layer, weights, weight_error, output_error, sweeps })
+    }
+}
+
+impl Candidate {
+    /// The layer with the smallest bond whose error is at most this share: of the matrix by weights, of the outputs by
+    /// data. `allowed` is asked before each fit, of which there is one for each halving of the possible bonds.
+    ///
+    /// # Errors
+    ///
+    /// As [`Candidate::compressed`], and that of `allowed`.
+    pub fn within(
+        &self,
+        error: f64,
+        by: By,
+        inputs: Option<&Moments>,
+        allowed: &dyn Fn(usize) -> Result<()>,
+    ) -> Result<Compressed> {
+        let compressed = |bond: usize| {
+            allowed(bond)?;
+            self.compressed(bond, by, inputs)
+        };
+        if by == By::Weights {
+            return compressed(self.nearest.bond_for(error).min(self.largest_bond()));
+        }
+        // The bond lies above `low`, and not above that of `best`.
+        let mut low = 0;
+        let mut best = compressed(self.largest_bond())?;
+        while low + 1 < best.layer.bond {
+            let middle = compressed(usize::midpoint(low, best.layer.bond))?;
+            match middle.output_error {
+                Some(missed) if missed <= error => best = middle,
+                _ => low = middle.layer.bond,
+            }
+        }
+        Ok(best)
     }
 }
 

@@ -1,0 +1,324 @@
+//! `tnet-gpu compress`: make a trained network smaller, and print what each size costs.
+
+mod job;
+mod table;
+
+use std::borrow::Cow;
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+use serde::Serialize;
+
+use super::model::ModelArgs;
+use super::outcome::Line;
+use super::paths::quoted;
+use super::progress::Progress;
+use super::signals::listen;
+use super::training::{Ready, RunConfig};
+use super::{at_least_one, drivers, factors, introduce, json, out, say};
+use crate::compress::{By, Candidate};
+use crate::device::DeviceChoice;
+use crate::model::ModelFile;
+use crate::mps::MpsInit;
+use crate::net::Snapshot;
+use crate::text::shown;
+use crate::train::checkpoint::Checkpoint;
+use crate::train::{RunFolder, TrainConfig};
+use crate::{Error, Result};
+use job::{Data, Goal, Job};
+use table::{Dense, Row, print};
+
+/// Bonds of the table where no option names any.
+const BONDS: [usize; 6] = [1, 4, 16, 64, 128, 256];
+
+/// Options of `compress`.
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("size").args(["bond", "max_error", "parameters"])))]
+pub struct CompressArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+
+    /// Sizes K of the bond, a row of the table for each [default: 1,4,16,64,128,256, as far as they are possible]
+    #[arg(long, value_name = "K,…", value_delimiter = ',', value_parser = at_least_one())]
+    bond: Vec<usize>,
+
+    /// The smallest bond whose relative error is at most E: of the matrix by weights, of the outputs by data
+    #[arg(long, value_name = "E")]
+    max_error: Option<f64>,
+
+    /// The largest bond with which the network has at most N parameters
+    #[arg(long, value_name = "N")]
+    parameters: Option<usize>,
+
+    /// The layer to compress, as in dense1, or all of them except the last [default: the one with the largest matrix]
+    #[arg(long, value_name = "NAME|all")]
+    layer: Option<String>,
+
+    /// Extents J,L into which the layer's input is folded [default: an image's height and width, else the
+    /// factors closest to each other]
+    #[arg(long, value_name = "J,L", value_parser = factors)]
+    in_factors: Option<[usize; 2]>,
+
+    /// Extents M,N into which the layer's output is folded [default: the factors closest to each other]
+    #[arg(long, value_name = "M,N", value_parser = factors)]
+    out_factors: Option<[usize; 2]>,
+
+    /// How the cores are found: the nearest to the matrix, or those whose outputs are nearest over the
+    /// training images [default: data, where there is any]
+    #[arg(long, value_enum)]
+    by: Option<By>,
+
+    /// Folder with the four files of a data set [default: the run's; for other files Fashion-MNIST, where it
+    /// is on this machine and fits]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
+
+    /// Use the first N training images only
+    #[arg(long, value_name = "N")]
+    train_images: Option<usize>,
+
+    /// Where to compute: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
+    #[arg(long, default_value_t)]
+    device: DeviceChoice,
+
+    /// Write the network of one bond into this run folder, new or empty; `eval`, `export` and `train --resume` read it
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+
+    /// Let --out be a folder that holds a run, and replace that run
+    #[arg(long, requires = "out")]
+    exist_ok: bool,
+
+    /// Train the written network for so many epochs
+    #[arg(long, value_name = "EPOCHS", requires = "out", value_parser = at_least_one())]
+    finetune: Option<usize>,
+
+    /// Adam's learning rate in fine-tuning [default: the run's, else 0.001]
+    #[arg(long, requires = "finetune")]
+    lr: Option<f64>,
+
+    /// Images per step in fine-tuning [default: the run's, else 128]
+    #[arg(long, requires = "finetune", value_parser = at_least_one())]
+    batch_size: Option<usize>,
+
+    /// Seed of the order of the images and dropout in fine-tuning [default: the run's, else 200]
+    #[arg(long, requires = "finetune")]
+    seed: Option<u64>,
+
+    /// Print one JSON object instead of a table
+    #[arg(long)]
+    json: bool,
+}
+
+/// What the table is about, as `--json` prints it.
+#[derive(Serialize)]
+struct Report<'a> {
+    dense: Dense,
+    rows: Vec<Row>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    run: Option<Cow<'a, str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    finetuned: Option<Line<'a>>,
+}
+
+/// Runs the command.
+pub fn run(args: &CompressArgs) -> Result<()> {
+    let model = args.model.read()?;
+    let candidates = candidates(args, &model.snapshot)?;
+    let goals = goals(args, &model.snapshot, &candidates)?;
+    let opened = drivers::open(args.device)?;
+    introduce(&opened);
+    let config = config(args, &model)?;
+    let is_needed = args.data.is_some() || args.by == Some(By::Data) || args.finetune.is_some();
+    let data =
+        Data::load(args.data.as_deref(), args.train_images, is_needed, &model, &config, &opened)?;
+    let by = args.by.unwrap_or(if data.is_some() { By::Data } else { By::Weights });
+    let stop = listen()?;
+    // Before anything takes long.
+    let folder = match &args.out {
+        Some(folder) => Some(RunFolder::create(Some(folder), "compressed", args.exist_ok)?),
+        None => None,
+    };
+    let job = Job::new(model, candidates, by, data, opened, stop)?;
+    let dense = Dense {
+        parameters: job.model.snapshot.stack().dense().parameters()?,
+        accuracy: job.accuracy(&job.model.snapshot)?,
+    };
+    let mut rows = Vec::new();
+    let mut last = None;
+    for goal in goals {
+        let (snapshot, of_goal) = job.compressed(goal)?;
+        rows.extend(of_goal);
+        last = Some(snapshot);
+    }
+    if !args.json {
+        print(&job.candidates, dense, &rows, &job.opened.device, &job.stop)?;
+    }
+    let report = Report { dense, rows, run: None, finetuned: None };
+    match folder.zip(last) {
+        Some((run, snapshot)) => write(args, job, config, run, &snapshot, report),
+        None if args.json => out(&json(&report)?),
+        None => Ok(()),
+    }
+}
+
+/// The layers to compress, in order.
+fn candidates(args: &CompressArgs, snapshot: &Snapshot) -> Result<Vec<Candidate>> {
+    let placed = snapshot.stack().placed()?;
+    let sizes: Vec<(usize, usize)> = (placed.iter().enumerate())
+        .filter(|(_, placed)| placed.parameters() > 0)
+        .map(|(at, placed)| (at, placed.dense_parameters()))
+        .collect();
+    let names = || {
+        let names = sizes.iter().map(|(at, _)| placed[*at].name.clone());
+        names.collect::<Vec<_>>().join(", ")
+    };
+    let chosen: Vec<usize> = match args.layer.as_deref() {
+        // The first of the largest.
+        None => sizes
+            .iter()
+            .rev()
+            .max_by_key(|(_, size)| *size)
+            .map(|(at, _)| *at)
+            .into_iter()
+            .collect(),
+        Some("all") if sizes.len() > 1 => {
+            sizes[..sizes.len() - 1].iter().map(|(at, _)| *at).collect()
+        }
+        Some("all") => sizes.iter().map(|(at, _)| *at).collect(),
+        Some(name) => {
+            let at = sizes.iter().map(|(at, _)| *at).find(|&at| placed[at].name == name);
+            let Some(at) = at else {
+                let problem = format!("{name}: expected all or one of {}", names());
+                return Err(Error::argument("layer", problem));
+            };
+            vec![at]
+        }
+    };
+    if chosen.is_empty() {
+        let problem = "the network has no layer with a matrix";
+        return Err(Error::argument("layer", problem));
+    }
+    for (name, factors) in [("in_factors", args.in_factors), ("out_factors", args.out_factors)] {
+        if factors.is_some() && chosen.len() > 1 {
+            let problem = "it is for one layer: name it with --layer";
+            return Err(Error::argument(name, problem));
+        }
+    }
+    let candidate = |at| Candidate::new(snapshot, at, args.in_factors, args.out_factors);
+    chosen.into_iter().map(candidate).collect()
+}
+
+/// What the rows are about, checked.
+fn goals(args: &CompressArgs, snapshot: &Snapshot, candidates: &[Candidate]) -> Result<Vec<Goal>> {
+    if let Some(error) = args.max_error {
+        if !(0.0..1.0).contains(&error) {
+            let problem = format!("{error}: expected a number from 0 to less than 1");
+            return Err(Error::argument("max_error", problem));
+        }
+        return Ok(vec![Goal::Error(error)]);
+    }
+    let most = candidates.iter().map(Candidate::largest_bond).min().unwrap_or(1);
+    if let Some(parameters) = args.parameters {
+        let count = |bond| parameters_with(args, snapshot, candidates, bond);
+        let largest =
+            (1..=most).rev().find(|&bond| count(bond).is_ok_and(|count| count <= parameters));
+        let Some(bond) = largest else {
+            let problem =
+                format!("{parameters}: expected at least {}, which a bond of 1 has", count(1)?);
+            return Err(Error::argument("parameters", problem));
+        };
+        return Ok(vec![Goal::Bond(bond)]);
+    }
+    let bonds = match args.bond.is_empty() {
+        true => BONDS.into_iter().filter(|bond| *bond <= most).collect(),
+        false => args.bond.clone(),
+    };
+    for (bond, candidate) in
+        bonds.iter().flat_map(|bond| candidates.iter().map(move |c| (*bond, c)))
+    {
+        candidate.check_bond(bond)?;
+    }
+    if args.out.is_some() && bonds.len() != 1 {
+        let problem =
+            "--out writes the network of one bond: name it, or say --max-error or --parameters";
+        return Err(Error::argument("bond", problem));
+    }
+    Ok(bonds.into_iter().map(Goal::Bond).collect())
+}
+
+/// Parameters of the network with all candidates at a bond.
+fn parameters_with(
+    args: &CompressArgs,
+    snapshot: &Snapshot,
+    candidates: &[Candidate],
+    bond: usize,
+) -> Result<usize> {
+    let mut stack = snapshot.stack().clone();
+    for candidate in candidates {
+        stack.layers[candidate.at] = candidate.layer(bond, args.by.unwrap_or(By::Data)).into();
+    }
+    stack.parameters()
+}
+
+/// The options of the run that `--out` begins.
+fn config(args: &CompressArgs, model: &ModelFile) -> Result<TrainConfig> {
+    let of_run = model.trained.as_ref().map(|trained| trained.config.clone());
+    let of_run = of_run.unwrap_or_else(|| TrainConfig {
+        epochs: 1,
+        batch_size: 128,
+        lr: 1e-3,
+        seed: 200,
+        validation: 0,
+        init: MpsInit::He,
+        network: model.snapshot.stack().clone(),
+    });
+    let config = TrainConfig {
+        epochs: args.finetune.unwrap_or(1),
+        batch_size: args.batch_size.unwrap_or(of_run.batch_size),
+        lr: args.lr.unwrap_or(of_run.lr),
+        seed: args.seed.unwrap_or(of_run.seed),
+        ..of_run
+    };
+    config.check()?;
+    Ok(config)
+}
+
+/// Writes the network into its run folder, and trains it on if that is wanted.
+fn write(
+    args: &CompressArgs,
+    job: Job,
+    config: TrainConfig,
+    run: RunFolder,
+    snapshot: &Snapshot,
+    report: Report,
+) -> Result<()> {
+    let Job { data, opened, stop, .. } = job;
+    let config = TrainConfig { network: snapshot.stack().clone(), ..config };
+    let (folder, sum, test, train_images) = match &data {
+        Some(Data { folder, splits, train_images, .. }) => {
+            (folder.clone(), splits.sha256(), Some(splits.test.sha256()), *train_images)
+        }
+        None => (PathBuf::new(), String::new(), None, 0),
+    };
+    let from = Checkpoint::beginning(config.clone(), snapshot.weights(), sum.clone(), test)?;
+    let config = RunConfig::new(&opened, &folder, sum, train_images, config);
+    run.write_config(&config)?;
+    run.write_last(&from)?;
+    let Some((_, Data { splits, .. })) = args.finetune.zip(data) else {
+        if args.json {
+            return out(&json(&Report { run: Some(run.path().to_string_lossy()), ..report })?);
+        }
+        say!("train it on with: tnet-gpu train --resume {} --epochs N", quoted(run.path()));
+        return out(&format!("run: {}", shown(run.path())));
+    };
+    let mut progress = Progress::new(&config.train, splits.train.count, false);
+    let ready = Ready { config, splits, opened, run, from: Some(from), stop };
+    let outcome = ready.train(&mut progress)?;
+    if !args.json {
+        return outcome.print();
+    }
+    let run = Some(outcome.run.path().to_string_lossy());
+    let Report { dense, rows, .. } = report;
+    out(&json(&Report { dense, rows, run, finetuned: Some(outcome.line()?) })?)
+}
