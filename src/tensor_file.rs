@@ -9,6 +9,8 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::{Dtype, Metadata, TensorView};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 
 use crate::{Error, Result};
 
@@ -92,6 +94,38 @@ impl Header {
     /// What the metadata has under a key.
     pub fn metadata(&self, key: &str) -> Option<&str> {
         self.tensors.metadata().as_ref()?.get(key).map(String::as_str)
+    }
+
+    /// What the metadata has under a key, as JSON of a `format`: `what` says what it describes, as in `a training run`.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Malformed`] when there is none, or it is of another format.
+    pub fn described<T: DeserializeOwned>(
+        &self,
+        path: &Path,
+        key: &str,
+        format: u32,
+        what: &str,
+    ) -> Result<T> {
+        /// The part that every version has.
+        #[derive(Deserialize)]
+        struct Version {
+            format: u32,
+        }
+        let wrong = |expected: &str, found: &dyn std::fmt::Display| {
+            Error::malformed(path, "metadata", expected, found)
+        };
+        let text = self.metadata(key).ok_or_else(|| {
+            wrong(&format!("the key '{key}', of {what}"), &"none: another program's file")
+        })?;
+        let version: Version =
+            serde_json::from_str(text).map_err(|error| wrong("a version", &error))?;
+        if version.format != format {
+            let found = format!("{}, written by another version of this program", version.format);
+            return Err(Error::malformed(path, "format", format, found));
+        }
+        serde_json::from_str(text).map_err(|error| wrong(what, &error))
     }
 
     /// Name, type, shape and place of every tensor.

@@ -46,13 +46,13 @@ impl Matrix {
     }
 }
 
-/// How cores are found.
+/// How cores are found: [`Nearest`], or [`fit()`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum By {
-    /// The nearest ones to the matrix: [`Nearest`].
+    /// The nearest ones to the matrix.
     Weights,
-    /// Those whose outputs are nearest to the matrix's over the inputs that the layer gets: [`fit()`].
+    /// Those whose outputs are nearest to the matrix's over the inputs that the layer gets.
     Data,
 }
 

@@ -1,13 +1,15 @@
 //! The four files of Fashion-MNIST (H. Xiao, K. Rasul, R. Vollgraf 2017), or of any data set in the
 //! same form: where they are, and whether they belong together.
 
-use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use super::folder::{Found, find, find_set};
-use super::idx::{self, Idx};
+use super::folder::{find, find_set};
+#[cfg(feature = "cli")]
+use super::idx;
 use super::name::NAMES;
-use super::{DataSet, Download, ImageSet};
+use super::set::read_set;
+use super::{DataSet, Download};
+#[cfg(feature = "cli")]
 use crate::text::shown;
 use crate::{Error, Result};
 
@@ -30,28 +32,6 @@ const FASHION_MNIST: [Content; 4] = [
     (NAMES[2], "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
     (NAMES[3], "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 ];
-
-/// What its classes are called.
-const CLASSES: [&str; 10] = [
-    "T-shirt/top",
-    "Trouser",
-    "Pullover",
-    "Dress",
-    "Coat",
-    "Sandal",
-    "Shirt",
-    "Sneaker",
-    "Bag",
-    "Ankle boot",
-];
-
-/// A name for each of so many classes: those of Fashion-MNIST where the test images are its own, else numbers from 0.
-pub fn class_names(test_sha256: Option<&str>, classes: usize) -> Vec<String> {
-    match test_sha256 {
-        Some(TEST_SHA256) if classes == CLASSES.len() => CLASSES.map(str::to_owned).to_vec(),
-        _ => (0..classes).map(|class| class.to_string()).collect(),
-    }
-}
 
 /// The test images of Fashion-MNIST: [`ImageSet::sha256`].
 pub const TEST_SHA256: &str = "16f4e76ef93ed38c64319f5b7c3bba4b9e07a1e447a0f467e27a91ff30a18716";
@@ -187,54 +167,6 @@ impl Places {
             crate::files::write_whole(&path, &bytes)?;
         }
         Ok(())
-    }
-}
-
-/// Reads the four files of a set and checks that they belong together.
-fn read_set(Found { folder, paths }: Found, sums: [Option<&str>; 4]) -> Result<DataSet> {
-    let train = read_part([&paths[0], &paths[1]], [sums[0], sums[1]])?;
-    let test = read_part([&paths[2], &paths[3]], [sums[2], sums[3]])?;
-
-    let size = |set: &ImageSet| format!("{} x {} pixels", set.height, set.width);
-    if size(&train) != size(&test) {
-        let expected = format!("{}, as in {}", size(&train), shown(&paths[0]));
-        return Err(Error::malformed(&paths[2], "images", expected, size(&test)));
-    }
-    let classes = train.labels.iter().max().map_or(0, |&label| usize::from(label) + 1);
-    let beyond = test.labels.iter().position(|&label| usize::from(label) >= classes);
-    if let Some(index) = beyond {
-        let expected = format!("less than {classes}, the classes of {}", shown(&paths[1]));
-        let found = test.labels[index];
-        return Err(Error::malformed(&paths[3], format!("label {index}"), expected, found));
-    }
-    Ok(DataSet { train, test, classes, folder })
-}
-
-/// Reads images and their labels.
-fn read_part(paths: [&Path; 2], sums: [Option<&str>; 2]) -> Result<ImageSet> {
-    let images: Idx<3> = read_file(paths[0], sums[0])?;
-    let labels: Idx<1> = read_file(paths[1], sums[1])?;
-    let [count, height, width] = images.extents;
-    if labels.extents != [count] {
-        let expected = format!("{count}, one for each image of {}", shown(paths[0]));
-        return Err(Error::malformed(paths[1], "labels", expected, labels.extents[0]));
-    }
-    Ok(ImageSet { count, height, width, pixels: images.bytes, labels: labels.bytes })
-}
-
-fn read_file<const RANK: usize>(path: &Path, sum: Option<&str>) -> Result<Idx<RANK>> {
-    let file = File::open(path).map_err(Error::io("open", path))?;
-    let idx = idx::read(path, file)?;
-    match sum {
-        Some(sum) if idx.sha256() != sum => Err(Error::malformed(
-            path,
-            "content",
-            format!(
-                "SHA-256 {sum}, that of Fashion-MNIST (delete the file, or name its folder explicitly if it holds another set)"
-            ),
-            idx.sha256(),
-        )),
-        _ => Ok(idx),
     }
 }
 

@@ -1,8 +1,10 @@
 //! The data set: where its files are ([`fashion_mnist`]; in a folder: `folder`, under which names:
-//! `name`), their format ([`idx`]; what else is met in their place: `kind`), the images in memory and
-//! on the device ([`resident`]), and the order in which an epoch visits them ([`batches`]).
+//! `name`), whether they belong together (`set`), their format ([`idx`]; what else is met in their
+//! place: `kind`), what the classes are called ([`class_names`]), the images in memory and on the
+//! device ([`resident`]), and the order in which an epoch visits them ([`batches`]).
 
 pub mod batches;
+mod class_names;
 #[cfg(feature = "cli")]
 mod download;
 pub mod fashion_mnist;
@@ -11,11 +13,13 @@ pub mod idx;
 mod kind;
 mod name;
 pub mod resident;
+mod set;
 
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
+pub use class_names::class_names;
 pub use resident::Resident;
 
 use crate::{Error, Result, hex};

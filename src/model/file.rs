@@ -23,12 +23,6 @@ struct Metadata {
     classes: Vec<String>,
 }
 
-/// The part of the metadata that every version of the format has.
-#[derive(Debug, Deserialize)]
-struct Version {
-    format: u32,
-}
-
 /// The bytes of the file; `classes` has a name for each class.
 ///
 /// # Errors
@@ -57,15 +51,7 @@ impl Plan {
         let wrong = |what: &str, expected: &str, found: &dyn std::fmt::Display| {
             Error::malformed(path, what, expected, found)
         };
-        let metadata = header.metadata(KEY).unwrap_or_default();
-        let Version { format } = serde_json::from_str(metadata)
-            .map_err(|error| wrong("metadata", "a version", &error))?;
-        if format != FORMAT {
-            let found = format!("{format}, written by another version of this program");
-            return Err(wrong("format", &FORMAT.to_string(), &found));
-        }
-        let metadata: Metadata = serde_json::from_str(metadata)
-            .map_err(|error| wrong("metadata", "a network", &error))?;
+        let metadata: Metadata = header.described(path, KEY, FORMAT, "a network")?;
         let outputs = metadata.network.outputs();
         let outputs = outputs.map_err(|error| wrong("network", "a possible one", &error))?;
         if metadata.classes.len() != outputs {

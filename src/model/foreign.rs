@@ -1,7 +1,8 @@
 //! Another program's safetensors file, as a stack of dense layers with ReLU between them.
 //!
 //! A matrix is a tensor of two dimensions whose name ends as programs name them, and its bias one of the same name up to
-//! there. The layers are taken in the natural order of their names. Whether matrices are `[out, in]` (PyTorch) or `[in,
+//! there. The layers are taken in the natural order of their names or, where that makes no chain, in the only order that
+//! makes one. Whether matrices are `[out, in]` (PyTorch) or `[in,
 //! out]` (Keras, Flax, Burn) follows from their biases and from which of the two makes a chain.
 
 use std::cmp::Ordering;
@@ -88,6 +89,7 @@ impl Plan {
     /// must be known, or is not the file's.
     pub fn new(path: &Path, header: &Header, layout: Option<Layout>) -> Result<Self> {
         let (layers, left_over) = found(path, header)?;
+        let layers = rearranged(&layers).unwrap_or(layers);
         let layout = layout_of(path, &layers, layout)?;
         let widths: Vec<[usize; 2]> = layers.iter().map(|layer| layout.of(layer.shape)).collect();
         let inputs = widths[0][0];
@@ -204,6 +206,61 @@ fn parts(name: &str) -> Option<(&str, String)> {
         let separated = stem.is_empty() || stem.ends_with(['.', '/']);
         separated.then(|| (stem, format!("{stem}{bias}")))
     })
+}
+
+/// The layers in the only order in which they make a chain, if theirs makes none.
+fn rearranged(layers: &[Found]) -> Option<Vec<Found>> {
+    let makes_chain = |layout: &Layout| fits(layers, *layout).is_ok();
+    if Layout::BOTH.iter().any(makes_chain) {
+        return None;
+    }
+    let mut chains = Vec::new();
+    for layout in Layout::BOTH {
+        let mut search = Search { layers, layout, steps: SEARCHED, chain: Vec::new() };
+        search.extend(&mut chains);
+    }
+    match &chains[..] {
+        [only] => Some(only.iter().map(|&at| layers[at].clone()).collect()),
+        _ => None,
+    }
+}
+
+/// Most layers that are tried in places where they may not belong.
+const SEARCHED: usize = 10_000;
+
+/// A search for chains of all layers.
+struct Search<'a> {
+    layers: &'a [Found],
+    layout: Layout,
+    /// How many more layers are tried.
+    steps: usize,
+    /// The layers of a chain so far.
+    chain: Vec<usize>,
+}
+
+impl Search<'_> {
+    /// Adds to `chains` those that begin as this one does, until there are two.
+    fn extend(&mut self, chains: &mut Vec<Vec<usize>>) {
+        if self.chain.len() == self.layers.len() {
+            return chains.push(self.chain.clone());
+        }
+        for next in 0..self.layers.len() {
+            if self.steps == 0 || chains.len() > 1 {
+                return;
+            }
+            if self.chain.contains(&next) {
+                continue;
+            }
+            self.steps -= 1;
+            let pair = self.chain.last().into_iter().chain([&next]);
+            let pair: Vec<Found> = pair.map(|&at| self.layers[at].clone()).collect();
+            if fits(&pair, self.layout).is_ok() {
+                self.chain.push(next);
+                self.extend(chains);
+                self.chain.pop();
+            }
+        }
+    }
 }
 
 /// The layout of a file: the one with which biases and chain agree.

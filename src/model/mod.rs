@@ -14,7 +14,7 @@ use std::path::{Path, PathBuf};
 use burn::tensor::Device;
 
 use crate::Result;
-use crate::data::fashion_mnist;
+use crate::data::class_names;
 use crate::net::{Network, Snapshot};
 use crate::tensor_file::{Header, TensorFile};
 use crate::text::shown;
@@ -99,7 +99,7 @@ impl ModelFile {
         Ok(Self {
             file: file.to_path_buf(),
             snapshot,
-            classes: fashion_mnist::class_names(test.as_deref(), outputs),
+            classes: class_names(test.as_deref(), outputs),
             trained: Some(Trained { config, epoch, data, test }),
             remarks: Vec::new(),
         })
@@ -135,7 +135,7 @@ impl Plan {
             }
             Self::Foreign(plan) => {
                 let (snapshot, remarks) = plan.read(path, header, bytes)?;
-                let classes = fashion_mnist::class_names(None, snapshot.stack().outputs()?);
+                let classes = class_names(None, snapshot.stack().outputs()?);
                 (snapshot, classes, remarks)
             }
         };

@@ -82,12 +82,6 @@ struct Metadata {
     checksum: String,
 }
 
-/// The part of the metadata that every version of the format has.
-#[derive(Debug, Deserialize)]
-struct Version {
-    format: u32,
-}
-
 impl Checkpoint {
     /// The beginning of a run whose weights are given: Adam's moments are 0. `data` and `test` are empty and none where the
     /// network has not met any data.
@@ -221,18 +215,7 @@ impl Described {
         let wrong = |what: &str, expected: &str, found: &dyn std::fmt::Display| {
             Error::malformed(path, what, expected, found)
         };
-        let metadata = header.metadata(KEY).ok_or_else(|| {
-            let expected = "the key 'tnet-gpu', as in checkpoints of this program";
-            wrong("metadata", expected, &"none: another program's file")
-        })?;
-        let Version { format } = serde_json::from_str(metadata)
-            .map_err(|error| wrong("metadata", "a version", &error))?;
-        if format != FORMAT {
-            let found = format!("{format}, written by another version of this program");
-            return Err(wrong("format", &FORMAT.to_string(), &found));
-        }
-        let metadata: Metadata = serde_json::from_str(metadata)
-            .map_err(|error| wrong("metadata", "a training run", &error))?;
+        let metadata: Metadata = header.described(path, KEY, FORMAT, "a training run")?;
         let config = metadata.config();
         config.check().map_err(|error| wrong("metadata", "a possible training run", &error))?;
         let best = metadata.best.map_or(0, |(epoch, _)| epoch);

@@ -312,7 +312,7 @@ impl Trainer<'_> {
         if (TrainConfig { epochs: self.config.epochs, ..config.clone() }) != *self.config {
             return refused("its checkpoint belongs to a run with other options");
         }
-        // A network that was compressed without data has met none.
+        // A compressed network may have met none.
         if !data.is_empty() && *data != self.sum {
             return refused("the data set is not the one it was trained on");
         }

@@ -5,13 +5,17 @@ use std::path::Path;
 
 use serde_json::Value;
 use tnet_gpu::compress::{By, Candidate};
-use tnet_gpu::model::ModelFile;
+use tnet_gpu::model::{ModelFile, file};
+use tnet_gpu::mps::MpsInit;
+use tnet_gpu::net::{Model, Preset, Snapshot};
 use tnet_gpu::train::checkpoint::Checkpoint;
 
 use crate::common::executable::{
     Training, code, command, error_line, metrics_without_time, stderr, stdout, tnet,
 };
 use crate::common::fashion_mnist_is_here;
+#[cfg(unix)]
+use crate::common::running::Running;
 
 /// A dense network for images of 8 x 8 with 16 and 9 features, trained for two epochs.
 fn dense_run() -> Training {
@@ -291,4 +295,29 @@ fn fitting_to_data_keeps_more_accuracy_than_the_nearest_cores() {
     // Measured on this network: 0.61 and 0.81 at 16; after other roundings, a little else.
     assert!(data[0] > weights[0] + 0.05, "{data:?}, {weights:?}");
     assert!(data[1] > weights[1] - 0.002 && data[1] > dense - 0.03, "{data:?}, {weights:?}");
+}
+
+/// A signal during a fit that takes some ten seconds.
+#[cfg(unix)]
+#[test]
+fn an_interrupted_compression_leaves_nothing() {
+    if !fashion_mnist_is_here() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let stack = Preset { model: Model::Dense, ..Preset::default() }.stack([1, 28, 28], 10).unwrap();
+    let weights = stack.draw(MpsInit::He, 1).unwrap();
+    let snapshot = Snapshot::new(stack, weights).unwrap();
+    let classes: Vec<String> = (0..10).map(|class| class.to_string()).collect();
+    fs::write(path("dense"), file::to_bytes(&snapshot, &classes).unwrap()).unwrap();
+    let mut command = command(&["compress", "--device", "cpu", "--bond", "200", "--by", "data"]);
+    command.arg(path("dense")).arg("--out").arg(path("small"));
+    let mut running = Running::start(command);
+    running.wait_for("a run folder", || path("small/log.txt").exists());
+    let output = running.interrupt("TERM");
+    assert_eq!(code(&output), 143, "{}", stderr(&output));
+    let line = error_line(&output);
+    assert!(line.ends_with("nothing is left of the run"), "{line}");
+    assert!(!path("small").exists());
 }

@@ -9,14 +9,18 @@
 //! - `checkpoints`: damaged and forged checkpoints are refused, and a run resumes from a whole one.
 //! - `cli`: wrong options are refused before anything is done.
 //! - `compilers`: AMD's compiler fits every kernel for GPUs into its registers, without a GPU.
+//! - `compress`: the cores nearest to a matrix, and those fitted to its inputs, are what plain loops in f64 say.
+//! - `compressing`: the table of `compress` is right, and the run that it begins is like any other.
 //! - `devices`: devices are listed; one that cannot be had is an error.
 //! - `disks`: disks without syncs or locks, few threads and little memory are met, or told in one line.
 //! - `eval`: a checkpoint has the accuracy that its run reported, on its own data; another set must be asked for.
+//! - `export`: what is exported computes the same in another runtime, and is read back as it was.
 //! - `faults`: a full disk, a link, a second process or a lost device costs no checkpoint.
 //! - `folders`: litter, marks of spreadsheets and paths one level off are taken for what is meant.
 //! - `launches`: a training step launches what it should, and fills no buffer.
 //! - `layer`: the layer agrees with its f64 reference, as an operation and through autodiff.
 //! - `matmul`: the matrix products for software adapters agree with a loop in f64.
+//! - `models`: files of networks, of this program and of others, are read for what they are or refused.
 //! - `net`: any stack of layers has its shapes, counts, initial weights and gradients, and is kept in files.
 //! - `networks`: networks of options and files are trained, resumed, evaluated, benchmarked; others are refused.
 //! - `paths`: paths of any bytes work, and what is printed of them can be pasted.

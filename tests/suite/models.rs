@@ -150,6 +150,34 @@ fn what_was_assumed_and_left_over_is_told() {
     assert_eq!(model.remarks[1], "left over, not part of the network: conv.weight, running_mean");
 }
 
+/// Alphabetically, `hidden` comes before `input`.
+#[test]
+fn layers_whose_names_have_no_order_are_taken_in_the_one_that_chains() {
+    let names = |content: &[u8]| {
+        let model = read(content, None)?;
+        Ok::<_, tnet_gpu::Error>(model.remarks[0].clone())
+    };
+    let hidden = |shape: &'static [usize]| some("hidden.weight", shape);
+    let content = file(&[
+        some("input.weight", &[5, 6]),
+        hidden(&[4, 5]),
+        some("output.weight", &[3, 4]),
+        some("output.bias", &[3]),
+    ]);
+    let remark = names(&content).unwrap();
+    let expected = "input.weight 6 -> 5, hidden.weight 5 -> 4, output.weight 4 -> 3";
+    assert!(remark.contains(expected), "{remark}");
+    // Two orders: the one of the names is told.
+    let content = file(&[
+        some("z.weight", &[5, 6]),
+        some("z.bias", &[5]),
+        hidden(&[5, 5]),
+        some("c.weight", &[5, 5]),
+    ]);
+    let line = names(&content).unwrap_err().to_string();
+    assert!(line.contains("expected 5 inputs, the outputs of 'hidden.weight'"), "{line}");
+}
+
 /// Only `--layout` tells of a square matrix.
 #[test]
 fn a_layout_that_the_shapes_do_not_tell_is_asked_for() {
