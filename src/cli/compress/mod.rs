@@ -134,7 +134,10 @@ pub fn run(args: &CompressArgs) -> Result<()> {
     introduce(&opened);
     say!("network: {}", model.snapshot.stack().title()?);
     let config = config(args, &model)?;
-    let is_needed = args.data.is_some() || args.by == Some(By::Data) || args.finetune.is_some();
+    let is_needed = args.data.is_some()
+        || args.train_images.is_some()
+        || args.finetune.is_some()
+        || args.by == Some(By::Data);
     let data =
         Data::load(args.data.as_deref(), args.train_images, is_needed, &model, &config, &opened)?;
     let by = args.by.unwrap_or(if data.is_some() { By::Data } else { By::Weights });
