@@ -18,4 +18,4 @@ TNET_EXPORTED=$(mktemp -d)
 export TNET_EXPORTED
 trap 'rm -r "$TNET_EXPORTED"' EXIT
 ${CARGO:-cargo} test -q --release --locked --test suite -- --exact export::trained_networks_are_the_same_in_onnx
-"$python" tests/onnxruntime.py "$TNET_EXPORTED"
+"$python" tests/check_onnx.py "$TNET_EXPORTED"
