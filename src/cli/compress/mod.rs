@@ -314,6 +314,7 @@ fn write(
     run.write_config(&config)?;
     run.write_last(&from)?;
     let Some((_, Data { splits, .. })) = args.finetune.zip(data) else {
+        run.caveats().iter().for_each(|caveat| say!("{caveat}"));
         if args.json {
             return out(&json(&Report { run: Some(run.path().to_string_lossy()), ..report })?);
         }
