@@ -33,7 +33,7 @@ const FASHION_MNIST: [Content; 4] = [
     (NAMES[3], "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 ];
 
-/// The test images of Fashion-MNIST: [`ImageSet::sha256`].
+/// The test images of Fashion-MNIST: [`super::ImageSet::sha256`].
 pub const TEST_SHA256: &str = "16f4e76ef93ed38c64319f5b7c3bba4b9e07a1e447a0f467e27a91ff30a18716";
 
 /// Loads the set in `folder`, else in `$TNET_DATA`, else Fashion-MNIST from the user's cache folder,
