@@ -109,13 +109,14 @@ pub fn for_model(typed: Option<&Path>, model: &ModelFile) -> Result<(DataSet, Op
 pub fn check_fit(file: &Path, network: &Stack, data: &DataSet) -> Result<()> {
     let (inputs, classes) = (features(network.input), network.outputs()?);
     let pixels = data.test.height * data.test.width;
-    if inputs == pixels && classes == data.classes {
+    let expected = data.classes.len();
+    if inputs == pixels && classes == expected {
         return Ok(());
     }
     Err(Error::malformed(
         file,
         "network",
-        format!("{pixels} inputs and {} classes, as in {}", data.classes, shown(&data.folder)),
+        format!("{pixels} inputs and {expected} classes, as in {}", shown(&data.folder)),
         format!("{inputs} and {classes}"),
     ))
 }

@@ -13,7 +13,7 @@ use crate::data::DataSet;
 use crate::device::{Adapter, OpenDevice};
 use crate::net::Preset;
 use crate::op::{self, Choices};
-use crate::text::shown;
+use crate::text::{excerpt, shown};
 use crate::train::checkpoint::Checkpoint;
 use crate::train::memory::{self, Place};
 use crate::train::{self, Conduct, RunFolder, Splits, StopFlag, TrainConfig};
@@ -124,7 +124,7 @@ pub fn split(
             (train, Some(validation))
         }
     };
-    Ok((data.folder, Splits { train, validation, test: data.test }))
+    Ok((data.folder, Splits { train, validation, test: data.test, classes: data.classes }))
 }
 
 /// Checks that everything fits into the device's buffers and into memory.
@@ -157,8 +157,8 @@ fn describe(splits: &Splits, config: &RunConfig) -> Result<()> {
         splits.test.count
     );
     say!("network: {}", config.train.network.title()?);
-    let classes = config.train.network.outputs()?;
-    if let Some(line) = empty_classes(classes, &splits.train.empty_classes(classes)) {
+    let empty = splits.train.empty_classes(splits.classes.len());
+    if let Some(line) = empty_classes(&splits.classes, &empty) {
         say!("{line}");
     }
     Ok(())
@@ -166,37 +166,40 @@ fn describe(splits: &Splits, config: &RunConfig) -> Result<()> {
 
 /// Says that some classes have no training image, if any: labels with gaps make a network with outputs
 /// that are never right.
-fn empty_classes(classes: usize, empty: &[usize]) -> Option<String> {
+fn empty_classes(classes: &[String], empty: &[usize]) -> Option<String> {
     const SHOWN: usize = 3;
     if empty.is_empty() {
         return None;
     }
-    let mut shown: Vec<String> = empty.iter().take(SHOWN).map(usize::to_string).collect();
+    let names = empty.iter().take(SHOWN).map(|&class| excerpt(&classes[class]));
+    let mut shown: Vec<String> = names.collect();
     if empty.len() > SHOWN {
         shown.push("...".into());
     }
     Some(format!(
-        "{classes} classes, {} of them without a training image ({}): the labels are 0 to {}",
+        "{} classes, {} of them without a training image ({}): the labels are 0 to {}",
+        classes.len(),
         empty.len(),
         shown.join(", "),
-        classes - 1
+        classes.len() - 1
     ))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::class_names;
 
     #[test]
     fn classes_without_images_are_told_in_one_line() {
-        assert_eq!(empty_classes(3, &[]), None);
+        assert_eq!(empty_classes(&class_names(None, 3), &[]), None);
         assert_eq!(
-            empty_classes(3, &[1]).unwrap(),
+            empty_classes(&class_names(None, 3), &[1]).unwrap(),
             "3 classes, 1 of them without a training image (1): the labels are 0 to 2"
         );
         let empty: Vec<usize> = (1..200).collect();
         assert_eq!(
-            empty_classes(201, &empty).unwrap(),
+            empty_classes(&class_names(None, 201), &empty).unwrap(),
             "201 classes, 199 of them without a training image (1, 2, 3, ...): the labels are 0 to 200"
         );
     }

@@ -121,9 +121,10 @@ pub struct DataSet {
     pub train: ImageSet,
     /// The test images, of the same size.
     pub test: ImageSet,
-    /// Number of classes: the highest label of the training images, plus 1. Some of them may have no
-    /// training image ([`DataSet::empty_classes`]).
-    pub classes: usize,
+    /// A name for each class: those of `labels.txt` beside the files, Fashion-MNIST's, or numbers. There are as many as the
+    /// highest label of the training images, plus 1. Some of them may have no training image
+    /// ([`DataSet::empty_classes`]).
+    pub classes: Vec<String>,
     /// Where the files are, as [`fashion_mnist::load`] takes it: a folder, or one and the prefix of
     /// the names.
     pub folder: PathBuf,
@@ -154,7 +155,7 @@ impl DataSet {
     /// The classes below the highest label that no training image has, in ascending order: outputs
     /// of the network that are never the right answer.
     pub fn empty_classes(&self) -> Vec<usize> {
-        self.train.empty_classes(self.classes)
+        self.train.empty_classes(self.classes.len())
     }
 }
 
@@ -175,11 +176,16 @@ mod tests {
     #[test]
     fn classes_without_a_training_image_are_found() {
         let train = ImageSet { labels: vec![0, 200, 2, 0], ..set(4) };
-        let data = DataSet { train, test: set(1), classes: 201, folder: PathBuf::new() };
+        let data = DataSet {
+            train,
+            test: set(1),
+            classes: class_names(None, 201),
+            folder: PathBuf::new(),
+        };
         let empty = data.empty_classes();
         assert_eq!(empty.len(), 198);
         assert_eq!((empty[..3].to_vec(), empty.last()), (vec![1, 3, 4], Some(&199)));
-        let data = DataSet { train: set(4), classes: 4, ..data };
+        let data = DataSet { train: set(4), classes: class_names(None, 4), ..data };
         assert!(data.empty_classes().is_empty());
         // More classes than a label can name.
         assert_eq!(set(256).empty_classes(258), [256, 257]);

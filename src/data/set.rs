@@ -5,9 +5,9 @@ use std::path::Path;
 
 use super::folder::Found;
 use super::idx::{self, Idx};
-use super::{DataSet, ImageSet};
+use super::{DataSet, ImageSet, class_names};
 use crate::text::shown;
-use crate::{Error, Result};
+use crate::{Error, Result, files};
 
 /// Reads the four files of a set and checks that they belong together.
 pub fn read_set(Found { folder, paths }: Found, sums: [Option<&str>; 4]) -> Result<DataSet> {
@@ -26,6 +26,11 @@ pub fn read_set(Found { folder, paths }: Found, sums: [Option<&str>; 4]) -> Resu
         let found = test.labels[index];
         return Err(Error::malformed(&paths[3], format!("label {index}"), expected, found));
     }
+    let names = class_names::read(files::parent(&paths[1]), classes)?;
+    let classes = match names {
+        Some(names) => names,
+        None => class_names(Some(&test.sha256()), classes),
+    };
     Ok(DataSet { train, test, classes, folder })
 }
 

@@ -94,12 +94,16 @@ impl ModelFile {
 
     fn of_checkpoint(file: &Path, checkpoint: Checkpoint) -> Result<Self> {
         let snapshot = checkpoint.snapshot()?;
-        let Checkpoint { config, epoch, data, test, .. } = checkpoint;
+        let Checkpoint { config, epoch, data, test, classes, .. } = checkpoint;
         let outputs = config.network.outputs()?;
+        let classes = match classes.is_empty() {
+            true => class_names(test.as_deref(), outputs),
+            false => classes,
+        };
         Ok(Self {
             file: file.to_path_buf(),
             snapshot,
-            classes: class_names(test.as_deref(), outputs),
+            classes,
             trained: Some(Trained { config, epoch, data, test }),
             remarks: Vec::new(),
         })

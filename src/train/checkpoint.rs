@@ -43,6 +43,8 @@ pub struct Checkpoint {
     pub data: String,
     /// The test images alone: [`crate::data::ImageSet::sha256`]. None in files of earlier versions.
     pub test: Option<String>,
+    /// A name for each class. Empty in files of earlier versions.
+    pub classes: Vec<String>,
     /// Finished epochs.
     pub epoch: usize,
     /// Steps done in the unfinished epoch.
@@ -72,6 +74,8 @@ struct Metadata {
     data: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     test: Option<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    classes: Vec<String>,
     epoch: usize,
     step: usize,
     optimizer_steps: u64,
@@ -92,6 +96,7 @@ impl Checkpoint {
     pub fn beginning(
         config: TrainConfig,
         weights: &[Vec<f32>],
+        classes: Vec<String>,
         data: String,
         test: Option<String>,
     ) -> Result<Self> {
@@ -102,7 +107,18 @@ impl Checkpoint {
             Weight { name, shape, values, mean: zeros.clone(), square: zeros }
         });
         let state = State { steps: 0, weights: weights.collect() };
-        Ok(Self { config, data, test, epoch: 0, step: 0, loss: 0.0, right: 0, best: None, state })
+        Ok(Self {
+            config,
+            data,
+            test,
+            classes,
+            epoch: 0,
+            step: 0,
+            loss: 0.0,
+            right: 0,
+            best: None,
+            state,
+        })
     }
 
     /// The first weight or moment that is NaN or infinite, if any, as in `mps1.a has a number that is
@@ -153,6 +169,7 @@ impl Checkpoint {
             network: network.clone(),
             data: self.data.clone(),
             test: self.test.clone(),
+            classes: self.classes.clone(),
             epoch: self.epoch,
             step: self.step,
             optimizer_steps: self.state.steps,
@@ -226,6 +243,10 @@ impl Described {
 
         let weights = config.network.weights();
         let weights = weights.map_err(|error| wrong("network", "a possible one", &error))?;
+        let (outputs, named) = (config.network.outputs()?, metadata.classes.len());
+        if named != 0 && named != outputs {
+            return Err(wrong("classes", &outputs.to_string(), &named));
+        }
         let weights: Vec<(String, Vec<usize>)> =
             weights.into_iter().map(|(name, weight)| (name, weight.shape)).collect();
         let expected = weights.iter().flat_map(|(name, shape)| {
@@ -254,6 +275,7 @@ impl Described {
             config: metadata.config(),
             data: metadata.data,
             test: metadata.test,
+            classes: metadata.classes,
             epoch: metadata.epoch,
             step: metadata.step,
             loss: metadata.loss,
@@ -324,6 +346,7 @@ mod tests {
             config,
             data: String::new(),
             test: None,
+            classes: vec!["a".into(), "b".into()],
             epoch: 1,
             step: 2,
             loss,

@@ -48,6 +48,8 @@ pub struct Splits {
     pub validation: Option<ImageSet>,
     /// The images on which accuracy is reported; they influence no choice.
     pub test: ImageSet,
+    /// A name for each class.
+    pub classes: Vec<String>,
 }
 
 impl Splits {
@@ -172,6 +174,7 @@ pub fn train(
         config,
         sum: data.sha256(),
         test_sum: data.test.sha256(),
+        classes: &data.classes,
         data: on_device(&data.train),
         validation: data.validation.as_ref().map(on_device),
         test: on_device(&data.test),
@@ -275,6 +278,8 @@ struct Trainer<'a> {
     sum: String,
     /// [`ImageSet::sha256`] of the test images.
     test_sum: String,
+    /// A name for each class.
+    classes: &'a [String],
     data: Resident,
     validation: Option<Resident>,
     test: Resident,
@@ -452,6 +457,7 @@ impl Trainer<'_> {
             config: self.config.clone(),
             data: self.sum.clone(),
             test: Some(self.test_sum.clone()),
+            classes: self.classes.to_vec(),
             epoch: self.epoch,
             step: self.step,
             loss,

@@ -97,6 +97,7 @@ proptest! {
             config: config.clone(),
             data: String::new(),
             test: None,
+            classes: Vec::new(),
             epoch: 0,
             step: 2,
             loss: 0.0,

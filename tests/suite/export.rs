@@ -18,7 +18,7 @@ use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{Dense, Dropout, Gelu, Layer, Mps, Network, Relu, Snapshot, Stack, features};
 
 use crate::common::data::scaled;
-use crate::common::executable::{code, command, error_line, stderr, stdout, tnet};
+use crate::common::executable::{Training, code, command, error_line, stderr, stdout, tnet};
 use crate::common::{fashion_mnist_is_here, largest_difference, numbers, open, tensor, values};
 
 /// Sums of f32 in other orders, over at most 784 inputs and three layers: relative to the largest logit.
@@ -259,4 +259,34 @@ fn trained_networks_are_the_same_in_onnx() {
         .zip(&data.test.labels)
         .filter(|(p, label)| p.class == usize::from(**label));
     assert!(right.count() > 150);
+}
+
+/// From `labels.txt` beside the data to the checkpoint, and from there to what is compressed and exported.
+#[test]
+fn the_names_of_classes_go_along_with_a_network() {
+    let training = Training::new();
+    let labels = training.path("data/labels.txt");
+    fs::write(&labels, "upper\nmiddle\nlower\n").unwrap();
+    let output = training.run(&["--epochs", "1", "--out-factors", "4,4"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let [run, small, exported] = ["run", "small", "small.onnx"].map(|name| training.path(name));
+    for arguments in [
+        &["compress", &run, "--device", "cpu", "--bond", "1", "--out", &small][..],
+        &["export", &small, "--format", "onnx", "--out", &exported],
+    ] {
+        let output = tnet(arguments);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+    for file in [&run, &small] {
+        let model = ModelFile::read(Path::new(file), None).unwrap();
+        assert_eq!(model.classes, ["upper", "middle", "lower"]);
+    }
+    let onnx = Model::load_file(exported).unwrap();
+    assert_eq!(onnx.metadata().get("classes"), Some(r#"["upper","middle","lower"]"#));
+
+    fs::write(&labels, "upper\nlower\n").unwrap();
+    let output = training.run(&["--out", &training.path("other")]);
+    assert_eq!(code(&output), 1);
+    let expected = "labels.txt: lines: expected 3, one for each class of the labels, found 2";
+    assert!(error_line(&output).ends_with(expected), "{}", error_line(&output));
 }

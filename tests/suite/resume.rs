@@ -63,7 +63,7 @@ fn splits() -> Splits {
     write_files(folder.path(), &files());
     let data = fashion_mnist::load(Some(folder.path()), &mut |_| {}).unwrap();
     let (train, validation) = data.train.hold_out(22, 7).unwrap();
-    Splits { train, validation: Some(validation), test: data.test }
+    Splits { train, validation: Some(validation), test: data.test, classes: data.classes }
 }
 
 /// Asks a training run to stop after a number of steps.

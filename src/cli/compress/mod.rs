@@ -301,7 +301,7 @@ fn write(
     snapshot: &Snapshot,
     report: Report,
 ) -> Result<()> {
-    let Job { data, opened, stop, .. } = job;
+    let Job { model, data, opened, stop, .. } = job;
     let config = TrainConfig { network: snapshot.stack().clone(), ..config };
     let (folder, sum, test, train_images) = match &data {
         Some(Data { folder, splits, train_images, .. }) => {
@@ -309,7 +309,13 @@ fn write(
         }
         None => (PathBuf::new(), String::new(), None, 0),
     };
-    let from = Checkpoint::beginning(config.clone(), snapshot.weights(), sum.clone(), test)?;
+    // Another program's file does not tell what its classes are called.
+    let classes = match &data {
+        Some(data) if model.trained.is_none() => data.splits.classes.clone(),
+        _ => model.classes,
+    };
+    let from =
+        Checkpoint::beginning(config.clone(), snapshot.weights(), classes, sum.clone(), test)?;
     let config = RunConfig::new(&opened, &folder, sum, train_images, config);
     run.write_config(&config)?;
     run.write_last(&from)?;
