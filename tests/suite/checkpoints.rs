@@ -106,7 +106,7 @@ fn files_with_a_right_checksum_are_checked_all_the_same() {
         ),
         (changed(good, r#"bond\":1"#, r#"bond\":2"#), "tensor 'mps1.a': expected F32 [1, 2, 8]"),
         (changed(good, r#"bond\":1"#, r#"bond\":0"#), "found mps1: bond: 0"),
-        (changed(good, r#"out\":3"#, r#"out\":9"#), "tensor 'dense7.weight'"),
+        (changed(good, r#"out\":3"#, r#"out\":9"#), "classes: expected 9, found 3"),
         (changed(good, r#"[8,8]"#, r#"[9,8]"#), "found mps1: in: 9,8: expected a product of 64"),
         (changed(good, r#"rate\":0.2"#, r#"rate\":2.0"#), "found dropout3: rate: 2"),
         (
