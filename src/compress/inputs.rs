@@ -16,7 +16,7 @@ const TOGETHER: usize = 1000;
 /// # Errors
 ///
 /// [`Error::Shape`] when the images are not of the network's size, [`Error::Compute`] when the device fails,
-/// [`Error::Argument`] naming `inputs` when a number is not finite, and that of `go_on`.
+/// [`Error::Argument`] naming `inputs` when a number is not finite, or `layer` when there is none, and that of `go_on`.
 pub fn inputs(
     snapshot: &Snapshot,
     layer: usize,
@@ -26,7 +26,12 @@ pub fn inputs(
 ) -> Result<Moments> {
     let before = snapshot.before(layer)?;
     let before: Option<Network> = before.map(|before| before.on(device)).transpose()?;
-    let mut moments = Moments::new(features(snapshot.stack().placed()?[layer].input));
+    let placed = snapshot.stack().placed()?;
+    let Some(placed) = placed.get(layer) else {
+        let problem = format!("{layer}: expected less than {}, the layers", placed.len());
+        return Err(Error::argument("layer", problem));
+    };
+    let mut moments = Moments::new(features(placed.input));
     let indices: Vec<u32> = (0..images.count as u32).collect();
     for indices in indices.chunks(TOGETHER) {
         go_on()?;

@@ -92,8 +92,8 @@ impl Candidate {
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] naming the factors when their product is another than the layer has, [`Error::Layer`] when the
-    /// layer has no matrix.
+    /// [`Error::Argument`] naming the factors when their product is another than the layer has, or `layer` when there is no
+    /// such layer, [`Error::Layer`] when it has no matrix.
     pub fn new(
         snapshot: &Snapshot,
         at: usize,
@@ -101,7 +101,10 @@ impl Candidate {
         out_factors: Option<[usize; 2]>,
     ) -> Result<Self> {
         let placed = snapshot.stack().placed()?;
-        let placed = &placed[at];
+        let Some(placed) = placed.get(at) else {
+            let problem = format!("{at}: expected less than {}, the layers", placed.len());
+            return Err(Error::argument("layer", problem));
+        };
         let Some(matrix) = Matrix::of(placed.layer, snapshot.of_layer(at)?)? else {
             let problem = "it has no matrix to compress".into();
             return Err(Error::Layer { layer: placed.name.clone(), problem });
@@ -175,8 +178,11 @@ impl Candidate {
     }
 
     /// Bytes that a fit of this bond needs at its peak, besides the matrix and the covariance: the larger normal matrix and
-    /// its decomposition, in f64.
+    /// its decomposition, in f64. At the full bond nothing is fitted.
     pub fn needed(&self, bond: usize) -> u64 {
+        if bond >= self.nearest.full_bond() {
+            return 0;
+        }
         let MpsSpec { j, l, .. } = self.spec;
         let size = (j.max(l) as u64).saturating_mul(bond as u64);
         size.saturating_mul(size).saturating_mul(2 * size_of::<f64>() as u64)
@@ -217,9 +223,7 @@ impl Candidate {
         let weights = [cores.a(), cores.c()].into_iter().chain(bias).collect();
         Ok(Compressed { layer, weights, weight_error, output_error, sweeps })
     }
-}
 
-impl Candidate {
     /// The layer with the smallest bond whose error is at most this share: of the matrix by weights, of the outputs by
     /// data. `allowed` is asked before each fit, of which there is one for each halving of the possible bonds.
     ///

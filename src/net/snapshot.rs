@@ -51,6 +51,7 @@ impl Snapshot {
         Ok(&self.weights[self.range(layer)?])
     }
 
+    /// Which of the weights are those of a layer; none of one that is not there.
     fn range(&self, layer: usize) -> Result<Range<usize>> {
         let placed = self.stack.placed()?;
         let begin = placed.iter().take(layer).map(|placed| placed.weights().len()).sum();
@@ -61,11 +62,16 @@ impl Snapshot {
     ///
     /// # Errors
     ///
-    /// As [`Snapshot::new`].
+    /// As [`Snapshot::new`]; [`Error::Argument`] naming `at` when there is no such layer.
     pub fn with_layer(&self, at: usize, layer: Layer, weights: Vec<Vec<f32>>) -> Result<Self> {
         let mut changed = self.clone();
         changed.weights.splice(self.range(at)?, weights);
-        changed.stack.layers[at] = layer;
+        let Some(place) = changed.stack.layers.get_mut(at) else {
+            let problem =
+                format!("{at}: expected less than {}, the layers", self.stack.layers.len());
+            return Err(Error::argument("at", problem));
+        };
+        *place = layer;
         Self::new(changed.stack, changed.weights)
     }
 
@@ -79,7 +85,7 @@ impl Snapshot {
             return Ok(None);
         }
         let weights = self.weights[..self.range(layer)?.start].to_vec();
-        let layers = self.stack.layers[..layer].to_vec();
+        let layers = self.stack.layers.iter().take(layer).cloned().collect();
         Ok(Some(Self { stack: Stack { input: self.stack.input, layers }, weights }))
     }
 

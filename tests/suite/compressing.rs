@@ -72,6 +72,11 @@ fn the_table_has_what_every_bond_keeps_and_costs() {
         let errors = column(report, "output_error");
         assert!(errors.windows(2).all(|pair| pair[1] <= pair[0]), "{errors:?}");
     }
+    // There are seven layers, of which the second is a ReLU.
+    for (at, with) in [(7, "layer: 7: expected less than 7"), (1, "relu2: it has no matrix")] {
+        let error = Candidate::new(&model.snapshot, at, None, None).unwrap_err().to_string();
+        assert!(error.starts_with(with), "{error}");
+    }
     let expected: Vec<f64> = [1, 2, 4]
         .map(|bond| candidate.compressed(bond, By::Weights, None).unwrap().weight_error)
         .into();
