@@ -1,10 +1,12 @@
-//! How much memory a training run takes, before anything is allocated for it.
+//! How much memory a training run takes, on the host and in a device's buffers, before anything is allocated for it.
 
 use super::Splits;
 use super::evaluation::EVALUATION_BATCH;
 use crate::Result;
+use crate::data::ImageSet;
 use crate::device::{Kind, OpenDevice};
 use crate::net::{Stack, features};
+use crate::op::training::PIXELS_A_WORD;
 
 /// Numbers per parameter while a checkpoint is written, when most memory is in use: the weight and Adam's two moments
 /// on the device, on the host, and in the file's bytes, and what the allocator cannot use in between. Peaks of 37 to 42
@@ -94,6 +96,42 @@ pub fn needed_by_network(network: &Stack, batch: usize, place: Place) -> Result<
         + most(&mut scratch(EVALUATION_BATCH).map(|[forward, _]| forward));
     let computing = (WHILE_TRAINING * parameters).saturating_add(training.max(evaluating));
     Ok(saving.max(computing).saturating_mul(NUMBER))
+}
+
+/// The buffers that a training run (or, with a `batch_size` of 0, an evaluation) needs on the device,
+/// by name and size in bytes, without those that are certain to be smaller than another.
+///
+/// # Errors
+///
+/// [`crate::Error::Argument`] for an impossible network.
+pub fn buffers<'a>(
+    network: &Stack,
+    batch_size: usize,
+    sets: impl IntoIterator<Item = &'a ImageSet>,
+) -> Result<Vec<(String, u64)>> {
+    let bytes = |extents: &[usize]| {
+        extents.iter().fold(4, |bytes: u64, &extent| bytes.saturating_mul(extent as u64))
+    };
+    let weights = network.weights()?.into_iter();
+    let mut buffers: Vec<(String, u64)> = weights
+        .map(|(name, weight)| (format!("the weights {name}"), bytes(&weight.shape)))
+        .collect();
+    let placed = network.placed()?;
+    let of_layers = placed.iter().flat_map(|placed| placed.layer.kind().buffers(placed.input));
+    let mut widths: Vec<usize> =
+        std::iter::once(features(network.input)).chain(of_layers).collect();
+    widths.sort_unstable();
+    widths.dedup();
+    for ImageSet { count, height, width, .. } in sets {
+        let words = (height * width).div_ceil(PIXELS_A_WORD);
+        buffers.push((format!("{count} images"), bytes(&[*count, words])));
+        let batch = batch_size.max(EVALUATION_BATCH).min(*count);
+        for width in &widths {
+            let name = format!("{width} numbers for each of the {batch} images of a batch");
+            buffers.push((name, bytes(&[batch, *width])));
+        }
+    }
+    Ok(buffers)
 }
 
 #[cfg(test)]

@@ -26,14 +26,13 @@ pub use config::TrainConfig;
 use evaluation::{EVALUATION_BATCH, Tally};
 pub use evaluation::{Evaluation, evaluate};
 pub use learner::Learner;
+pub use memory::buffers;
 pub use metrics::EpochMetrics;
 pub use profile::Profile;
 pub use run::RunFolder;
 pub use schedule::Schedule;
 
 use crate::data::{ImageSet, Resident, batches};
-use crate::net::{Stack, features};
-use crate::op::training::PIXELS_A_WORD;
 use crate::{Error, Result, hex};
 
 /// Steps between two readings of loss and accuracy; a reading waits for the device.
@@ -233,42 +232,6 @@ pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
     tally.read()?;
     evaluate(&learner.network()?, &data)?;
     Ok(())
-}
-
-/// The buffers that a training run (or, with a `batch_size` of 0, an evaluation) needs on the device,
-/// by name and size in bytes, without those that are certain to be smaller than another.
-///
-/// # Errors
-///
-/// [`Error::Argument`] for an impossible network.
-pub fn buffers<'a>(
-    network: &Stack,
-    batch_size: usize,
-    sets: impl IntoIterator<Item = &'a ImageSet>,
-) -> Result<Vec<(String, u64)>> {
-    let bytes = |extents: &[usize]| {
-        extents.iter().fold(4, |bytes: u64, &extent| bytes.saturating_mul(extent as u64))
-    };
-    let weights = network.weights()?.into_iter();
-    let mut buffers: Vec<(String, u64)> = weights
-        .map(|(name, weight)| (format!("the weights {name}"), bytes(&weight.shape)))
-        .collect();
-    let placed = network.placed()?;
-    let of_layers = placed.iter().flat_map(|placed| placed.layer.kind().buffers(placed.input));
-    let mut widths: Vec<usize> =
-        std::iter::once(features(network.input)).chain(of_layers).collect();
-    widths.sort_unstable();
-    widths.dedup();
-    for ImageSet { count, height, width, .. } in sets {
-        let words = (height * width).div_ceil(PIXELS_A_WORD);
-        buffers.push((format!("{count} images"), bytes(&[*count, words])));
-        let batch = batch_size.max(EVALUATION_BATCH).min(*count);
-        for width in &widths {
-            let name = format!("{width} numbers for each of the {batch} images of a batch");
-            buffers.push((name, bytes(&[batch, *width])));
-        }
-    }
-    Ok(buffers)
 }
 
 /// A training run: its parts, and the state that changes from step to step.
