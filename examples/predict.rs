@@ -22,7 +22,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Images are rows of grey values from 0 to 1.
     let test = fashion_mnist::load(None, &mut |_| ())?.test;
-    let (count, pixels) = (10, test.height * test.width);
+    let (count, pixels) = (10, test.size());
     let grey = test.pixels[..count * pixels].iter().map(|&grey| f32::from(grey) / 255.0);
     let images = TensorData::new(grey.collect::<Vec<_>>(), [count, pixels]);
     let images = Tensor::<2>::from_data(images, &opened.device);

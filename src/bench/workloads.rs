@@ -250,11 +250,10 @@ struct OwnStep {
 
 impl OwnStep {
     fn new(network: Stack, batch: usize, device: &Device) -> Result<Self> {
-        let (classes, [channels, rows, width]) = (network.outputs()?, network.input);
-        let height = channels * rows;
-        let pixels = (0..batch * height * width).map(|at| (at * 31 % 256) as u8).collect();
+        let (classes, shape) = (network.outputs()?, network.input);
+        let pixels = (0..batch * features(shape)).map(|at| (at * 31 % 256) as u8).collect();
         let labels = (0..batch).map(|image| (image % classes) as u8).collect();
-        let images = ImageSet { count: batch, height, width, pixels, labels };
+        let images = ImageSet { count: batch, shape, pixels, labels };
         let dropouts = network.dropouts() as u64;
         let config = TrainConfig {
             epochs: 1,

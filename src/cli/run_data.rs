@@ -108,7 +108,7 @@ pub fn for_model(typed: Option<&Path>, model: &ModelFile) -> Result<(DataSet, Op
 /// Checks that data has the image size and the classes of a network.
 pub fn check_fit(file: &Path, network: &Stack, data: &DataSet) -> Result<()> {
     let (inputs, classes) = (features(network.input), network.outputs()?);
-    let pixels = data.test.height * data.test.width;
+    let pixels = data.test.size();
     let expected = data.classes.len();
     if inputs == pixels && classes == expected {
         return Ok(());

@@ -130,7 +130,7 @@ fn print_network(args: &TrainArgs) -> Result<()> {
 }
 
 fn shape_of(data: &DataSet) -> (net::Shape, usize) {
-    ([1, data.train.height, data.train.width], data.classes.len())
+    (data.train.shape, data.classes.len())
 }
 
 fn begin(args: &TrainArgs) -> Result<Ready> {

@@ -279,7 +279,7 @@ mod tests {
             write(folder.path(), &files(&[0, 1, 4], &[3]), compressed);
             let set = load(Some(folder.path())).unwrap();
             assert_eq!((set.train.count, set.test.count, set.classes.len()), (3, 1, 5));
-            assert_eq!((set.train.height, set.train.width), (2, 1));
+            assert_eq!(set.train.shape, [1, 2, 1]);
             assert_eq!(set.folder, folder.path());
         }
     }
@@ -397,7 +397,7 @@ mod tests {
         }
         let set = places.load_quietly(None).unwrap();
         assert_eq!((set.train.count, set.test.count, set.classes.len()), (60_000, 10_000, 10));
-        assert_eq!((set.train.height, set.train.width), (28, 28));
+        assert_eq!(set.train.shape, [1, 28, 28]);
         #[cfg(feature = "cli")]
         assert_eq!(set.test.sha256(), TEST_SHA256);
     }

@@ -29,21 +29,25 @@ use crate::{Error, Result, hex};
 pub struct ImageSet {
     /// Number of images.
     pub count: usize,
-    /// Rows of an image.
-    pub height: usize,
-    /// Columns of an image.
-    pub width: usize,
-    /// Grey values 0 to 255, `[count, height, width]`.
+    /// The shape of an image: channels (1 for grey; red, green and blue), height, width.
+    pub shape: [usize; 3],
+    /// Brightness from 0 to 255, `[count, channels, height, width]`.
     pub pixels: Vec<u8>,
     /// The class of each image, counted from 0.
     pub labels: Vec<u8>,
 }
 
 impl ImageSet {
-    /// SHA-256 of count, size, pixels and labels, as hexadecimal digits.
+    /// Numbers of an image: the product of its shape.
+    pub fn size(&self) -> usize {
+        self.shape.iter().product()
+    }
+
+    /// SHA-256 of count, shape, pixels and labels, as hexadecimal digits; a single channel is not counted.
     pub fn sha256(&self) -> String {
         let mut hash = Sha256::new();
-        for extent in [self.count, self.height, self.width] {
+        let grey = usize::from(self.shape[0] == 1);
+        for &extent in [self.count].iter().chain(&self.shape[grey..]) {
             hash.update((extent as u64).to_le_bytes());
         }
         hash.update(&self.pixels);
@@ -61,7 +65,7 @@ impl ImageSet {
             let problem = format!("{count}: expected 1 to {}, the number of images", self.count);
             return Err(Error::argument("train_images", problem));
         }
-        self.pixels.truncate(count * self.height * self.width);
+        self.pixels.truncate(count * self.size());
         self.labels.truncate(count);
         self.count = count;
         Ok(())
@@ -98,12 +102,11 @@ impl ImageSet {
     }
 
     fn select(&self, indices: &[u32]) -> Self {
-        let size = self.height * self.width;
+        let size = self.size();
         let at = |index: u32| index as usize;
         Self {
             count: indices.len(),
-            height: self.height,
-            width: self.width,
+            shape: self.shape,
             pixels: indices
                 .iter()
                 .flat_map(|&index| &self.pixels[at(index) * size..][..size])
@@ -166,8 +169,7 @@ mod tests {
     fn set(count: usize) -> ImageSet {
         ImageSet {
             count,
-            height: 1,
-            width: 2,
+            shape: [1, 1, 2],
             pixels: (0..count * 2).map(|grey| grey as u8).collect(),
             labels: (0..count).map(|label| label as u8).collect(),
         }

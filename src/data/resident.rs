@@ -6,12 +6,12 @@ use super::ImageSet;
 use crate::Result;
 use crate::op::training::{PIXELS_A_WORD, gather_images, integers_of};
 
-/// The images, four grey values per word, and the labels of an [`ImageSet`] on a device.
+/// The images, four numbers per word, and the labels of an [`ImageSet`] on a device.
 #[derive(Debug)]
 pub struct Resident {
     /// Number of images.
     pub count: usize,
-    /// Pixels of one image.
+    /// Numbers of one image, those of all channels.
     pub pixels: usize,
     images: Tensor<2, Int>,
     labels: Tensor<1, Int>,
@@ -20,7 +20,7 @@ pub struct Resident {
 impl Resident {
     /// Copies a set to `device`.
     pub fn new(set: &ImageSet, device: &Device) -> Self {
-        let (count, pixels) = (set.count, set.height * set.width);
+        let (count, pixels) = (set.count, set.size());
         let words = pixels.div_ceil(PIXELS_A_WORD);
         let mut images = Vec::with_capacity(count * words);
         for image in set.pixels.chunks_exact(pixels) {

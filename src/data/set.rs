@@ -14,7 +14,7 @@ pub fn read_set(Found { folder, paths }: Found, sums: [Option<&str>; 4]) -> Resu
     let train = read_part([&paths[0], &paths[1]], [sums[0], sums[1]])?;
     let test = read_part([&paths[2], &paths[3]], [sums[2], sums[3]])?;
 
-    let size = |set: &ImageSet| format!("{} x {} pixels", set.height, set.width);
+    let size = |set: &ImageSet| format!("{} x {} pixels", set.shape[1], set.shape[2]);
     if size(&train) != size(&test) {
         let expected = format!("{}, as in {}", size(&train), shown(&paths[0]));
         return Err(Error::malformed(&paths[2], "images", expected, size(&test)));
@@ -43,7 +43,7 @@ fn read_part(paths: [&Path; 2], sums: [Option<&str>; 2]) -> Result<ImageSet> {
         let expected = format!("{count}, one for each image of {}", shown(paths[0]));
         return Err(Error::malformed(paths[1], "labels", expected, labels.extents[0]));
     }
-    Ok(ImageSet { count, height, width, pixels: images.bytes, labels: labels.bytes })
+    Ok(ImageSet { count, shape: [1, height, width], pixels: images.bytes, labels: labels.bytes })
 }
 
 fn read_file<const RANK: usize>(path: &Path, sum: Option<&str>) -> Result<Idx<RANK>> {

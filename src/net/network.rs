@@ -126,11 +126,21 @@ impl Network {
     ///
     /// As [`Network::logits`]; [`Error::Compute`] when the device fails.
     pub fn predict(&self, images: Tensor<2>) -> Result<Vec<Prediction>> {
+        let probabilities = self.probabilities(images)?;
+        Ok(probabilities.iter().map(|of_image| Prediction::of(of_image)).collect())
+    }
+
+    /// For each image `[batch, features]`, its values in `[0, 1]`, the probability of every class: the softmax of its logits.
+    ///
+    /// # Errors
+    ///
+    /// As [`Network::predict`].
+    pub fn probabilities(&self, images: Tensor<2>) -> Result<Vec<Vec<f32>>> {
         let logits = self.logits(images)?;
         let [_, classes] = logits.dims();
         let logits = logits.try_to_vec_as::<f32>();
         let logits = logits.map_err(|error| Error::compute("reading the logits", error))?;
-        Ok(logits.chunks_exact(classes).map(Prediction::of).collect())
+        Ok(logits.chunks_exact(classes).map(softmax).collect())
     }
 }
 
@@ -139,17 +149,24 @@ impl Network {
 pub struct Prediction {
     /// The class, counted from 0.
     pub class: usize,
-    /// The share that softmax gives it.
+    /// Its probability.
     pub probability: f32,
 }
 
 impl Prediction {
-    fn of(logits: &[f32]) -> Self {
-        let by_logit = |(_, one): &(usize, &f32), (_, other): &(usize, &f32)| one.total_cmp(other);
-        // Of equal ones the first, as where accuracy is measured.
-        let largest = logits.iter().enumerate().rev().max_by(by_logit);
-        let (class, largest) = largest.map_or((0, 0.0), |(class, logit)| (class, *logit));
-        let sum: f32 = logits.iter().map(|logit| (logit - largest).exp()).sum();
-        Self { class, probability: 1.0 / sum }
+    /// The most probable class of an image; of equal ones the first, as where accuracy is measured.
+    pub fn of(probabilities: &[f32]) -> Self {
+        let by_value = |(_, one): &(usize, &f32), (_, other): &(usize, &f32)| one.total_cmp(other);
+        let largest = probabilities.iter().enumerate().rev().max_by(by_value);
+        let (class, &probability) = largest.unwrap_or((0, &0.0));
+        Self { class, probability }
     }
+}
+
+/// `exp(x) / Σ exp(x)`. Without the largest logit taken off first, powers above 88 would overflow f32.
+fn softmax(logits: &[f32]) -> Vec<f32> {
+    let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    let powers = || logits.iter().map(|logit| f64::from(logit - largest).exp());
+    let sum: f64 = powers().sum();
+    powers().map(|power| (power / sum) as f32).collect()
 }

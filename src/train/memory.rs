@@ -122,10 +122,10 @@ pub fn buffers<'a>(
         std::iter::once(features(network.input)).chain(of_layers).collect();
     widths.sort_unstable();
     widths.dedup();
-    for ImageSet { count, height, width, .. } in sets {
-        let words = (height * width).div_ceil(PIXELS_A_WORD);
-        buffers.push((format!("{count} images"), bytes(&[*count, words])));
-        let batch = batch_size.max(EVALUATION_BATCH).min(*count);
+    for set in sets {
+        let (count, words) = (set.count, set.size().div_ceil(PIXELS_A_WORD));
+        buffers.push((format!("{count} images"), bytes(&[count, words])));
+        let batch = batch_size.max(EVALUATION_BATCH).min(count);
         for width in &widths {
             let name = format!("{width} numbers for each of the {batch} images of a batch");
             buffers.push((name, bytes(&[batch, *width])));

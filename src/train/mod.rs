@@ -33,6 +33,7 @@ pub use run::RunFolder;
 pub use schedule::Schedule;
 
 use crate::data::{ImageSet, Resident, batches};
+use crate::net::features;
 use crate::{Error, Result, hex};
 
 /// Steps between two readings of loss and accuracy; a reading waits for the device.
@@ -216,12 +217,11 @@ pub const WARM_UP_BATCH: usize = EVALUATION_BATCH;
 ///
 /// [`Error::Argument`] for an impossible network, [`Error::Compute`] when the device fails.
 pub fn warm_up(config: &TrainConfig, device: &Device) -> Result<()> {
-    let [channels, rows, width] = config.network.input;
-    let height = channels * rows;
+    let shape = config.network.input;
     // The layer's plan depends on the batch, up to some size.
     let count = config.batch_size.min(WARM_UP_BATCH);
-    let pixels = vec![0; count * height * width];
-    let set = ImageSet { count, height, width, pixels, labels: vec![0; count] };
+    let pixels = vec![0; count * features(shape)];
+    let set = ImageSet { count, shape, pixels, labels: vec![0; count] };
     let data = Resident::new(&set, device);
     let mut learner = Learner::new(config, device)?;
     let order: Vec<u32> = (0..count as u32).collect();

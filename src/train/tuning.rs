@@ -13,7 +13,7 @@ use crate::Result;
 use crate::data::{ImageSet, Resident};
 use crate::mps::MpsSpec;
 use crate::mps::strategy::Strategy;
-use crate::net::Layer;
+use crate::net::{Layer, features};
 use crate::op::choice::{Choices, LayerChoice, Pass, Product, choose};
 use crate::op::{forward_plan, grad_x_plan, grads_plan};
 
@@ -127,10 +127,9 @@ struct Measured {
 
 impl Measured {
     fn new(config: &TrainConfig, device: &Device) -> Result<Self> {
-        let [channels, rows, width] = config.network.input;
-        let (count, height) = (config.batch_size, channels * rows);
-        let pixels = vec![0; count * height * width];
-        let set = ImageSet { count, height, width, pixels, labels: vec![0; count] };
+        let (count, shape) = (config.batch_size, config.network.input);
+        let pixels = vec![0; count * features(shape)];
+        let set = ImageSet { count, shape, pixels, labels: vec![0; count] };
         let learner = Learner::new(config, device)?;
         let order: Vec<u32> = (0..count as u32).collect();
         let dropouts = config.network.dropouts();

@@ -190,8 +190,7 @@ mod tests {
         let (height, width, batch) = (28, 28, 130);
         let set = ImageSet {
             count: batch,
-            height,
-            width,
+            shape: [1, height, width],
             pixels: (0..batch * height * width).map(|at| (at * 37 % 256) as u8).collect(),
             labels: (0..batch).map(|image| (image % 10) as u8).collect(),
         };

@@ -65,8 +65,7 @@ pub fn write_files(folder: &Path, files: &Files) {
 pub fn images(count: usize, pixels: usize) -> ImageSet {
     ImageSet {
         count,
-        height: 1,
-        width: pixels,
+        shape: [1, 1, pixels],
         pixels: (0..count * pixels).map(|at| (at * 37 % 256) as u8).collect(),
         labels: (0..count).map(|image| (image % 3) as u8).collect(),
     }
@@ -74,7 +73,7 @@ pub fn images(count: usize, pixels: usize) -> ImageSet {
 
 /// The grey values of some images as the network gets them, from 0 to 1.
 pub fn scaled(set: &ImageSet, order: &[u32]) -> Vec<f32> {
-    let pixels = set.height * set.width;
+    let pixels = set.size();
     let images = order.iter().flat_map(|&image| &set.pixels[image as usize * pixels..][..pixels]);
     images.map(|&grey| f32::from(grey) / 255.0).collect()
 }
