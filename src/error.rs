@@ -100,6 +100,17 @@ pub enum Error {
         download: String,
     },
 
+    /// Several images of a data set cannot be read.
+    #[error("{} of the {count} images of {} cannot be read", problems.len(), shown(folder))]
+    Images {
+        /// The data set.
+        folder: PathBuf,
+        /// What is wrong with each of them.
+        problems: Vec<Error>,
+        /// How many images there are.
+        count: usize,
+    },
+
     /// A network is to be measured on another data set than the one it was trained on.
     #[error("{} is not the data set of {}: its test images are others", shown(folder), shown(file))]
     OtherData {

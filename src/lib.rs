@@ -69,7 +69,7 @@ pub mod device;
 pub mod error;
 pub mod export;
 mod files;
-#[cfg(feature = "cli")]
+#[cfg(feature = "images")]
 mod memory;
 pub mod model;
 pub mod mps;

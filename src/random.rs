@@ -16,6 +16,7 @@ pub enum Purpose {
     Dropout = 2,
     HoldOut = 3,
     Weights = 4,
+    Test = 5,
 }
 
 pub fn random(purpose: Purpose, seed: u64, epoch: usize) -> ChaCha8Rng {

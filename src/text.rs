@@ -1,5 +1,6 @@
 //! Texts as parts of a line that a user reads: no part of it can break the line, or hide what it says.
 
+use std::cmp::Ordering;
 use std::path::Path;
 
 /// A path on one line. Bytes that are no UTF-8 become U+FFFD, characters that a terminal would act on or not show
@@ -59,6 +60,33 @@ pub fn bytes(count: u64) -> String {
         unit += 1;
     }
     format!("{amount:.1} {}", UNITS[unit])
+}
+
+/// Compares names with the numbers in them by value: `dense_2` comes before `dense_10`.
+pub fn natural(one: &str, other: &str) -> Ordering {
+    let (mut one, mut other) = (one, other);
+    loop {
+        let [digits, digits_other] = [one, other].map(|text| {
+            text.len() - text.trim_start_matches(|character: char| character.is_ascii_digit()).len()
+        });
+        if digits > 0 && digits_other > 0 {
+            let numbers = [&one[..digits], &other[..digits_other]];
+            let [value, value_other] = numbers.map(|number| number.trim_start_matches('0'));
+            let by_value = value.len().cmp(&value_other.len()).then_with(|| value.cmp(value_other));
+            let order = by_value.then_with(|| digits.cmp(&digits_other));
+            if order.is_ne() {
+                return order;
+            }
+            (one, other) = (&one[digits..], &other[digits_other..]);
+            continue;
+        }
+        let mut characters = (one.chars(), other.chars());
+        match (characters.0.next(), characters.1.next()) {
+            (None, None) => return Ordering::Equal,
+            (left, right) if left != right => return left.cmp(&right),
+            _ => (one, other) = (characters.0.as_str(), characters.1.as_str()),
+        }
+    }
 }
 
 /// Whether a character is drawn and stays in its place. Besides control characters these are not: U+2028 and U+2029,

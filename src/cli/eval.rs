@@ -1,12 +1,14 @@
 //! `tnet-gpu eval`: measure a trained network on the test images.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use clap::Args;
 use serde::Serialize;
 
+use super::data::DataArgs;
 use super::model::ModelArgs;
 use super::paths::lossy;
+use super::run_data::Found;
 use super::{drivers, introduce, json, out, run_data, say};
 use crate::data::Resident;
 use crate::device::DeviceChoice;
@@ -24,10 +26,8 @@ pub struct EvalArgs {
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 
-    /// Folder with the four files of a data set, which need not be the run's [default: the run's; for a
-    /// checkpoint outside its run, as for train]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
 
     /// Print one JSON object instead of lines
     #[arg(long)]
@@ -56,7 +56,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     let file = &model.file;
     let opened = drivers::open(args.device)?;
     op::choose(run_data::tuning(file, &opened).unwrap_or_default());
-    let (data, own_data) = run_data::for_model(args.data.as_deref(), &model)?;
+    let Found { data, own_data, .. } = run_data::for_model(&args.data, &model)?;
     opened.check_buffers(train::buffers(model.snapshot.stack(), 0, [&data.test])?)?;
     introduce(&opened);
     say!("data: {} ({} test images)", shown(&data.folder), data.test.count);

@@ -25,6 +25,7 @@ fn hint(error: &Error) -> Option<String> {
         Error::DataNotFound { .. } => "install Debian's package dataset-fashion-mnist, or name a \
              folder that holds the four files with --data DIR"
             .into(),
+        Error::Images { .. } => "they are named above; mend or remove them".into(),
         Error::RunData(_) => "name the folder that it is in with --data DIR".into(),
         Error::OtherData { .. } => {
             "name that one with --data DIR, or this one to measure on it".into()

@@ -3,6 +3,7 @@
 
 mod bench;
 mod compress;
+mod data;
 mod devices;
 mod drivers;
 mod eval;
@@ -13,6 +14,7 @@ mod model;
 mod network;
 mod outcome;
 mod paths;
+mod predict;
 mod progress;
 mod run_data;
 mod signals;
@@ -65,6 +67,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Measure a trained network on the test images
     Eval(eval::EvalArgs),
+    /// Tell what images show, with a trained network
+    Predict(predict::PredictArgs),
     /// Make a trained network smaller, and print what each size costs in accuracy
     Compress(compress::CompressArgs),
     /// Write a trained network for other programs: ONNX or safetensors
@@ -92,6 +96,9 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             tracing::debug!(?error, "failed");
+            if let Error::Images { problems, .. } = &error {
+                problems.iter().for_each(|problem| say!("{problem}"));
+            }
             say!("tnet-gpu: {}", message(&error));
             ExitCode::from(error.exit_code())
         }
@@ -145,6 +152,7 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| match command {
         Command::Train(args) => train::run(args, given),
         Command::Eval(args) => eval::run(args),
+        Command::Predict(args) => predict::run(args),
         Command::Compress(args) => compress::run(args),
         Command::Export(args) => export::run(args),
         Command::Devices(args) => devices::run(args),

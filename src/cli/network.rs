@@ -179,6 +179,14 @@ impl Source {
         ))
     }
 
+    /// The shape of the images that the network of a file takes.
+    pub fn input(&self) -> Option<Shape> {
+        match self {
+            Self::File { stack, .. } => Some(stack.input),
+            Self::Preset(_) => None,
+        }
+    }
+
     /// The network before the data is known: that of a file, or the one for Fashion-MNIST's images, or for as many
     /// pixels as `--in-factors` says.
     pub fn guess(&self) -> Result<Stack> {

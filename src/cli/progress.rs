@@ -6,36 +6,45 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::say;
 use crate::Result;
-use crate::data::{DataSet, Download, fashion_mnist};
+use crate::data::{self, DataSet, Download, LoadOptions, Loading};
 use crate::report::table;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::{EpochMetrics, Observer, Profile, StepReport, TrainConfig};
 
-/// Loads the data set, and shows the progress of a download: a bar on a terminal, else one line per
-/// file.
-pub fn load(folder: Option<&Path>) -> Result<DataSet> {
+/// Loads the data set, says what was assumed of it, and shows the progress of a download or of decoding: a bar on a
+/// terminal, else one line per downloaded file.
+pub fn load(path: Option<&Path>, options: &LoadOptions) -> Result<DataSet> {
     let mut bar = None;
-    let new_bar = || {
-        let bar = ProgressBar::new(0);
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {bytes}/{total_bytes}  {msg}") {
-            bar.set_style(style);
+    let mut follow = |loading: Loading<'_>| match loading {
+        Loading::Download(Download { url, bytes, length }) => {
+            let bar = bar.get_or_insert_with(|| new_bar("{bytes}/{total_bytes}  {msg}"));
+            if bytes == 0 && bar.is_hidden() {
+                say!("downloading {url}");
+            }
+            bar.set_length(length.unwrap_or_default());
+            bar.set_message(url.to_owned());
+            bar.set_position(bytes);
         }
-        bar
-    };
-    let mut follow = |Download { url, bytes, length }: Download<'_>| {
-        let bar = bar.get_or_insert_with(new_bar);
-        if bytes == 0 && bar.is_hidden() {
-            say!("downloading {url}");
+        Loading::Images { done, count } => {
+            let bar = bar.get_or_insert_with(|| new_bar("{pos}/{len} images  {eta} left"));
+            bar.set_length(count as u64);
+            bar.set_position(done as u64);
         }
-        bar.set_length(length.unwrap_or_default());
-        bar.set_message(url.to_owned());
-        bar.set_position(bytes);
     };
-    let data = fashion_mnist::load(folder, &mut follow);
+    let data = data::load(path, options, &mut follow);
     if let Some(bar) = bar {
         bar.finish_and_clear();
     }
-    data
+    data.inspect(|data| data.remarks.iter().for_each(|remark| say!("{remark}")))
+}
+
+/// A bar, seen only where standard error is a terminal, and what stands behind it.
+pub fn new_bar(text: &str) -> ProgressBar {
+    let bar = ProgressBar::new(0);
+    if let Ok(style) = ProgressStyle::with_template(&format!("{{bar:24}} {text}")) {
+        bar.set_style(style);
+    }
+    bar
 }
 
 /// Shows a training run: a bar on a terminal, else one line per epoch.
@@ -51,11 +60,8 @@ impl Progress {
     /// For a run on this many training images, before its first step.
     pub fn new(config: &TrainConfig, images: usize, profile: bool) -> Self {
         let steps = images.div_ceil(config.batch_size);
-        // indicatif draws on standard error, and only if that is a terminal.
-        let bar = ProgressBar::new((steps as u64).saturating_mul(config.epochs as u64));
-        if let Ok(style) = ProgressStyle::with_template("{bar:24} {msg}  {eta} left") {
-            bar.set_style(style);
-        }
+        let bar = new_bar("{msg}  {eta} left");
+        bar.set_length((steps as u64).saturating_mul(config.epochs as u64));
         Self { bar, epochs: config.epochs, steps, profile }
     }
 

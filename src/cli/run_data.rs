@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use super::data::DataArgs;
 use super::progress::load;
 use super::{paths, say};
-use crate::data::{DataSet, fashion_mnist};
+use crate::data::{DataSet, LoadOptions, fashion_mnist};
 use crate::device::OpenDevice;
 use crate::model::{ModelFile, Trained};
 use crate::net::{Stack, features};
@@ -36,6 +37,8 @@ struct Config {
     #[serde(with = "paths::stored")]
     data: PathBuf,
     data_sha256: String,
+    #[serde(default)]
+    images: LoadOptions,
 }
 
 /// How many training images the run of a file uses, if it lies in the folder of its run.
@@ -49,12 +52,12 @@ pub fn train_images(file: &Path) -> Option<usize> {
     Some(train_images)
 }
 
-/// Where the data was on which a network was trained, if its file lies in the folder of its run; `data` is what the file
-/// says of it.
-pub fn own_folder(file: &Path, data: &str) -> Option<PathBuf> {
+/// Where the data was on which a network was trained, and how it was taken, if its file lies in the folder of its run;
+/// `data` is what the file says of it.
+fn own(file: &Path, data: &str) -> Option<(PathBuf, LoadOptions)> {
     let text = fs::read_to_string(run::config_beside(file)).ok()?;
     let config: Config = toml::from_str(&text).ok()?;
-    (config.data_sha256 == data && !data.is_empty()).then_some(config.data)
+    (config.data_sha256 == data && !data.is_empty()).then_some((config.data, config.images))
 }
 
 /// The folder to read: the one that was typed, else the run's own. None stands for the usual places of Fashion-MNIST:
@@ -79,16 +82,28 @@ pub fn explain(typed: Option<&Path>, folder: Option<&Path>) -> impl FnOnce(Error
     move |error| if own { Error::RunData(Box::new(error)) } else { error }
 }
 
-/// The data to measure a network on, and whether its test images are those on which it was measured in training, where
-/// its file tells. Others must be asked for.
-pub fn for_model(typed: Option<&Path>, model: &ModelFile) -> Result<(DataSet, Option<bool>)> {
+/// The data to measure a network on.
+pub struct Found {
+    /// The images.
+    pub data: DataSet,
+    /// How they were taken.
+    pub options: LoadOptions,
+    /// Whether the test images are those on which the network was measured in training, where its file tells.
+    pub own_data: Option<bool>,
+}
+
+/// The data to measure a network on. Other test images than those on which it was measured in training must be asked for.
+pub fn for_model(args: &DataArgs, model: &ModelFile) -> Result<Found> {
     let file = &model.file;
     let (own, test) = match &model.trained {
-        Some(Trained { data, test, .. }) => (own_folder(file, data), test.as_deref()),
+        Some(Trained { data, test, .. }) => (own(file, data), test.as_deref()),
         None => (None, None),
     };
+    let (own, images) = own.unzip();
+    let typed = args.path();
+    let options = args.options(images.as_ref(), Some(model.snapshot.stack().input));
     let folder = folder(typed, own.as_deref(), test);
-    let data = load(folder).map_err(explain(typed, folder))?;
+    let data = load(folder, &options).map_err(explain(typed, folder))?;
     let own_data = test.map(|test| data.test.sha256() == test);
     let is_met = model.trained.as_ref().is_some_and(|trained| !trained.data.is_empty());
     if own_data.is_none() && typed.is_none() && own.is_none() && is_met {
@@ -102,7 +117,7 @@ pub fn for_model(typed: Option<&Path>, model: &ModelFile) -> Result<(DataSet, Op
         say!("{other}");
     }
     check_fit(file, model.snapshot.stack(), &data)?;
-    Ok((data, own_data))
+    Ok(Found { data, options, own_data })
 }
 
 /// Checks that data has the image size and the classes of a network.

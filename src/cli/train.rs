@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
+use super::data::DataArgs;
 use super::network::{NetworkArgs, kept};
 use super::progress::{Progress, load};
 use super::signals::listen;
 use super::training::{Ready, RunConfig, check_memory, check_space, id, split};
 use super::tuning::{self, Tune};
 use super::{at_least_one, drivers, json, out, run_data, say};
-use crate::data::DataSet;
+use crate::data::{DataSet, LoadOptions};
 use crate::device::{DeviceChoice, OpenDevice};
 use crate::mps::MpsInit;
 use crate::net::{self, Stack};
@@ -57,10 +58,8 @@ pub struct TrainArgs {
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 
-    /// Folder with the four files of a data set [default: $TNET_DATA, else the cache folder, else
-    /// Debian's package, else downloaded]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
 
     /// Train on the first N images only
     #[arg(long, value_name = "N")]
@@ -119,10 +118,11 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
 /// `--print-network`.
 fn print_network(args: &TrainArgs) -> Result<()> {
     let source = args.network.source()?;
-    let stack = match &args.data {
+    let stack = match args.data.path() {
         None => source.guess()?,
-        Some(folder) => {
-            let (input, classes) = shape_of(&load(Some(folder))?);
+        Some(path) => {
+            let options = args.data.options(None, source.input());
+            let (input, classes) = shape_of(&load(Some(path), &options)?);
             source.stack(input, classes)?
         }
     };
@@ -141,7 +141,8 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
     let guess = checked(args, source.guess()?)?;
     // So that the kernels are compiled that will be used.
     op::choose(tuning::recall(args.tune, &opened, &guess).unwrap_or_default());
-    let data = load_warming_up(&guess, &opened, args.data.as_deref())?;
+    let images = args.data.options(None, source.input());
+    let data = load_warming_up(&guess, &opened, args.data.path(), &images)?;
     let (input, classes) = shape_of(&data);
     let config = checked(args, source.stack(input, classes)?)?;
     let train_images = args.train_images.unwrap_or(data.train.count);
@@ -153,7 +154,7 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
         save_every: args.save_every.unwrap_or_default(),
         preset: source.into_preset(),
         tuning,
-        ..RunConfig::new(&opened, &folder, splits.sha256(), train_images, config)
+        ..RunConfig::new(&opened, (&folder, images), splits.sha256(), train_images, config)
     };
     let run = RunFolder::create(args.out.as_deref(), &args.network.name(), args.exist_ok)?;
     Ok(Ready { config, splits, opened, run, from: None, stop })
@@ -196,9 +197,10 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
 
     // A network that was compressed without data takes any that fits it.
     let has_data = !checkpoint.data.is_empty();
-    let (typed, own) = (args.data.as_deref(), has_data.then_some(config.data.as_path()));
+    let (typed, own) = (args.data.path(), has_data.then_some(config.data.as_path()));
     let folder = run_data::folder(typed, own, checkpoint.test.as_deref());
-    let data = load_warming_up(&config.train, &opened, folder);
+    let images = args.data.options(Some(&config.images), Some(config.train.network.input));
+    let data = load_warming_up(&config.train, &opened, folder, &images);
     let data = data.map_err(run_data::explain(typed, folder))?;
     if !has_data {
         config.train_images = args.train_images.unwrap_or(data.train.count);
@@ -226,7 +228,7 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
         save_every,
         preset,
         tuning,
-        ..RunConfig::new(&opened, &folder, splits.sha256(), train_images, train)
+        ..RunConfig::new(&opened, (&folder, images), splits.sha256(), train_images, train)
     };
     Ok(Ready { config, splits, opened, run, from: Some(checkpoint), stop: listen()? })
 }
@@ -244,10 +246,11 @@ fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()
     ];
     kept(given, options)?;
     let typed = args.train_images.unwrap_or_default().to_string();
-    match config.data_sha256.is_empty() {
-        true => Ok(()),
-        false => kept(given, [("train_images", typed, config.train_images.to_string())]),
+    if config.data_sha256.is_empty() {
+        return Ok(());
     }
+    kept(given, [("train_images", typed, config.train_images.to_string())])?;
+    args.data.check_kept(given, &config.images)
 }
 
 /// The text of an option's value, as typed.
@@ -259,20 +262,21 @@ fn value(choice: &impl ValueEnum) -> String {
 fn load_warming_up(
     config: &TrainConfig,
     opened: &OpenDevice,
-    folder: Option<&Path>,
+    path: Option<&Path>,
+    images: &LoadOptions,
 ) -> Result<DataSet> {
     let buffers = train::buffers(&config.network, config.batch_size, [])?;
     let batch = config.batch_size.min(train::WARM_UP_BATCH);
     let needed = memory::needed_by_network(&config.network, batch, Place::of(opened))?;
     let fits = opened.check_buffers(buffers).is_ok() && check_memory(needed).is_ok();
     if opened.adapter.is_none() || !fits {
-        return load(folder);
+        return load(path, images);
     }
     std::thread::scope(|scope| {
         let warm_up = || train::warm_up(config, &opened.device);
         // Where there is no thread for it, kernels are compiled when they are needed.
         let warm_up = std::thread::Builder::new().spawn_scoped(scope, warm_up);
-        let data = load(folder);
+        let data = load(path, images);
         // A failure there occurs again in training, which reports it.
         drop(warm_up.map(|warm_up| warm_up.join()));
         data

@@ -9,7 +9,7 @@ use super::outcome::Outcome;
 use super::progress::Progress;
 use super::{introduce, log, paths, say};
 use crate::Result;
-use crate::data::DataSet;
+use crate::data::{DataSet, LoadOptions};
 use crate::device::{Adapter, OpenDevice};
 use crate::net::Preset;
 use crate::op::{self, Choices};
@@ -36,6 +36,9 @@ pub struct RunConfig {
     pub train_images: usize,
     /// Steps between two checkpoints.
     pub save_every: usize,
+    /// How its images are taken.
+    #[serde(default)]
+    pub images: LoadOptions,
     /// The options that made the network, unless it is a file's.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub preset: Option<Preset>,
@@ -64,10 +67,10 @@ pub struct Ready {
 }
 
 impl RunConfig {
-    /// Options on this device and with this data, the folder of which may be a relative path; the others at their defaults.
+    /// Options on this device and with this data, the path of which may be a relative one; the others at their defaults.
     pub fn new(
         opened: &OpenDevice,
-        data: &Path,
+        (data, images): (&Path, LoadOptions),
         data_sha256: String,
         train_images: usize,
         train: TrainConfig,
@@ -81,6 +84,7 @@ impl RunConfig {
             data_sha256,
             train_images,
             save_every: 0,
+            images,
             preset: None,
             tuning: None,
             train,

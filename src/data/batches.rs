@@ -25,6 +25,23 @@ pub(super) fn held_out(seed: u64, count: usize, held_out: usize) -> Vec<u32> {
     chosen
 }
 
+/// The indices of the images that become test images: of each class this share, rounded, but never all, chosen by seed.
+/// In ascending order.
+#[cfg(feature = "images")]
+pub(super) fn test_part(seed: u64, labels: &[u8], share: f64) -> Vec<u32> {
+    let mut chosen = Vec::new();
+    for class in 0..=u8::MAX {
+        let own = (0..labels.len() as u32).filter(|&index| labels[index as usize] == class);
+        let own: Vec<u32> = own.collect();
+        let count = (own.len() as f64 * share).round() as usize;
+        let count = count.min(own.len().saturating_sub(1));
+        let order = shuffled(&mut random(Purpose::Test, seed, class.into()), own.len());
+        chosen.extend(order[..count].iter().map(|&at| own[at as usize]));
+    }
+    chosen.sort_unstable();
+    chosen
+}
+
 /// The Fisher-Yates shuffle of `0..count` (R. Durstenfeld 1964).
 fn shuffled(random: &mut impl Rng, count: usize) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count as u32).collect();
@@ -67,6 +84,28 @@ mod tests {
         assert_eq!(dropout_seeds(200, 1, 0, 2)[0], 15_043_612_436_754_669_399);
         assert_eq!(dropout_seeds(200, 1, 3, 2), dropout_seeds(200, 1, 2, 3)[..2]);
         assert_eq!(held_out(200, 8, 3), [2, 5, 6]);
+    }
+
+    #[cfg(feature = "images")]
+    #[test]
+    fn of_every_class_a_share_becomes_test_images() {
+        // 10 images of class 0, 5 of class 1, 1 of class 2, mixed.
+        let labels: Vec<u8> = (0..16).map(|at| [0, 1, 0][at % 3]).collect();
+        let labels: Vec<u8> = labels
+            .iter()
+            .enumerate()
+            .map(|(at, &label)| if at == 15 { 2 } else { label })
+            .collect();
+        let of = |part: &[u32], class: u8| {
+            part.iter().filter(|&&at| labels[at as usize] == class).count()
+        };
+        let part = test_part(1, &labels, 0.2);
+        assert_eq!([0, 1, 2].map(|class| of(&part, class)), [2, 1, 0]);
+        assert!(part.is_sorted());
+        assert_eq!(part, test_part(1, &labels, 0.2));
+        assert_ne!(part, test_part(2, &labels, 0.2));
+        let most = test_part(1, &labels, 1.0);
+        assert_eq!([0, 1, 2].map(|class| of(&most, class)), [9, 4, 0]);
     }
 
     /// Each of the 24 orders of 4 images is expected 1,000 times in 24,000, with a standard

@@ -9,7 +9,7 @@ use super::fashion_mnist::TEST_SHA256;
 use crate::{Error, Result};
 
 /// The file beside a set's that has a name for each class, a line each.
-const FILE: &str = "labels.txt";
+pub(super) const FILE: &str = "labels.txt";
 
 /// Longest such file that is read, in bytes; a set has at most 256 classes.
 const LONGEST: u64 = 1 << 16;

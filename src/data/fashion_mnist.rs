@@ -63,6 +63,11 @@ pub fn is_here() -> bool {
     places.env.is_some() || places.complete().is_some()
 }
 
+/// The set that `$TNET_DATA` names.
+pub(super) fn from_environment() -> Option<PathBuf> {
+    std::env::var_os("TNET_DATA").filter(|folder| !folder.is_empty()).map(PathBuf::from)
+}
+
 /// Where the set may be if no folder is given, and what must be in it.
 struct Places {
     /// `$TNET_DATA`.
@@ -76,9 +81,8 @@ struct Places {
 
 impl Places {
     fn of_user() -> Self {
-        let env = std::env::var_os("TNET_DATA").filter(|folder| !folder.is_empty());
         Self {
-            env: env.map(PathBuf::from),
+            env: from_environment(),
             cache: dirs::cache_dir().map(|cache| cache.join("tnet-gpu").join("fashion-mnist")),
             system: SYSTEM.into(),
             #[cfg(feature = "cli")]

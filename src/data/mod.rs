@@ -1,25 +1,40 @@
-//! The data set: where its files are ([`fashion_mnist`]; in a folder: `folder`, under which names:
-//! `name`), whether they belong together (`set`), their format ([`idx`]; what else is met in their
-//! place: `kind`), what the classes are called ([`class_names`]), the images in memory and on the
-//! device ([`resident`]), and the order in which an epoch visits them ([`batches`]).
+//! The data set: in which form it is (`load`), where its files are ([`fashion_mnist`]; in a folder: `folder`, under which
+//! names: `name`), whether they belong together (`set`), their formats ([`idx`]; what else is met in their place: `kind`;
+//! [`npz`]; folders of images: `class_folders`, of files like [`picture`], kept in an `image_cache`), what the classes are
+//! called ([`class_names`]), the images in memory and on the device ([`resident`]), and the order in which an epoch visits
+//! them ([`batches`]).
 
 pub mod batches;
+#[cfg(feature = "images")]
+mod class_folders;
 mod class_names;
 #[cfg(feature = "cli")]
 mod download;
 pub mod fashion_mnist;
 mod folder;
 pub mod idx;
+#[cfg(feature = "images")]
+mod image_cache;
 mod kind;
+#[cfg(feature = "images")]
+mod load;
 mod name;
+#[cfg(feature = "images")]
+pub mod npz;
+#[cfg(feature = "images")]
+pub mod picture;
 pub mod resident;
 mod set;
+#[cfg(feature = "images")]
+mod tree;
 
 use std::path::PathBuf;
 
 use sha2::{Digest, Sha256};
 
 pub use class_names::class_names;
+#[cfg(feature = "images")]
+pub use load::{LoadOptions, Loading, load};
 pub use resident::Resident;
 
 use crate::{Error, Result, hex};
@@ -92,6 +107,12 @@ impl ImageSet {
         Ok((self.select(&rest), self.select(&held_out)))
     }
 
+    /// The mean brightness of the outermost pixels of all images, from 0 to 255: whether they are bright on dark or dark on
+    /// bright.
+    pub fn border(&self) -> u8 {
+        border(&self.pixels, self.shape)
+    }
+
     /// Which of the classes `0..classes` no image of the set has.
     pub fn empty_classes(&self, classes: usize) -> Vec<usize> {
         let mut seen = [false; 1 << u8::BITS];
@@ -117,7 +138,21 @@ impl ImageSet {
     }
 }
 
-/// The contents of the four files.
+/// The mean brightness of the outermost pixels of images, their channels one after the other.
+fn border(pixels: &[u8], [_, height, width]: [usize; 3]) -> u8 {
+    let (mut sum, mut count) = (0_u64, 0_u64);
+    for plane in pixels.chunks_exact((height * width).max(1)) {
+        let [first, last] = [&plane[..width], &plane[(height - 1) * width..]];
+        let sides = plane.chunks_exact(width).flat_map(|row| [&row[0], &row[width - 1]]);
+        for &value in first.iter().chain(last).chain(sides) {
+            sum += u64::from(value);
+            count += 1;
+        }
+    }
+    (sum as f64 / count.max(1) as f64).round() as u8
+}
+
+/// The images of a data set.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DataSet {
     /// The training images.
@@ -131,6 +166,8 @@ pub struct DataSet {
     /// Where the files are, as [`fashion_mnist::load`] takes it: a folder, or one and the prefix of
     /// the names.
     pub folder: PathBuf,
+    /// What a reader of the files had to assume, or passed over: lines for the user.
+    pub remarks: Vec<String>,
 }
 
 /// How far the download of one file has come.
@@ -183,6 +220,7 @@ mod tests {
             test: set(1),
             classes: class_names(None, 201),
             folder: PathBuf::new(),
+            remarks: Vec::new(),
         };
         let empty = data.empty_classes();
         assert_eq!(empty.len(), 198);
@@ -202,6 +240,17 @@ mod tests {
             let error = kept.keep_first(count).unwrap_err().to_string();
             assert!(error.starts_with("train_images: "), "{error}");
         }
+    }
+
+    #[test]
+    fn the_border_of_images_is_measured() {
+        let frame =
+            |outer: u8, inner: u8| [[outer; 5], [outer, outer, inner, outer, outer], [outer; 5]];
+        let pixels = [frame(10, 250), frame(20, 250)].concat().concat();
+        let images = ImageSet { count: 2, shape: [1, 3, 5], pixels, labels: vec![0, 0] };
+        // The inner pixels beside the middle one are of the frame's brightness, but no part of the border.
+        assert_eq!(images.border(), 15);
+        assert_eq!(ImageSet { count: 0, pixels: Vec::new(), ..images }.border(), 0);
     }
 
     #[test]

@@ -29,10 +29,10 @@ pub enum Format {
 ///
 /// As [`onnx::to_bytes`].
 pub fn to_bytes(model: &ModelFile, format: Format) -> Result<Vec<u8>> {
-    let ModelFile { snapshot, classes, .. } = model;
+    let ModelFile { snapshot, classes, border, .. } = model;
     match format {
         Format::Onnx => onnx::to_bytes(snapshot, classes),
-        Format::Safetensors => file::to_bytes(snapshot, classes),
+        Format::Safetensors => file::to_bytes(snapshot, classes, *border),
         Format::Dense => pytorch::to_bytes(snapshot),
     }
 }

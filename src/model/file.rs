@@ -1,5 +1,6 @@
 //! A trained network as one safetensors file: the weights by name (`mps1.a`, `dense4.weight`, …) in f32, with the shapes
-//! of [`Stack::weights`], and in the metadata, as JSON under the key `tnet-gpu-model`, the stack and a name for each class.
+//! of [`Stack::weights`], and in the metadata, as JSON under the key `tnet-gpu-model`, the stack, a name for
+//! each class, and, where it is known, the brightness of the border of the images it was trained on.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -21,16 +22,22 @@ struct Metadata {
     format: u32,
     network: Stack,
     classes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    border: Option<u8>,
 }
 
-/// The bytes of the file; `classes` has a name for each class.
+/// The bytes of the file; `classes` has a name for each class, `border` is that of the training images.
 ///
 /// # Errors
 ///
 /// [`Error::Internal`] when it cannot be written, which no network is known to cause.
-pub fn to_bytes(snapshot: &Snapshot, classes: &[String]) -> Result<Vec<u8>> {
-    let metadata =
-        Metadata { format: FORMAT, network: snapshot.stack().clone(), classes: classes.to_vec() };
+pub fn to_bytes(snapshot: &Snapshot, classes: &[String], border: Option<u8>) -> Result<Vec<u8>> {
+    let metadata = Metadata {
+        format: FORMAT,
+        network: snapshot.stack().clone(),
+        classes: classes.to_vec(),
+        border,
+    };
     let metadata = serde_json::to_string(&metadata)
         .map_err(|error| Error::internal("writing a network", error))?;
     let named = snapshot.stack().weights()?.into_iter().zip(snapshot.weights());
@@ -63,16 +70,16 @@ impl Plan {
         Ok(Self { metadata, names: weights.into_iter().map(|(name, _)| name).collect() })
     }
 
-    /// Reads the network and the names of its classes.
+    /// Reads the network, the names of its classes, and the border of its images.
     pub(super) fn read(
         self,
         path: &Path,
         header: &Header,
         bytes: &[u8],
-    ) -> Result<(Snapshot, Vec<String>)> {
+    ) -> Result<(Snapshot, Vec<String>, Option<u8>)> {
         let numbers = self.names.iter().map(|name| header.numbers(path, name, bytes));
         let numbers = numbers.collect::<Result<_>>()?;
-        let Metadata { network, classes, .. } = self.metadata;
-        Ok((Snapshot::new(network, numbers)?, classes))
+        let Metadata { network, classes, border, .. } = self.metadata;
+        Ok((Snapshot::new(network, numbers)?, classes, border))
     }
 }

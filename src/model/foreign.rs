@@ -5,7 +5,6 @@
 //! makes one. Whether matrices are `[out, in]` (PyTorch) or `[in,
 //! out]` (Keras, Flax, Burn) follows from their biases and from which of the two makes a chain.
 
-use std::cmp::Ordering;
 use std::path::Path;
 
 use burn::tensor::{bf16, f16};
@@ -13,7 +12,7 @@ use safetensors::tensor::{Dtype, TensorInfo};
 
 use crate::net::{Dense, Dropout, Relu, Shape, Snapshot, Stack};
 use crate::tensor_file::{Header, finite};
-use crate::text::excerpt;
+use crate::text::{excerpt, natural};
 use crate::{Error, Result};
 
 /// How names of matrices end, and those of the biases that belong to them.
@@ -405,35 +404,6 @@ fn numbers(path: &Path, header: &Header, name: &str, file: &[u8]) -> Result<Vec<
             .collect(),
     };
     finite(path, name, numbers)
-}
-
-/// Compares names with the numbers in them by value: `dense_2` comes before `dense_10`.
-fn natural(one: &str, other: &str) -> Ordering {
-    let (mut one, mut other) = (one, other);
-    loop {
-        let [digits, digits_other] = [one, other].map(|text| {
-            text.len() - text.trim_start_matches(|character: char| character.is_ascii_digit()).len()
-        });
-        if digits > 0 && digits_other > 0 {
-            let [number, number_other] = [&one[..digits], &other[..digits_other]];
-            let value = |number: &str| number.trim_start_matches('0').to_owned();
-            let [value, value_other] = [value(number), value(number_other)];
-            let by_value =
-                value.len().cmp(&value_other.len()).then_with(|| value.cmp(&value_other));
-            let order = by_value.then_with(|| digits.cmp(&digits_other));
-            if order.is_ne() {
-                return order;
-            }
-            (one, other) = (&one[digits..], &other[digits_other..]);
-            continue;
-        }
-        let mut characters = (one.chars(), other.chars());
-        match (characters.0.next(), characters.1.next()) {
-            (None, None) => return Ordering::Equal,
-            (left, right) if left != right => return left.cmp(&right),
-            _ => (one, other) = (characters.0.as_str(), characters.1.as_str()),
-        }
-    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,8 @@ pub struct ModelFile {
     pub snapshot: Snapshot,
     /// A name for each class.
     pub classes: Vec<String>,
+    /// [`crate::data::ImageSet::border`] of the images it was trained on, where the file tells.
+    pub border: Option<u8>,
     /// How it was trained, if it is a training run's.
     pub trained: Option<Trained>,
     /// What a reader of the file had to assume, or passed over: lines for the user.
@@ -94,7 +96,7 @@ impl ModelFile {
 
     fn of_checkpoint(file: &Path, checkpoint: Checkpoint) -> Result<Self> {
         let snapshot = checkpoint.snapshot()?;
-        let Checkpoint { config, epoch, data, test, classes, .. } = checkpoint;
+        let Checkpoint { config, epoch, data, test, classes, border, .. } = checkpoint;
         let outputs = config.network.outputs()?;
         let classes = match classes.is_empty() {
             true => class_names(test.as_deref(), outputs),
@@ -104,6 +106,7 @@ impl ModelFile {
             file: file.to_path_buf(),
             snapshot,
             classes,
+            border,
             trained: Some(Trained { config, epoch, data, test }),
             remarks: Vec::new(),
         })
@@ -129,21 +132,28 @@ impl Plan {
     }
 
     fn read(self, path: &Path, header: &Header, bytes: &[u8]) -> Result<ModelFile> {
-        let (snapshot, classes, remarks) = match self {
+        let (snapshot, classes, border, remarks) = match self {
             Self::Checkpoint(described) => {
                 return ModelFile::of_checkpoint(path, described.content(path, header, bytes)?);
             }
             Self::Exported(plan) => {
-                let (snapshot, classes) = plan.read(path, header, bytes)?;
-                (snapshot, classes, Vec::new())
+                let (snapshot, classes, border) = plan.read(path, header, bytes)?;
+                (snapshot, classes, border, Vec::new())
             }
             Self::Foreign(plan) => {
                 let (snapshot, remarks) = plan.read(path, header, bytes)?;
                 let classes = class_names(None, snapshot.stack().outputs()?);
-                (snapshot, classes, remarks)
+                (snapshot, classes, None, remarks)
             }
         };
-        Ok(ModelFile { file: path.to_path_buf(), snapshot, classes, trained: None, remarks })
+        Ok(ModelFile {
+            file: path.to_path_buf(),
+            snapshot,
+            classes,
+            border,
+            trained: None,
+            remarks,
+        })
     }
 }
 

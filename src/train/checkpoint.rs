@@ -45,6 +45,9 @@ pub struct Checkpoint {
     pub test: Option<String>,
     /// A name for each class. Empty in files of earlier versions.
     pub classes: Vec<String>,
+    /// [`crate::data::ImageSet::border`] of the training images. None in files of earlier versions, and where the network has
+    /// not met any data.
+    pub border: Option<u8>,
     /// Finished epochs.
     pub epoch: usize,
     /// Steps done in the unfinished epoch.
@@ -76,6 +79,8 @@ struct Metadata {
     test: Option<String>,
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     classes: Vec<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    border: Option<u8>,
     epoch: usize,
     step: usize,
     optimizer_steps: u64,
@@ -87,7 +92,7 @@ struct Metadata {
 }
 
 impl Checkpoint {
-    /// The beginning of a run whose weights are given: Adam's moments are 0. `data` and `test` are empty and none where the
+    /// The beginning of a run whose weights are given: Adam's moments are 0, and nothing is known of the images' border. `data` and `test` are empty and none where the
     /// network has not met any data.
     ///
     /// # Errors
@@ -112,6 +117,7 @@ impl Checkpoint {
             data,
             test,
             classes,
+            border: None,
             epoch: 0,
             step: 0,
             loss: 0.0,
@@ -170,6 +176,7 @@ impl Checkpoint {
             data: self.data.clone(),
             test: self.test.clone(),
             classes: self.classes.clone(),
+            border: self.border,
             epoch: self.epoch,
             step: self.step,
             optimizer_steps: self.state.steps,
@@ -276,6 +283,7 @@ impl Described {
             data: metadata.data,
             test: metadata.test,
             classes: metadata.classes,
+            border: metadata.border,
             epoch: metadata.epoch,
             step: metadata.step,
             loss: metadata.loss,
@@ -347,6 +355,7 @@ mod tests {
             data: String::new(),
             test: None,
             classes: vec!["a".into(), "b".into()],
+            border: Some(7),
             epoch: 1,
             step: 2,
             loss,

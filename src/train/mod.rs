@@ -175,6 +175,7 @@ pub fn train(
         sum: data.sha256(),
         test_sum: data.test.sha256(),
         classes: &data.classes,
+        border: data.train.border(),
         data: on_device(&data.train),
         validation: data.validation.as_ref().map(on_device),
         test: on_device(&data.test),
@@ -243,6 +244,8 @@ struct Trainer<'a> {
     test_sum: String,
     /// A name for each class.
     classes: &'a [String],
+    /// [`ImageSet::border`] of the training images.
+    border: u8,
     data: Resident,
     validation: Option<Resident>,
     test: Resident,
@@ -421,6 +424,7 @@ impl Trainer<'_> {
             data: self.sum.clone(),
             test: Some(self.test_sum.clone()),
             classes: self.classes.to_vec(),
+            border: Some(self.border),
             epoch: self.epoch,
             step: self.step,
             loss,

@@ -98,6 +98,7 @@ proptest! {
             data: String::new(),
             test: None,
             classes: Vec::new(),
+            border: Some(31),
             epoch: 0,
             step: 2,
             loss: 0.0,

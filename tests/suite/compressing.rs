@@ -315,7 +315,7 @@ fn an_interrupted_compression_leaves_nothing() {
     let weights = stack.draw(MpsInit::He, 1).unwrap();
     let snapshot = Snapshot::new(stack, weights).unwrap();
     let classes: Vec<String> = (0..10).map(|class| class.to_string()).collect();
-    fs::write(path("dense"), file::to_bytes(&snapshot, &classes).unwrap()).unwrap();
+    fs::write(path("dense"), file::to_bytes(&snapshot, &classes, None).unwrap()).unwrap();
     let mut command = command(&["compress", "--device", "cpu", "--bond", "200", "--by", "data"]);
     command.arg(path("dense")).arg("--out").arg(path("small"));
     let mut running = Running::start(command);

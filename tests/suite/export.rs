@@ -38,6 +38,7 @@ fn model(input: [usize; 3], layers: Vec<Layer>) -> ModelFile {
         file: "a network".into(),
         snapshot: Snapshot::new(stack, weights).unwrap(),
         classes,
+        border: Some(200),
         trained: None,
         remarks: Vec::new(),
     }
@@ -136,6 +137,7 @@ fn exported_weights_are_read_back_as_they_were() {
     write(&model, Format::Safetensors, &path, false).unwrap();
     let read = ModelFile::read(&path, None).unwrap();
     assert_eq!((&read.snapshot, &read.classes), (&model.snapshot, &model.classes));
+    assert_eq!(read.border, model.border);
 
     // The merged matrices have the names that PyTorch gives them, and are those of the same network.
     let bytes = to_bytes(&model, Format::Dense).unwrap();

@@ -17,6 +17,7 @@
 //! - `export`: what is exported computes the same in another runtime, and is read back as it was.
 //! - `faults`: a full disk, a link, a second process or a lost device costs no checkpoint.
 //! - `folders`: litter, marks of spreadsheets and paths one level off are taken for what is meant.
+//! - `images`: class folders and NumPy archives train as IDX files do; what is wrong with one is told in one line.
 //! - `launches`: a training step launches what it should, and fills no buffer.
 //! - `layer`: the layer agrees with its f64 reference, as an operation and through autodiff.
 //! - `matmul`: the matrix products for software adapters agree with a loop in f64.
@@ -24,6 +25,7 @@
 //! - `net`: any stack of layers has its shapes, counts, initial weights and gradients, and is kept in files.
 //! - `networks`: networks of options and files are trained, resumed, evaluated, benchmarked; others are refused.
 //! - `paths`: paths of any bytes work, and what is printed of them can be pasted.
+//! - `predict`: images of every kind are answered as `eval` would, and what is no image costs one line.
 //! - `resume`: a run that was stopped or killed ends as if it had not been, to the bit.
 //! - `shaders`: the WGSL files are valid and agree with the Rust side.
 //! - `signals`: a hangup ends a run in good order, and what was ignored stays ignored.
@@ -65,6 +67,7 @@ mod eval;
 mod export;
 mod faults;
 mod folders;
+mod images;
 #[cfg(target_os = "linux")]
 mod launches;
 mod layer;
@@ -74,6 +77,7 @@ mod net;
 mod networks;
 #[cfg(target_os = "linux")]
 mod paths;
+mod predict;
 mod resume;
 mod shaders;
 #[cfg(unix)]

@@ -1,12 +1,14 @@
 //! The networks of all bonds: what they share, and how each is found.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
+use super::super::data::DataArgs;
+use super::super::run_data::Found;
 use super::super::training::{check_space, split};
 use super::super::{run_data, say};
 use super::table::Row;
 use crate::compress::{By, Candidate, Compressed, Moments, inputs};
-use crate::data::{ImageSet, Resident, fashion_mnist};
+use crate::data::{ImageSet, LoadOptions, Resident, fashion_mnist};
 use crate::device::OpenDevice;
 use crate::model::ModelFile;
 use crate::net::Snapshot;
@@ -28,6 +30,8 @@ pub enum Goal {
 pub struct Data {
     /// Where it is.
     pub folder: PathBuf,
+    /// How its images are taken.
+    pub images: LoadOptions,
     /// How many training images are used, the held-out ones included.
     pub train_images: usize,
     /// The images.
@@ -59,21 +63,21 @@ impl Data {
     /// The data of a folder that was named, else the run's, else Fashion-MNIST where it is on this machine and fits; it is
     /// an error that there is none only if it `is_needed`.
     pub fn load(
-        folder: Option<&Path>,
+        args: &DataArgs,
         train_images: Option<usize>,
         is_needed: bool,
         model: &ModelFile,
         config: &TrainConfig,
         opened: &OpenDevice,
     ) -> Result<Option<Self>> {
-        let loaded = || run_data::for_model(folder, model).map(|(data, _)| data);
+        let loaded = || run_data::for_model(args, model);
         let found = match is_needed {
             true => Some(loaded()?),
             // What no option asks for is taken where it is, and fits.
             false if model.trained.is_none() && !fashion_mnist::is_here() => None,
             false => loaded().map_err(|error| say!("without data: {error}")).ok(),
         };
-        let Some(data) = found else {
+        let Some(Found { data, options: images, .. }) = found else {
             say!("data: none; accuracy and the error of the outputs are not measured");
             return Ok(None);
         };
@@ -92,7 +96,7 @@ impl Data {
         );
         let on_device = |set: &ImageSet| Resident::new(set, &opened.device);
         let (train, test) = (on_device(&splits.train), on_device(&splits.test));
-        Ok(Some(Self { folder, train_images, splits, train, test }))
+        Ok(Some(Self { folder, images, train_images, splits, train, test }))
     }
 }
 

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 use serde::Serialize;
 
+use super::data::DataArgs;
 use super::model::ModelArgs;
 use super::outcome::Line;
 use super::paths::quoted;
@@ -17,6 +18,7 @@ use super::signals::listen;
 use super::training::{Ready, RunConfig};
 use super::{at_least_one, drivers, factors, introduce, json, out, say};
 use crate::compress::{By, Candidate};
+use crate::data::LoadOptions;
 use crate::device::DeviceChoice;
 use crate::model::ModelFile;
 use crate::mps::MpsInit;
@@ -37,7 +39,7 @@ const LR: f64 = 3e-4;
 
 /// Options of `compress`.
 #[derive(Debug, Args)]
-#[command(group(ArgGroup::new("size").args(["bond", "max_error", "parameters"])))]
+#[command(group(ArgGroup::new("goal").args(["bond", "max_error", "parameters"])))]
 pub struct CompressArgs {
     #[command(flatten)]
     model: ModelArgs,
@@ -72,10 +74,8 @@ pub struct CompressArgs {
     #[arg(long, value_enum)]
     by: Option<By>,
 
-    /// Folder with the four files of a data set [default: the run's; for other files Fashion-MNIST, where it
-    /// is on this machine and fits]
-    #[arg(long, value_name = "DIR")]
-    data: Option<PathBuf>,
+    #[command(flatten)]
+    data: DataArgs,
 
     /// Use the first N training images only
     #[arg(long, value_name = "N")]
@@ -134,12 +134,11 @@ pub fn run(args: &CompressArgs) -> Result<()> {
     introduce(&opened);
     say!("network: {}", model.snapshot.stack().title()?);
     let config = config(args, &model)?;
-    let is_needed = args.data.is_some()
+    let is_needed = args.data.path().is_some()
         || args.train_images.is_some()
         || args.finetune.is_some()
         || args.by == Some(By::Data);
-    let data =
-        Data::load(args.data.as_deref(), args.train_images, is_needed, &model, &config, &opened)?;
+    let data = Data::load(&args.data, args.train_images, is_needed, &model, &config, &opened)?;
     let by = args.by.unwrap_or(if data.is_some() { By::Data } else { By::Weights });
     let stop = listen()?;
     // Before anything takes long.
@@ -303,20 +302,23 @@ fn write(
 ) -> Result<()> {
     let Job { model, data, opened, stop, .. } = job;
     let config = TrainConfig { network: snapshot.stack().clone(), ..config };
-    let (folder, sum, test, train_images) = match &data {
-        Some(Data { folder, splits, train_images, .. }) => {
-            (folder.clone(), splits.sha256(), Some(splits.test.sha256()), *train_images)
+    let (folder, images, sum, test, train_images) = match &data {
+        Some(Data { folder, images, splits, train_images, .. }) => {
+            let (sum, test) = (splits.sha256(), Some(splits.test.sha256()));
+            (folder.clone(), images.clone(), sum, test, *train_images)
         }
-        None => (PathBuf::new(), String::new(), None, 0),
+        None => (PathBuf::new(), LoadOptions::default(), String::new(), None, 0),
     };
     // Another program's file does not tell what its classes are called.
     let classes = match &data {
         Some(data) if model.trained.is_none() => data.splits.classes.clone(),
         _ => model.classes,
     };
-    let from =
-        Checkpoint::beginning(config.clone(), snapshot.weights(), classes, sum.clone(), test)?;
-    let config = RunConfig::new(&opened, &folder, sum, train_images, config);
+    let border = data.as_ref().map(|data| data.splits.train.border()).or(model.border);
+    let begin = Checkpoint::beginning;
+    let from = begin(config.clone(), snapshot.weights(), classes, sum.clone(), test)?;
+    let from = Checkpoint { border, ..from };
+    let config = RunConfig::new(&opened, (&folder, images), sum, train_images, config);
     run.write_config(&config)?;
     run.write_last(&from)?;
     let Some((_, Data { splits, .. })) = args.finetune.zip(data) else {
