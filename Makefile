@@ -51,6 +51,7 @@ lint:
 	$(CARGO) fmt --check
 	$(CARGO) clippy --release --locked --all-targets -- -D warnings
 	$(CARGO) clippy --release --locked --lib --no-default-features -- -D warnings
+	$(CARGO) clippy --release --locked --lib --no-default-features --features images -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --locked --no-deps
 
 # Prints one table; `tnet-gpu bench` has more options.

@@ -48,7 +48,7 @@
 //! # Data flow
 //!
 //! ```text
-//! four files ─ data ─▶ images, labels ─ data::batches ─▶ x[b,784], labels[b]
+//! files ─ data ─▶ images, labels ─ data::batches ─▶ x[b,784], labels[b]
 //! x ─ net: a list of layers (mps, dense, relu, dropout) ─▶ logits
 //!       mps ─ op ─▶ WGSL kernels (any GPU) or Rust (CPU)
 //! loss ─ train ─▶ metrics.csv, curves.svg, checkpoints
@@ -57,7 +57,8 @@
 //! # Features
 //!
 //! `cli` (on by default) is the program `tnet-gpu`, the benchmark and the download of the data set.
-//! Without it the crate is the layer, the networks and the trainer.
+//! `images`, which is part of it, reads data sets as folders of images and as NumPy archives.
+//! Without both the crate is the layer, the networks and the trainer.
 
 #[cfg(feature = "cli")]
 pub mod bench;

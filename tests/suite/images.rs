@@ -400,3 +400,37 @@ fn memory_is_checked_first() {
     let line = error_line(&output);
     assert!(line.contains("decoding these images needs 3.1 GB of memory, "), "{line}");
 }
+
+/// Prints how long 20,000 small files take to load, beside the decoder alone on all cores.
+#[test]
+#[ignore = "a measurement"]
+fn loading_is_timed_beside_decoding_alone() {
+    use rayon::prelude::*;
+    use tnet_gpu::data::{LoadOptions, load};
+
+    let place = Place::new();
+    let noise = crate::common::numbers(1024, 1);
+    let mut paths = Vec::new();
+    for at in 0..20_000 {
+        let pixels: Vec<u8> =
+            (0..1024).map(|pixel| (noise[(pixel + at) % 1024] * 127.0 + 128.0) as u8).collect();
+        paths.push(place.path(&format!("set/{}/{at}.png", at % 10)));
+        write_png(&paths[at], [1, 32, 32], &pixels);
+    }
+    let folder = place.path("set");
+    let options = LoadOptions { cache: false, ..LoadOptions::default() };
+    for _ in 0..5 {
+        let started = std::time::Instant::now();
+        let decoded: Vec<_> =
+            paths.par_iter().map(|path| image::open(path).unwrap().into_luma8()).collect();
+        let alone = started.elapsed();
+        assert_eq!(decoded.len(), 20_000);
+        let started = std::time::Instant::now();
+        load(Some(&folder), &options, &mut |_| ()).unwrap();
+        let all = started.elapsed();
+        println!(
+            "decoding alone {alone:?}, loading {all:?}: {:.2}",
+            alone.as_secs_f64() / all.as_secs_f64()
+        );
+    }
+}
