@@ -14,6 +14,7 @@ mod network;
 mod outcome;
 mod paths;
 mod progress;
+mod report;
 mod run_data;
 mod signals;
 mod threads;
