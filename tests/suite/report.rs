@@ -352,7 +352,7 @@ fn any_names_and_numbers_of_classes_give_well_formed_figures() {
         match classes {
             ..=30 => assert_eq!(texts, 2 + 2 * classes + cells + 2),
             31 => assert_eq!(texts, 2 + 2 * 16 + 2),
-            _ => assert_eq!(texts, 2 + 2 * 52 + 2),
+            _ => assert_eq!(texts, 2 + 2 * 43 + 2),
         }
         assert!(text("confusion.svg").len() < 200_000);
     }

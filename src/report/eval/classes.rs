@@ -11,7 +11,7 @@ use crate::report::table::thousands;
 const LINE: f64 = 22.0;
 
 /// Width of the plot, and of what is to its right.
-const PLOT: f64 = 330.0;
+const PLOT: f64 = 290.0;
 const RIGHT: f64 = 66.0;
 
 /// Size of the letters, and the widest name in it.

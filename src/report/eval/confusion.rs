@@ -12,7 +12,7 @@ const LETTERS: f64 = 13.0;
 const WIDEST: f64 = 11.0;
 
 /// Least distance of two names.
-const APART: f64 = 17.0;
+const APART: f64 = 20.0;
 
 /// What the shading says.
 const NOTE: [&str; 2] =
@@ -23,7 +23,7 @@ pub fn figure(names: &[String], counts: &[Vec<usize>]) -> Svg {
     let classes = names.len();
     let cell = match classes {
         0..=12 => 44.0,
-        13..=NUMBERED => 34.0,
+        13..=NUMBERED => 28.0,
         // 10 at first, and a matrix of about 900 from 128 classes on.
         _ => (900.0 / classes as f64).clamp(3.5, 10.0),
     };

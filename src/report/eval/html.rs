@@ -32,10 +32,10 @@ pub fn page(report: &EvalReport) -> Result<String> {
     let sections = [
         header(report, &title),
         figures(report),
-        section("Confusion matrix", &scroll("Confusion matrix", false, &matrix(report))),
+        section("Confusion matrix", &scroll("Confusion matrix", "", &matrix(report))),
         section("Classes", &of_classes(report)),
         section("Worst mistakes", &worst(report)?),
-        section("Parameters", &scroll("Parameters", false, &parameters(report))),
+        section("Parameters", &scroll("Parameters", "", &parameters(report))),
     ];
     Ok(format!(
         "<!DOCTYPE html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\"/>\n\
@@ -52,11 +52,10 @@ fn section(heading: &str, content: &str) -> String {
     format!("<section>\n<h2>{heading}</h2>\n{content}</section>\n")
 }
 
-/// A box of its own for what may be wider than the page, which the keyboard can scroll too.
-fn scroll(label: &str, tall: bool, content: &str) -> String {
-    let tall = if tall { " tall" } else { "" };
+/// A box of its own for what may be wider, or higher, than the page has room for; the keyboard can scroll it too.
+fn scroll(label: &str, class: &str, content: &str) -> String {
     format!(
-        "<div class=\"scroll{tall}\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\">\n{content}</div>\n"
+        "<div class=\"scroll {class}\" role=\"region\" aria-label=\"{label}\" tabindex=\"0\">\n{content}</div>\n"
     )
 }
 
@@ -83,7 +82,7 @@ fn header(report: &EvalReport, title: &str) -> String {
         ("test loss", format!("{:.4}", report.loss)),
         ("macro average of F1", format!("{:.4}", found.averages.macro_average.f1)),
         ("calibration error", format!("{:.4}", found.ece)),
-        ("mistakes", format!("{} of {}", thousands(found.mistakes.len()), thousands(found.images))),
+        ("mistakes", thousands(found.mistakes.len())),
         ("parameters", thousands(parameters)),
     ];
     let numbers =
@@ -119,10 +118,10 @@ fn matrix(report: &EvalReport) -> String {
 }
 
 fn of_classes(report: &EvalReport) -> String {
-    let tall = report.names.len() > TALL;
+    let tall = if report.names.len() > TALL { "tall" } else { "" };
     let table = scroll("Scores of each class", tall, &class_table(report));
     let figure = classes::figure(report.names, &report.classification).inline();
-    let figure = scroll("Figure of the scores", tall, &figure);
+    let figure = scroll("Figure of the scores", &format!("shrinks {tall}"), &figure);
     format!("<div class=\"pair\">\n{table}{figure}</div>\n")
 }
 

@@ -2,6 +2,11 @@
 
 use super::super::axis::Axis;
 use super::svg::{Anchor, Svg};
+use super::text;
+
+/// Size of the letters, and least distance of two labels of a horizontal axis.
+const LETTERS: f64 = 13.0;
+const LABELS_APART: f64 = 8.0;
 
 /// A rectangle between two axes.
 #[derive(Debug)]
@@ -29,10 +34,17 @@ impl Plot {
         let [left, top] = self.corner;
         let [width, height] = self.size;
         let bottom = top + height;
-        for (tick, label) in self.x.ticks() {
-            let x = left + self.x.share(tick) * width;
+        let ticks: Vec<(f64, String)> = self.x.ticks().collect();
+        let widest = ticks.iter().map(|(_, label)| text::width(label)).fold(0.0, f64::max);
+        // Every second, third, … tick has a label where there is no room for more.
+        let room = width / (LETTERS * widest + LABELS_APART);
+        let every = (ticks.len() as f64 / room.max(1.0)).ceil().max(1.0) as usize;
+        for (number, (tick, label)) in ticks.iter().enumerate() {
+            let x = left + self.x.share(*tick) * width;
             svg.line([x, top], [x, bottom], "l-line");
-            svg.text([x, bottom + 12.0], Anchor::Middle, "f-soft", &label);
+            if number % every == 0 {
+                svg.text([x, bottom + 12.0], Anchor::Middle, "f-soft", label);
+            }
         }
         svg.text([left + width / 2.0, bottom + 31.0], Anchor::Middle, "f-ink", name);
     }
@@ -55,6 +67,6 @@ pub fn legend(svg: &mut Svg, [mut x, y]: [f64; 2], entries: &[(&str, &str)]) {
     for (number, (name, class)) in entries.iter().enumerate() {
         svg.marker([x + 6.0, y], number, &format!("f-{class}"));
         svg.text([x + 17.0, y], Anchor::Start, "f-ink", name);
-        x += 17.0 + 13.0 * super::text::width(name) + 16.0;
+        x += 17.0 + LETTERS * text::width(name) + 16.0;
     }
 }

@@ -7,7 +7,7 @@ use super::super::table::thousands;
 use super::plot::Plot;
 use super::svg::{Anchor, Svg};
 
-const SIZE: [f64; 2] = [440.0, 480.0];
+const SIZE: [f64; 2] = [440.0, 450.0];
 
 /// Left and right of the plot.
 const LEFT: f64 = 66.0;
