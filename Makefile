@@ -2,12 +2,13 @@
 # make test     run all tests: units, documentation, suite (CPU and Vulkan adapter), examples
 # make swiftshader  check the program on SwiftShader, a second Vulkan driver that needs no GPU
 # make onnxruntime  check exported networks in onnxruntime, where Python has it
+# make sklearn  compare a report of eval with scikit-learn, where Python has it
 # make lint     check formatting, clippy (with and without the command line), documentation
 # make bench    benchmark the layer on one device: make bench TNET_BENCH_DEVICE=vulkan
 # make examples run the examples
 # make setup    install what is missing: a Vulkan loader and driver, the data set
 
-.PHONY: train test examples swiftshader onnxruntime lint bench setup
+.PHONY: train test examples swiftshader onnxruntime sklearn lint bench setup
 CARGO ?= cargo
 DATA_PACKAGE = /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 
@@ -45,6 +46,9 @@ swiftshader: setup
 
 onnxruntime: setup
 	CARGO=$(CARGO) tests/onnxruntime.sh
+
+sklearn: setup
+	CARGO=$(CARGO) tests/sklearn.sh
 
 # The library must compile without the command line and without its dependencies.
 lint:

@@ -1,19 +1,25 @@
 //! `tnet-gpu eval`: measure a trained network on the test images.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
 use super::data::DataArgs;
 use super::model::ModelArgs;
-use super::paths::lossy;
+use super::paths::{lossy, lossy_if_any};
+use super::report::ReportFolder;
 use super::run_data::Found;
 use super::{drivers, introduce, json, out, run_data, say};
-use crate::data::Resident;
+use crate::data::{DataSet, Resident};
 use crate::device::DeviceChoice;
+use crate::model::ModelFile;
+use crate::report::classification::Classification;
+use crate::report::curves::Curve;
+use crate::report::eval::EvalReport;
+use crate::report::table;
 use crate::text::shown;
-use crate::train::{self, Evaluation, evaluate};
+use crate::train::{self, Answers, EpochMetrics, Evaluation, answers, evaluate};
 use crate::{Result, op};
 
 /// Options of `eval`.
@@ -28,6 +34,11 @@ pub struct EvalArgs {
 
     #[command(flatten)]
     data: DataArgs,
+
+    /// Write a report into this folder: a page, report.html, and tables and figures of classes, mistakes and probabilities.
+    /// Files of an earlier report are replaced
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
 
     /// Print one JSON object instead of lines
     #[arg(long)]
@@ -48,12 +59,16 @@ struct Line<'a> {
     data: &'a Path,
     /// Whether the test images are those of the run, where its checkpoint tells.
     own_data: Option<bool>,
+    /// The folder of the report, if one was asked for.
+    #[serde(serialize_with = "lossy_if_any", skip_serializing_if = "Option::is_none")]
+    report: Option<&'a Path>,
 }
 
 /// Runs the command.
 pub fn run(args: &EvalArgs) -> Result<()> {
     let model = args.model.read()?;
     let file = &model.file;
+    let folder = args.report.as_deref().map(ReportFolder::create).transpose()?;
     let opened = drivers::open(args.device)?;
     op::choose(run_data::tuning(file, &opened).unwrap_or_default());
     let Found { data, own_data, .. } = run_data::for_model(&args.data, &model)?;
@@ -62,15 +77,69 @@ pub fn run(args: &EvalArgs) -> Result<()> {
     say!("data: {} ({} test images)", shown(&data.folder), data.test.count);
 
     let network = model.snapshot.on(&opened.device)?;
-    let evaluation = evaluate(&network, &Resident::new(&data.test, &opened.device))?;
+    let images = Resident::new(&data.test, &opened.device);
+    let (evaluation, page) = match folder {
+        None => (evaluate(&network, &images)?, None),
+        Some(folder) => {
+            let answers = answers(&network, &images)?;
+            let page = folder.write(&report_of(&model, &data, own_data, &answers)?)?;
+            (answers.evaluation, Some(page))
+        }
+    };
     let epoch = model.trained.as_ref().map(|trained| trained.epoch);
     if args.json {
-        let data = &data.folder;
-        return out(&json(&Line { file, epoch, evaluation, data, own_data })?);
+        let (data, report) = (&data.folder, args.report.as_deref());
+        return out(&json(&Line { file, epoch, evaluation, data, own_data, report })?);
     }
     let Evaluation { loss, accuracy } = evaluation;
     let after = epoch.map_or_else(String::new, |epoch| format!(", after epoch {epoch}"));
     out(&format!("network: {}{after}", shown(file)))?;
     out(&format!("test accuracy: {accuracy:.4}"))?;
-    out(&format!("test loss: {loss:.4}"))
+    out(&format!("test loss: {loss:.4}"))?;
+    match page {
+        Some(page) => out(&format!("report: {}", shown(&page))),
+        None => Ok(()),
+    }
+}
+
+/// What a report says of a network's answers.
+fn report_of<'a>(
+    model: &'a ModelFile,
+    data: &'a DataSet,
+    own_data: Option<bool>,
+    answers: &'a Answers,
+) -> Result<EvalReport<'a>> {
+    let Answers { evaluation, predictions, probabilities } = answers;
+    let labels = &data.test.labels;
+    Ok(EvalReport {
+        model: &model.file,
+        epoch: model.trained.as_ref().map(|trained| trained.epoch),
+        data: &data.folder,
+        own_data,
+        set: &data.test,
+        names: &data.classes,
+        accuracy: evaluation.accuracy,
+        loss: evaluation.loss,
+        predictions,
+        probabilities,
+        classification: Classification::new(labels, predictions, data.classes.len())?,
+        curves: curves_of(model),
+        parameters: table::parameter_rows(model.snapshot.stack())?,
+    })
+}
+
+/// The curves of the run in whose folder a checkpoint lies. A report does without them where they cannot be read.
+fn curves_of(model: &ModelFile) -> Option<[Curve; 2]> {
+    model.trained.as_ref()?;
+    let history = train::run::history_beside(&model.file).unwrap_or_else(|error| {
+        say!("{error}: the report has no curves");
+        Vec::new()
+    });
+    let curve = |name: &str, accuracy: fn(&EpochMetrics) -> f64| Curve {
+        name: name.into(),
+        accuracy: history.iter().map(accuracy).collect(),
+    };
+    let train = curve("train", |metrics| metrics.train_accuracy);
+    let test = curve("test", |metrics| metrics.test_accuracy);
+    (!history.is_empty()).then_some([train, test])
 }

@@ -16,6 +16,7 @@ mod outcome;
 mod paths;
 mod predict;
 mod progress;
+mod report;
 mod run_data;
 mod signals;
 mod threads;

@@ -96,6 +96,11 @@ pub fn lossy<S: Serializer>(path: &Path, serializer: S) -> Result<S::Ok, S::Erro
     path.to_string_lossy().serialize(serializer)
 }
 
+/// The same for a path that may be missing.
+pub fn lossy_if_any<S: Serializer>(path: &Option<&Path>, serializer: S) -> Result<S::Ok, S::Error> {
+    path.map(Path::to_string_lossy).serialize(serializer)
+}
+
 #[cfg(all(test, unix))]
 mod tests {
     use std::ffi::OsStr;

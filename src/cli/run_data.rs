@@ -8,12 +8,12 @@ use serde::Deserialize;
 use super::data::DataArgs;
 use super::progress::load;
 use super::{paths, say};
-use crate::data::{DataSet, LoadOptions, fashion_mnist};
+use crate::data::{DataSet, LoadOptions, class_names, fashion_mnist};
 use crate::device::OpenDevice;
 use crate::model::{ModelFile, Trained};
 use crate::net::{Stack, features};
 use crate::op::Choices;
-use crate::text::shown;
+use crate::text::{excerpt, shown};
 use crate::train::run;
 use crate::{Error, Result};
 
@@ -117,6 +117,19 @@ pub fn for_model(args: &DataArgs, model: &ModelFile) -> Result<Found> {
         say!("{other}");
     }
     check_fit(file, model.snapshot.stack(), &data)?;
+    let names = model.classes.iter().zip(&data.classes);
+    let are_called = |names: &[String]| names != class_names(None, names.len());
+    if let Some((own, other)) = names.into_iter().find(|(own, other)| own != other)
+        && are_called(&model.classes)
+        && are_called(&data.classes)
+    {
+        say!(
+            "the classes are called otherwise in {}: {} where the network has {}",
+            shown(&data.folder),
+            excerpt(other),
+            excerpt(own)
+        );
+    }
     Ok(Found { data, options, own_data })
 }
 

@@ -21,6 +21,7 @@ mod stack;
 pub use kind::{Backward, Call, Draw, Kind, MultiplyAdds, Stepped, Weight};
 pub use layer::*;
 pub use network::{Network, Prediction, Stage};
+pub(crate) use network::{rows, softmax};
 pub use preset::{Model, Preset, factors_of};
 pub use snapshot::Snapshot;
 pub use stack::{Placed, Stack};

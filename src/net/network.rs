@@ -136,11 +136,7 @@ impl Network {
     ///
     /// As [`Network::predict`].
     pub fn probabilities(&self, images: Tensor<2>) -> Result<Vec<Vec<f32>>> {
-        let logits = self.logits(images)?;
-        let [_, classes] = logits.dims();
-        let logits = logits.try_to_vec_as::<f32>();
-        let logits = logits.map_err(|error| Error::compute("reading the logits", error))?;
-        Ok(logits.chunks_exact(classes).map(softmax).collect())
+        Ok(rows(self.logits(images)?)?.iter().map(|logits| softmax(logits)).collect())
     }
 }
 
@@ -163,8 +159,20 @@ impl Prediction {
     }
 }
 
+/// Logits `[batch, classes]`, read from their device: a row for each image.
+///
+/// # Errors
+///
+/// [`Error::Compute`] when the device fails.
+pub(crate) fn rows(logits: Tensor<2>) -> Result<Vec<Vec<f32>>> {
+    let [_, classes] = logits.dims();
+    let logits = logits.try_to_vec_as::<f32>();
+    let logits = logits.map_err(|error| Error::compute("reading the logits", error))?;
+    Ok(logits.chunks_exact(classes).map(<[f32]>::to_vec).collect())
+}
+
 /// `exp(x) / Σ exp(x)`. Without the largest logit taken off first, powers above 88 would overflow f32.
-fn softmax(logits: &[f32]) -> Vec<f32> {
+pub(crate) fn softmax(logits: &[f32]) -> Vec<f32> {
     let largest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
     let powers = || logits.iter().map(|logit| f64::from(logit - largest).exp());
     let sum: f64 = powers().sum();

@@ -82,6 +82,19 @@ impl Axis {
         (self.low..=self.high).contains(&value)
     }
 
+    /// The ticks, each with its text.
+    pub fn ticks(&self) -> impl Iterator<Item = (f64, String)> {
+        self.ticks.iter().map(|&tick| (tick, self.label(tick)))
+    }
+
+    /// Where a value lies between the axis' ends, which are 0 and 1.
+    pub fn share(&self, value: f64) -> f64 {
+        match self.scale {
+            Scale::Linear { .. } => (value - self.low) / (self.high - self.low),
+            Scale::Logarithmic => (value / self.low).ln() / (self.high / self.low).ln(),
+        }
+    }
+
     /// A tick as text.
     fn label(&self, tick: f64) -> String {
         let decimals = match self.scale {
@@ -97,11 +110,7 @@ impl Ranged for Axis {
     type ValueType = f64;
 
     fn map(&self, value: &f64, (begin, end): (i32, i32)) -> i32 {
-        let share = match self.scale {
-            Scale::Linear { .. } => (value - self.low) / (self.high - self.low),
-            Scale::Logarithmic => (value / self.low).ln() / (self.high / self.low).ln(),
-        };
-        begin + (share * f64::from(end - begin)).round() as i32
+        begin + (self.share(*value) * f64::from(end - begin)).round() as i32
     }
 
     fn key_points<Hint: KeyPointHint>(&self, hint: Hint) -> Vec<f64> {

@@ -1,7 +1,11 @@
-//! What a training run leaves to look at: the figure of its curves, and tables for the terminal.
+//! What a training run and an evaluation leave to look at: figures, tables for the terminal, and the report of an
+//! evaluation.
 
 pub mod axis;
+pub mod classification;
 pub mod curves;
+#[cfg(feature = "cli")]
+pub mod eval;
 pub mod figure;
 #[cfg(feature = "cli")]
 pub mod table;

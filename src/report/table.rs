@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use comfy_table::{CellAlignment, Table, presets};
+use serde::Serialize;
 
 use crate::Result;
 use crate::net::{Placed, Stack};
@@ -21,32 +22,67 @@ pub fn new(header: &[&str], numbers: bool) -> Table {
     table
 }
 
-/// Numbers of parameters of each layer and of the whole network, compared with the same network with dense layers in
-/// place of tensor networks.
+/// The parameters of a layer, or of the whole network: a row of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ParameterRow {
+    /// The layer's name, as in `mps1`; `all` in the last row.
+    pub layer: String,
+    /// Its extents, in words.
+    pub summary: String,
+    /// How many parameters it has.
+    pub parameters: usize,
+    /// How many the dense layer has that it replaces; its own if it replaces none.
+    pub dense_parameters: usize,
+}
+
+impl ParameterRow {
+    /// Parameters as a share of the dense layer's; empty where that has none.
+    pub fn of_dense(&self) -> String {
+        match self.dense_parameters {
+            0 => String::new(),
+            dense => format!("{:.2} %", 100.0 * self.parameters as f64 / dense as f64),
+        }
+    }
+}
+
+/// Numbers of parameters of each layer and, in the last row, of the whole network, compared with the same network with
+/// dense layers in place of tensor networks.
 ///
 /// # Errors
 ///
 /// [`crate::Error::Layer`] for an impossible network.
+pub fn parameter_rows(network: &Stack) -> Result<Vec<ParameterRow>> {
+    let placed = network.placed()?;
+    let row = |placed: &Placed| ParameterRow {
+        layer: placed.name.clone(),
+        summary: placed.layer.kind().summary(placed.input),
+        parameters: placed.parameters(),
+        dense_parameters: placed.dense_parameters(),
+    };
+    let all = ParameterRow {
+        layer: "all".into(),
+        summary: String::new(),
+        parameters: placed.iter().map(Placed::parameters).sum(),
+        dense_parameters: placed.iter().map(Placed::dense_parameters).sum(),
+    };
+    Ok(placed.iter().map(row).chain([all]).collect())
+}
+
+/// The same as a table.
+///
+/// # Errors
+///
+/// As [`parameter_rows`].
 pub fn parameters(network: &Stack) -> Result<Table> {
     let mut table = new(&["layer", "", "parameters", "dense", "of dense"], true);
     if let Some(column) = table.column_mut(1) {
         column.set_cell_alignment(CellAlignment::Left);
     }
-    let placed = network.placed()?;
-    let mut row = |name: &str, summary: String, own: usize, dense: usize| {
-        let share = match dense {
-            0 => String::new(),
-            _ => format!("{:.2} %", 100.0 * own as f64 / dense as f64),
-        };
-        table.add_row([name.to_owned(), summary, thousands(own), thousands(dense), share]);
-    };
-    for layer in &placed {
-        let summary = layer.layer.kind().summary(layer.input);
-        row(&layer.name, summary, layer.parameters(), layer.dense_parameters());
+    for row in parameter_rows(network)? {
+        let share = row.of_dense();
+        let [own, dense] = [row.parameters, row.dense_parameters].map(thousands);
+        table.add_row([row.layer, row.summary, own, dense, share]);
     }
-    let own = placed.iter().map(Placed::parameters).sum();
-    let dense = placed.iter().map(Placed::dense_parameters).sum();
-    row("all", String::new(), own, dense);
     Ok(table)
 }
 

@@ -4,7 +4,7 @@ use burn::tensor::Tensor;
 use serde::Serialize;
 
 use crate::data::{Resident, resident};
-use crate::net::Network;
+use crate::net::{Network, Prediction, rows, softmax};
 use crate::op::submit_to_software;
 use crate::op::training::softmax_cross_entropy;
 use crate::{Error, Result};
@@ -96,6 +96,46 @@ pub struct Evaluation {
 ///
 /// [`Error::Compute`] when the device fails.
 pub fn evaluate(network: &Network, set: &Resident) -> Result<Evaluation> {
+    evaluate_with(network, set, |_| Ok(()))
+}
+
+/// What a network answers to each image of a set.
+#[derive(Debug, Clone)]
+pub struct Answers {
+    /// As [`evaluate`] gives it, to the bit.
+    pub evaluation: Evaluation,
+    /// The class that the network takes each image for.
+    pub predictions: Vec<Prediction>,
+    /// The probability of every class, for each image.
+    pub probabilities: Vec<Vec<f32>>,
+}
+
+/// Measures a network without dropout, and keeps what it answers to each image.
+///
+/// # Errors
+///
+/// [`Error::Compute`] when the device fails.
+pub fn answers(network: &Network, set: &Resident) -> Result<Answers> {
+    let (mut predictions, mut probabilities) = (Vec::new(), Vec::new());
+    let evaluation = evaluate_with(network, set, |logits| {
+        for logits in rows(logits.clone())? {
+            let of_image = softmax(&logits);
+            // By the logits, as accuracy is measured: two that differ in their last bit may have equal probabilities.
+            let Prediction { class, .. } = Prediction::of(&logits);
+            predictions.push(Prediction { class, probability: of_image[class] });
+            probabilities.push(of_image);
+        }
+        Ok(())
+    })?;
+    Ok(Answers { evaluation, predictions, probabilities })
+}
+
+/// The loop of both; `each` gets the logits of every batch.
+fn evaluate_with(
+    network: &Network,
+    set: &Resident,
+    mut each: impl FnMut(&Tensor<2>) -> Result<()>,
+) -> Result<Evaluation> {
     let mut tally = Tally::default();
     let labels = set.labels();
     let device = labels.device();
@@ -103,6 +143,7 @@ pub fn evaluate(network: &Network, set: &Resident) -> Result<Evaluation> {
     for indices in indices.chunks(EVALUATION_BATCH) {
         let order = resident::order(indices, &device);
         let logits = network.logits(set.gather(order.clone())?)?;
+        each(&logits)?;
         let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order)?;
         tally.add(sums, indices.len());
         submit_to_software(&device)?;

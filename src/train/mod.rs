@@ -23,8 +23,8 @@ use sha2::{Digest, Sha256};
 
 use checkpoint::Checkpoint;
 pub use config::TrainConfig;
+pub use evaluation::{Answers, Evaluation, answers, evaluate};
 use evaluation::{EVALUATION_BATCH, Tally};
-pub use evaluation::{Evaluation, evaluate};
 pub use learner::Learner;
 pub use memory::buffers;
 pub use metrics::EpochMetrics;

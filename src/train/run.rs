@@ -329,6 +329,20 @@ pub fn config_beside(checkpoint: &Path) -> PathBuf {
     checkpoint.with_file_name(CONFIG)
 }
 
+/// The metrics of every epoch of the run in whose folder a checkpoint lies; none if it lies in no such folder.
+///
+/// # Errors
+///
+/// [`Error::Io`] when they cannot be read, [`Error::Malformed`] naming the line that is.
+pub fn history_beside(checkpoint: &Path) -> Result<Vec<EpochMetrics>> {
+    let path = checkpoint.with_file_name(METRICS);
+    if !config_beside(checkpoint).is_file() || !path.is_file() {
+        return Ok(Vec::new());
+    }
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    EpochMetrics::parse(&path, &text, text.trim_end().lines().count().saturating_sub(1))
+}
+
 /// The run folder of one of its files.
 fn folder_of_file(file: &Path) -> Option<PathBuf> {
     let name = file.file_name()?;

@@ -6,6 +6,7 @@ pub mod data;
 pub mod executable;
 #[cfg(target_os = "linux")]
 pub mod faulty;
+pub mod markup;
 pub mod pictures;
 #[cfg(unix)]
 pub mod running;

@@ -26,6 +26,7 @@
 //! - `networks`: networks of options and files are trained, resumed, evaluated, benchmarked; others are refused.
 //! - `paths`: paths of any bytes work, and what is printed of them can be pasted.
 //! - `predict`: images of every kind are answered as `eval` would, and what is no image costs one line.
+//! - `report`: the files of a report agree with each other, and names of classes are text in all of them.
 //! - `resume`: a run that was stopped or killed ends as if it had not been, to the bit.
 //! - `shaders`: the WGSL files are valid and agree with the Rust side.
 //! - `signals`: a hangup ends a run in good order, and what was ignored stays ignored.
@@ -78,6 +79,7 @@ mod networks;
 #[cfg(target_os = "linux")]
 mod paths;
 mod predict;
+mod report;
 mod resume;
 mod shaders;
 #[cfg(unix)]
