@@ -37,6 +37,11 @@ const LR: f64 = 3e-4;
 
 /// Options of `compress`.
 #[derive(Debug, Args)]
+#[command(after_help = super::examples![
+    "tnet-gpu train --model dense --epochs 2 --out runs/dense",
+    "tnet-gpu compress runs/dense --bond 16,64",
+    "tnet-gpu compress runs/dense --bond 64 --out runs/bond64 --finetune 2",
+])]
 #[command(group(ArgGroup::new("size").args(["bond", "max_error", "parameters"])))]
 pub struct CompressArgs {
     #[command(flatten)]
