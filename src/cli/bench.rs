@@ -31,6 +31,12 @@ const SUITE_TIME: Duration = Duration::from_secs(7 * 60);
 
 /// Options of `bench`.
 #[derive(Debug, Args)]
+#[command(after_help = super::examples![
+    "tnet-gpu bench --bond 1,16 --pass forward,backward --seconds 0.1",
+    "tnet-gpu bench --bond 4 --samples 5 --device cpu --export-json bench.json",
+    "tnet-gpu train --print-network > net.toml",
+    "tnet-gpu bench --network net.toml --samples 5",
+])]
 pub struct BenchArgs {
     /// Sizes K of the bond
     #[arg(long, value_name = "K,…", value_delimiter = ',', default_value = "1,4,16", value_parser = at_least_one())]

@@ -9,6 +9,10 @@ use crate::report::table;
 
 /// Options of `devices`.
 #[derive(Debug, Args)]
+#[command(after_help = super::examples![
+    "tnet-gpu devices",
+    "tnet-gpu devices --json",
+])]
 pub struct DevicesArgs {
     /// Print one JSON object per adapter instead of a table
     #[arg(long)]

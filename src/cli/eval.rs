@@ -24,6 +24,10 @@ use crate::{Result, op};
 
 /// Options of `eval`.
 #[derive(Debug, Args)]
+#[command(after_help = super::examples![
+    "tnet-gpu eval runs/mps-bond1-1",
+    "tnet-gpu eval runs/mps-bond1-1/last.safetensors --device cpu --json",
+])]
 pub struct EvalArgs {
     #[command(flatten)]
     model: ModelArgs,

@@ -13,6 +13,10 @@ use crate::text::shown;
 
 /// Options of `export`.
 #[derive(Debug, Args)]
+#[command(after_help = super::examples![
+    "tnet-gpu export runs/mps-bond1-1 --format onnx --out model.onnx",
+    "tnet-gpu export runs/mps-bond1-1 --format dense --out model.safetensors",
+])]
 pub struct ExportArgs {
     #[command(flatten)]
     model: ModelArgs,

@@ -2,6 +2,7 @@
 //! sees. Results go to standard output, everything else to standard error.
 
 mod bench;
+mod completions;
 mod compress;
 mod data;
 mod devices;
@@ -9,6 +10,7 @@ mod drivers;
 mod eval;
 mod export;
 mod log;
+mod man;
 mod message;
 mod model;
 mod network;
@@ -50,9 +52,25 @@ macro_rules! say {
 }
 use say;
 
+/// The end of a help text: lines that work when they are pasted. The tests run them, in a folder where `tnet-gpu train`
+/// was run once. A line of more than 78 characters would be broken in a terminal of 80 columns.
+macro_rules! examples {
+    ($($line:literal),+ $(,)?) => {
+        concat!("Examples:", $("\n  ", $line),+)
+    };
+}
+use examples;
+
+/// The name under which the program is called.
+const NAME: &str = "tnet-gpu";
+
 /// Train image classifiers whose large dense layers are replaced by tensor networks, on any GPU
 #[derive(Debug, Parser)]
-#[command(name = "tnet-gpu", version, about, max_term_width = 100)]
+#[command(name = NAME, version, about, max_term_width = 100, after_help = examples![
+    "tnet-gpu train --bond 16 --epochs 5",
+    "tnet-gpu eval runs/mps-bond16-1",
+    "tnet-gpu help train",
+])]
 struct Cli {
     /// Print more on standard error (twice: much more); RUST_LOG overrides it
     #[arg(short, long, action = clap::ArgAction::Count, global = true)]
@@ -80,6 +98,10 @@ enum Command {
     Verify(verify::VerifyArgs),
     /// Benchmark the layer against alternatives and against the device's limits
     Bench(bench::BenchArgs),
+    /// Print a script with which a shell completes commands, options and values
+    Completions(completions::CompletionsArgs),
+    /// Print or write manual pages
+    Man(man::ManArgs),
 }
 
 /// Runs the program and returns its exit code: 0, 1 (failed), 2 (wrong usage), 130 (interrupted).
@@ -159,6 +181,8 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args, verbose > 0),
+        Command::Completions(args) => completions::run(args),
+        Command::Man(args) => man::run(args),
     }));
     outcome.unwrap_or_else(|_| {
         const ACTION: &str = "running the command (-vv shows where)";
@@ -218,8 +242,14 @@ fn introduce(opened: &OpenDevice) {
 
 /// Writes a line of results to standard output.
 fn out(line: &str) -> Result<()> {
+    out_bytes(format!("{line}\n").as_bytes())
+}
+
+/// Writes bytes to standard output.
+fn out_bytes(bytes: &[u8]) -> Result<()> {
     let mut stdout = io::stdout().lock();
-    writeln!(stdout, "{line}")
+    stdout
+        .write_all(bytes)
         .and_then(|()| stdout.flush())
         .map_err(Error::io("write", Path::new("standard output")))
 }

@@ -30,6 +30,13 @@ const HINT: u8 = 64;
 
 /// Options of `predict`.
 #[derive(Debug, Args)]
+#[command(after_help = super::examples![
+    "echo iVBORw0KGgoAAAANSUhEUgAAABwAAAAcAQAAAABaduI5AAAAFUlE > trousers",
+    "echo QVQY02NgQAD7A/iIygc0JYAAAOs3H5brzRi7AAAAAElFTkSuQmCC >> trousers",
+    "base64 -d < trousers > trousers.png",
+    "tnet-gpu predict runs/mps-bond1-1 trousers.png --top 3",
+    "tnet-gpu predict runs/mps-bond1-1 - --json < trousers.png",
+])]
 pub struct PredictArgs {
     #[command(flatten)]
     model: ModelArgs,

@@ -24,6 +24,12 @@ use crate::{Error, Result};
 
 /// Options of `train`.
 #[derive(Debug, Args)]
+#[command(after_help = super::examples![
+    "tnet-gpu train --bond 16 --epochs 5",
+    "tnet-gpu train --resume runs/mps-bond16-1 --epochs 10",
+    "tnet-gpu train --model mps-all --bond 1,2 --epochs 20 --out runs/small",
+    "tnet-gpu train --device cpu --epochs 2 --profile",
+])]
 pub struct TrainArgs {
     #[command(flatten)]
     network: NetworkArgs,

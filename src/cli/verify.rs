@@ -13,6 +13,10 @@ use crate::{Error, Result};
 
 /// Options of `verify`.
 #[derive(Debug, Args)]
+#[command(after_help = super::examples![
+    "tnet-gpu verify",
+    "tnet-gpu verify --device cpu --json",
+])]
 pub struct VerifyArgs {
     /// Device to check: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
     #[arg(long, default_value_t)]

@@ -9,6 +9,7 @@
 //! - `checkpoints`: damaged and forged checkpoints are refused, and a run resumes from a whole one.
 //! - `cli`: wrong options are refused before anything is done.
 //! - `compilers`: AMD's compiler fits every kernel for GPUs into its registers, without a GPU.
+//! - `completions`: bash and zsh complete commands, options, values and files.
 //! - `compress`: the cores nearest to a matrix, and those fitted to its inputs, are what plain loops in f64 say.
 //! - `compressing`: the table of `compress` is right, and the run that it begins is like any other.
 //! - `devices`: devices are listed; one that cannot be had is an error.
@@ -17,6 +18,7 @@
 //! - `export`: what is exported computes the same in another runtime, and is read back as it was.
 //! - `faults`: a full disk, a link, a second process or a lost device costs no checkpoint.
 //! - `folders`: litter, marks of spreadsheets and paths one level off are taken for what is meant.
+//! - `help`: the examples of every help text work, and every command has a manual page.
 //! - `images`: class folders and NumPy archives train as IDX files do; what is wrong with one is told in one line.
 //! - `launches`: a training step launches what it should, and fills no buffer.
 //! - `layer`: the layer agrees with its f64 reference, as an operation and through autodiff.
@@ -40,8 +42,8 @@
 //! - `verify`: the check of a device reports every case, and fails where a number is off.
 //!
 //! Tests in a module `vulkan` run on the Vulkan adapter, llvmpipe where there is no GPU. Without any
-//! adapter they say that they were skipped; `TNET_REQUIRE_ADAPTER=1` turns that into a failure. So does
-//! `TNET_REQUIRE_DATA=1` where Fashion-MNIST is not on the machine.
+//! adapter they say that they were skipped; `TNET_REQUIRE_ADAPTER=1` turns that into a failure. So do
+//! `TNET_REQUIRE_DATA=1` where Fashion-MNIST is not on the machine, and `TNET_REQUIRE_ZSH=1` where zsh is not.
 //!
 //! No test expects anything to be fast: what it waits for is an event, and a deadline only ends a hang.
 
@@ -59,6 +61,8 @@ mod checkpoints;
 mod cli;
 #[cfg(target_os = "linux")]
 mod compilers;
+#[cfg(unix)]
+mod completions;
 mod compress;
 mod compressing;
 mod devices;
@@ -68,6 +72,8 @@ mod eval;
 mod export;
 mod faults;
 mod folders;
+#[cfg(unix)]
+mod help;
 mod images;
 #[cfg(target_os = "linux")]
 mod launches;

@@ -40,6 +40,11 @@ const LR: f64 = 3e-4;
 /// Options of `compress`.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("goal").args(["bond", "max_error", "parameters"])))]
+#[command(after_help = super::examples![
+    "tnet-gpu train --model dense --epochs 2 --out runs/dense",
+    "tnet-gpu compress runs/dense --bond 16,64",
+    "tnet-gpu compress runs/dense --bond 64 --out runs/bond64 --finetune 2",
+])]
 pub struct CompressArgs {
     #[command(flatten)]
     model: ModelArgs,

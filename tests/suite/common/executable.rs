@@ -23,6 +23,19 @@ pub fn isolated(command: &mut Command) -> &mut Command {
     command.stdin(Stdio::null())
 }
 
+/// A program that calls `tnet-gpu` by its name, as in a user's shell, with this folder as the user's home.
+pub fn in_shell(program: &str, arguments: &[&str], home: &Path) -> Command {
+    let folder = Path::new(env!("CARGO_BIN_EXE_tnet-gpu")).parent().unwrap();
+    let others = std::env::var_os("PATH").unwrap_or_default();
+    let folders = [folder.to_path_buf()].into_iter().chain(std::env::split_paths(&others));
+    let mut command = Command::new(program);
+    isolated(command.args(arguments))
+        .env("PATH", std::env::join_paths(folders).unwrap())
+        .env("HOME", home)
+        .current_dir(home);
+    command
+}
+
 pub fn tnet(arguments: &[&str]) -> Output {
     command(arguments).output().unwrap()
 }
