@@ -16,6 +16,7 @@ pub enum Purpose {
     Dropout = 2,
     HoldOut = 3,
     Weights = 4,
+    #[cfg(feature = "images")]
     Test = 5,
 }
 

@@ -107,9 +107,17 @@ pub fn read(
         let labels = items.iter().map(|item| item.class).collect();
         ImageSet { count: items.len(), shape, pixels, labels }
     };
-    let (train, test) = match test.is_empty() {
-        false => (set(&train, pixels), set(&test, test_pixels)),
-        true => divided(folder, set(&train, pixels), options)?,
+    let path = |item: &Item| item.file.path.clone();
+    let (train, test, test_files) = match test.is_empty() {
+        false => {
+            let files = test.iter().map(path).collect();
+            (set(&train, pixels), set(&test, test_pixels), files)
+        }
+        true => {
+            let (rest, test, chosen) = divided(folder, set(&train, pixels), options)?;
+            let files = chosen.iter().map(|&at| path(&train[at as usize])).collect();
+            (rest, test, files)
+        }
     };
     // Folders that are called 0, 1, 2, … say nothing of the classes.
     let are_numbers = classes.iter().enumerate().all(|(at, name)| *name == at.to_string());
@@ -117,7 +125,7 @@ pub fn read(
         true => class_names(Some(&test.sha256()), classes.len()),
         false => classes,
     };
-    Ok(DataSet { train, test, classes, folder: folder.to_path_buf(), remarks })
+    Ok(DataSet { train, test, classes, folder: folder.to_path_buf(), test_files, remarks })
 }
 
 impl Listing {

@@ -146,12 +146,12 @@ fn resized(data: DataSet, options: &LoadOptions) -> DataSet {
     DataSet { train, test, ..data }
 }
 
-/// Training and test images of a set that is not divided.
+/// Training and test images of a set that is not divided, and which of all are test images.
 pub(super) fn divided(
     folder: &Path,
     all: ImageSet,
     options: &LoadOptions,
-) -> Result<(ImageSet, ImageSet)> {
+) -> Result<(ImageSet, ImageSet, Vec<u32>)> {
     let test = batches::test_part(options.split_seed, &all.labels, options.test_share);
     if test.is_empty() {
         let expected = format!("images of a class whose share of {} is one", options.test_share);
@@ -160,5 +160,5 @@ pub(super) fn divided(
     }
     let is_test = |index: &u32| test.binary_search(index).is_ok();
     let train: Vec<u32> = (0..all.count as u32).filter(|index| !is_test(index)).collect();
-    Ok((all.select(&train), all.select(&test)))
+    Ok((all.select(&train), all.select(&test), test))
 }

@@ -166,6 +166,8 @@ pub struct DataSet {
     /// Where the files are, as [`fashion_mnist::load`] takes it: a folder, or one and the prefix of
     /// the names.
     pub folder: PathBuf,
+    /// The file of each test image, where every image has its own; else none.
+    pub test_files: Vec<PathBuf>,
     /// What a reader of the files had to assume, or passed over: lines for the user.
     pub remarks: Vec<String>,
 }
@@ -220,6 +222,7 @@ mod tests {
             test: set(1),
             classes: class_names(None, 201),
             folder: PathBuf::new(),
+            test_files: Vec::new(),
             remarks: Vec::new(),
         };
         let empty = data.empty_classes();

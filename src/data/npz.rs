@@ -52,7 +52,8 @@ pub fn load(path: &Path, options: &LoadOptions) -> Result<DataSet> {
         Some(names) => names,
         None => class_names(Some(&test.sha256()), classes),
     };
-    Ok(DataSet { train, test, classes, folder: path.to_path_buf(), remarks: Vec::new() })
+    let folder = path.to_path_buf();
+    Ok(DataSet { train, test, classes, folder, test_files: Vec::new(), remarks: Vec::new() })
 }
 
 /// The training and the test images of an archive. Errors name `path`.
@@ -79,7 +80,10 @@ pub fn read(
         ["x_test", "y_test"].iter().any(|name| archive.index_for_name(&file_name(name)).is_some());
     let (train, test) = match has_test {
         true => (train, part(path, &mut archive, ["x_test", "y_test"])?),
-        false => divided(path, train, options)?,
+        false => {
+            let (train, test, _) = divided(path, train, options)?;
+            (train, test)
+        }
     };
     if train.shape != test.shape {
         let [expected, found] = [&train, &test].map(|set| format!("{:?}", set.shape));

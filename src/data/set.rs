@@ -31,7 +31,7 @@ pub fn read_set(Found { folder, paths }: Found, sums: [Option<&str>; 4]) -> Resu
         Some(names) => names,
         None => class_names(Some(&test.sha256()), classes),
     };
-    Ok(DataSet { train, test, classes, folder, remarks: Vec::new() })
+    Ok(DataSet { train, test, classes, folder, test_files: Vec::new(), remarks: Vec::new() })
 }
 
 /// Reads images and their labels.
