@@ -121,6 +121,7 @@ fn report_of<'a>(
         data: &data.folder,
         own_data,
         set: &data.test,
+        files: &data.test_files,
         names: &data.classes,
         accuracy: evaluation.accuracy,
         loss: evaluation.loss,

@@ -1,20 +1,23 @@
 //! The report's tables as comma-separated values (RFC 4180): names are quoted where they have to be.
 
 use std::fmt::Write;
+use std::path::PathBuf;
 
 use super::super::classification::{Classification, Scores};
 use crate::net::Prediction;
 
-/// `predictions.csv`: a line for each image, with the probability of every class. Every number is read back as it was.
+/// `predictions.csv`: a line for each image, with the probability of every class, and, where `files` has as many as there
+/// are images, its file. Every number is read back as it was.
 pub fn predictions(
     names: &[String],
     labels: &[u8],
     predictions: &[Prediction],
     probabilities: &[Vec<f32>],
+    files: &[PathBuf],
 ) -> String {
     let mut text = String::from("image,class,name,predicted,predicted_name,probability");
     (0..names.len()).for_each(|class| text.extend([",p", &class.to_string()]));
-    text.push('\n');
+    text += if files.is_empty() { "\n" } else { ",file\n" };
     let name = |class: usize| field(&names[class]);
     for (image, (&label, prediction)) in labels.iter().zip(predictions).enumerate() {
         let Prediction { class, probability } = *prediction;
@@ -23,6 +26,9 @@ pub fn predictions(
         let _ = write!(text, "{image},{label},{of_label},{class},{},{probability:?}", name(class));
         for probability in &probabilities[image] {
             let _ = write!(text, ",{probability:?}");
+        }
+        if let Some(file) = files.get(image) {
+            text.extend([",", &field(&file.to_string_lossy())]);
         }
         text.push('\n');
     }
@@ -93,7 +99,7 @@ mod tests {
         let values = [f32::MIN_POSITIVE, 1.0 - f32::EPSILON, 0.1, 1.0, 3.4e-9, 0.0];
         let rows: Vec<Vec<f32>> = values.chunks(2).map(<[f32]>::to_vec).collect();
         let answers = [1, 1, 0].map(|class| Prediction { class, probability: 0.1 });
-        let text = predictions(&names, &[0, 1, 1], &answers, &rows);
+        let text = predictions(&names, &[0, 1, 1], &answers, &rows, &[]);
         let lines: Vec<&str> = text.lines().collect();
         assert_eq!(lines[0], "image,class,name,predicted,predicted_name,probability,p0,p1");
         assert_eq!(lines[1], "0,0,\"a,b\",1,c,0.1,1.1754944e-38,0.9999999");
@@ -102,6 +108,11 @@ mod tests {
             .flat_map(|line| line.split(',').rev().take(2).collect::<Vec<_>>().into_iter().rev());
         let read: Vec<f32> = read.map(|number| number.parse().unwrap()).collect();
         assert_eq!(read, values);
+
+        let files = ["x.png", "a,b.png", "y.png"].map(PathBuf::from);
+        let text = predictions(&names, &[0, 1, 1], &answers, &rows, &files);
+        assert!(text.lines().next().unwrap().ends_with(",p0,p1,file"));
+        assert!(text.lines().nth(2).unwrap().ends_with(",\"a,b.png\""), "{text}");
     }
 
     #[test]

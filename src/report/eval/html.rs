@@ -159,12 +159,20 @@ fn worst(report: &EvalReport) -> Result<String> {
         let Mistake { image, class, predicted, probability } = *mistake;
         let data = STANDARD.encode(picture::png(&picture::of(report.set, image))?);
         let [class, predicted] = [class, predicted].map(|class| name(&report.names[class]));
+        let which = match report.files.get(image) {
+            // Within the data set, whose folder is told above.
+            Some(file) => {
+                let file = shown(file.strip_prefix(report.data).unwrap_or(file));
+                format!("<bdi>{}</bdi>", escape(&file))
+            }
+            None => format!("image {image}"),
+        };
         // Infallible: a String takes everything.
         let _ = writeln!(
             figures,
             "<figure><img alt=\"test image {image}\" src=\"data:image/png;base64,{data}\"/><figcaption>\
              <span class=\"soft\">true</span> {class}<br/><span class=\"soft\">predicted</span> {predicted}<br/>\
-             <span class=\"soft\">probability</span> {probability:.4}<br/><span class=\"soft\">image {image}</span>\
+             <span class=\"soft\">probability</span> {probability:.4}<br/><span class=\"soft\">{which}</span>\
              </figcaption></figure>"
         );
     }

@@ -1,5 +1,7 @@
 //! `report.json`: the whole report except the probabilities of every class, which `predictions.csv` has.
 
+use std::borrow::Cow;
+
 use serde::Serialize;
 
 use super::EvalReport;
@@ -25,7 +27,7 @@ struct Document<'a> {
     confusion: &'a [Vec<usize>],
     classes: Vec<Class<'a>>,
     averages: &'a Averages,
-    mistakes: &'a [Mistake],
+    mistakes: Vec<Wrong<'a>>,
     parameters: &'a [ParameterRow],
 }
 
@@ -37,6 +39,14 @@ struct Class<'a> {
     scores: Scores,
 }
 
+#[derive(Serialize)]
+struct Wrong<'a> {
+    #[serde(flatten)]
+    mistake: &'a Mistake,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    file: Option<Cow<'a, str>>,
+}
+
 /// The report as one JSON object.
 ///
 /// # Errors
@@ -46,6 +56,10 @@ pub fn text(report: &EvalReport) -> Result<String> {
     let found = &report.classification;
     let named = report.names.iter().zip(&found.classes).enumerate();
     let classes = named.map(|(class, (name, &scores))| Class { class, name, scores });
+    let mistakes = found.mistakes.iter().map(|mistake| Wrong {
+        mistake,
+        file: report.files.get(mistake.image).map(|file| file.to_string_lossy()),
+    });
     let document = Document {
         version: env!("CARGO_PKG_VERSION"),
         model: report.model.to_string_lossy().into_owned(),
@@ -61,7 +75,7 @@ pub fn text(report: &EvalReport) -> Result<String> {
         confusion: &found.confusion,
         classes: classes.collect(),
         averages: &found.averages,
-        mistakes: &found.mistakes,
+        mistakes: mistakes.collect(),
         parameters: &report.parameters,
     };
     let text = serde_json::to_string(&document);

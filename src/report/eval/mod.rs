@@ -21,7 +21,7 @@ mod style;
 mod svg;
 mod text;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::classification::Classification;
 use super::curves::Curve;
@@ -59,6 +59,8 @@ pub struct EvalReport<'a> {
     pub own_data: Option<bool>,
     /// The test images.
     pub set: &'a ImageSet,
+    /// The file of each, where it has one; else none.
+    pub files: &'a [PathBuf],
     /// A name for each class.
     pub names: &'a [String],
     /// Fraction of images classified correctly.
@@ -86,7 +88,7 @@ impl EvalReport<'_> {
     pub fn files(&self) -> Result<[Vec<u8>; FILES.len()]> {
         let Self { set, names, classification: found, .. } = self;
         let predictions =
-            csv::predictions(names, &set.labels, self.predictions, self.probabilities);
+            csv::predictions(names, &set.labels, self.predictions, self.probabilities, self.files);
         Ok([
             predictions.into_bytes(),
             csv::confusion(names, &found.confusion).into_bytes(),
