@@ -26,6 +26,7 @@ use crate::{Result, op};
 #[derive(Debug, Args)]
 #[command(after_help = super::examples![
     "tnet-gpu eval runs/mps-bond1-1",
+    "tnet-gpu eval runs/mps-bond1-1 --report report",
     "tnet-gpu eval runs/mps-bond1-1/last.safetensors --device cpu --json",
 ])]
 pub struct EvalArgs {
