@@ -8,18 +8,13 @@ use serde::Serialize;
 use super::data::DataArgs;
 use super::model::ModelArgs;
 use super::paths::{lossy, lossy_if_any};
-use super::report::ReportFolder;
+use super::report::{self, ReportFolder};
 use super::run_data::Found;
 use super::{drivers, introduce, json, out, run_data, say};
-use crate::data::{DataSet, Resident};
+use crate::data::Resident;
 use crate::device::DeviceChoice;
-use crate::model::ModelFile;
-use crate::report::classification::Classification;
-use crate::report::curves::Curve;
-use crate::report::eval::EvalReport;
-use crate::report::table;
 use crate::text::shown;
-use crate::train::{self, Answers, EpochMetrics, Evaluation, answers, evaluate};
+use crate::train::{self, Evaluation, answers, evaluate};
 use crate::{Result, op};
 
 /// Options of `eval`.
@@ -87,7 +82,7 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         None => (evaluate(&network, &images)?, None),
         Some(folder) => {
             let answers = answers(&network, &images)?;
-            let page = folder.write(&report_of(&model, &data, own_data, &answers)?)?;
+            let page = folder.write(&report::of(&model, &data, own_data, &answers)?)?;
             (answers.evaluation, Some(page))
         }
     };
@@ -105,47 +100,4 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         Some(page) => out(&format!("report: {}", shown(&page))),
         None => Ok(()),
     }
-}
-
-/// What a report says of a network's answers.
-fn report_of<'a>(
-    model: &'a ModelFile,
-    data: &'a DataSet,
-    own_data: Option<bool>,
-    answers: &'a Answers,
-) -> Result<EvalReport<'a>> {
-    let Answers { evaluation, predictions, probabilities } = answers;
-    let labels = &data.test.labels;
-    Ok(EvalReport {
-        model: &model.file,
-        epoch: model.trained.as_ref().map(|trained| trained.epoch),
-        data: &data.folder,
-        own_data,
-        set: &data.test,
-        files: &data.test_files,
-        names: &data.classes,
-        accuracy: evaluation.accuracy,
-        loss: evaluation.loss,
-        predictions,
-        probabilities,
-        classification: Classification::new(labels, predictions, data.classes.len())?,
-        curves: curves_of(model),
-        parameters: table::parameter_rows(model.snapshot.stack())?,
-    })
-}
-
-/// The curves of the run in whose folder a checkpoint lies. A report does without them where they cannot be read.
-fn curves_of(model: &ModelFile) -> Option<[Curve; 2]> {
-    model.trained.as_ref()?;
-    let history = train::run::history_beside(&model.file).unwrap_or_else(|error| {
-        say!("{error}: the report has no curves");
-        Vec::new()
-    });
-    let curve = |name: &str, accuracy: fn(&EpochMetrics) -> f64| Curve {
-        name: name.into(),
-        accuracy: history.iter().map(accuracy).collect(),
-    };
-    let train = curve("train", |metrics| metrics.train_accuracy);
-    let test = curve("test", |metrics| metrics.test_accuracy);
-    (!history.is_empty()).then_some([train, test])
 }

@@ -211,9 +211,11 @@ fn tell(args: &PredictArgs, file: &Path, model: &ModelFile, probabilities: &[f32
             top,
         })?);
     }
-    let answers = order
-        .into_iter()
-        .map(|class| format!("{} {:.1} %", visible(name(class)), 100.0 * probabilities[class]));
+    let answers = order.into_iter().map(|class| {
+        // A class that has no name is called by its number, beside which another number would be hard to read.
+        let number = if name(class).parse::<usize>().is_ok() { "class " } else { "" };
+        format!("{number}{} {:.1} %", visible(name(class)), 100.0 * probabilities[class])
+    });
     out(&format!("{}: {}", shown(file), answers.collect::<Vec<_>>().join(", ")))
 }
 

@@ -1,10 +1,17 @@
-//! The folder of a report: made before anything is computed, and filled afterwards.
+//! The folder of a report, made before anything is computed and filled afterwards, and what is reported.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use super::say;
+use crate::data::DataSet;
 use crate::files::{self, Pending};
+use crate::model::ModelFile;
+use crate::report::classification::Classification;
+use crate::report::curves::Curve;
 use crate::report::eval::{EvalReport, FILES, PAGE};
+use crate::report::table;
+use crate::train::{Answers, EpochMetrics, run};
 use crate::{Error, Result};
 
 /// A folder whose files are open, so that nothing is computed for one that cannot be written.
@@ -57,4 +64,47 @@ impl Drop for ReportFolder {
             let _ = fs::remove_dir(&self.path);
         }
     }
+}
+
+/// What a report says of a network's answers.
+pub fn of<'a>(
+    model: &'a ModelFile,
+    data: &'a DataSet,
+    own_data: Option<bool>,
+    answers: &'a Answers,
+) -> Result<EvalReport<'a>> {
+    let Answers { evaluation, predictions, probabilities } = answers;
+    let labels = &data.test.labels;
+    Ok(EvalReport {
+        model: &model.file,
+        epoch: model.trained.as_ref().map(|trained| trained.epoch),
+        data: &data.folder,
+        own_data,
+        set: &data.test,
+        files: &data.test_files,
+        names: &data.classes,
+        accuracy: evaluation.accuracy,
+        loss: evaluation.loss,
+        predictions,
+        probabilities,
+        classification: Classification::new(labels, predictions, data.classes.len())?,
+        curves: curves_of(model),
+        parameters: table::parameter_rows(model.snapshot.stack())?,
+    })
+}
+
+/// The curves of the run in whose folder a checkpoint lies. A report does without them where they cannot be read.
+fn curves_of(model: &ModelFile) -> Option<[Curve; 2]> {
+    model.trained.as_ref()?;
+    let history = run::history_beside(&model.file).unwrap_or_else(|error| {
+        say!("{error}: the report has no curves");
+        Vec::new()
+    });
+    let curve = |name: &str, accuracy: fn(&EpochMetrics) -> f64| Curve {
+        name: name.into(),
+        accuracy: history.iter().map(accuracy).collect(),
+    };
+    let train = curve("train", |metrics| metrics.train_accuracy);
+    let test = curve("test", |metrics| metrics.test_accuracy);
+    (!history.is_empty()).then_some([train, test])
 }

@@ -89,6 +89,30 @@ fn assert_harmless(elements: &[Element]) {
     }
 }
 
+/// The reader of these tests finds what a browser or a strict parser would not take for what was meant.
+#[test]
+fn what_is_not_well_formed_is_found() {
+    assert_eq!(elements("<a b=\"&lt;>\"><c/>x &amp; y</a>\n")[0].text, "x & y");
+    for malformed in [
+        "<a>",
+        "<a></b>",
+        "</a>",
+        "<a/><b/>",
+        "<a>&</a>",
+        "<a>&nbsp;</a>",
+        "<a b=c/>",
+        "<a b=\"<\"/>",
+        "<a>\u{0}</a>",
+        "<a b=\"1\" b=\"2\"/>",
+        "<a/>text",
+        "<a",
+        "<a b=\"1\"c=\"2\"/>",
+    ] {
+        let read = std::panic::catch_unwind(|| elements(malformed));
+        assert!(read.is_err(), "{malformed}");
+    }
+}
+
 #[test]
 fn the_files_agree_with_each_other_and_with_what_is_printed() {
     let training = run(&NAMES);
