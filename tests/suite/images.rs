@@ -224,6 +224,19 @@ fn a_run_on_folders_is_resumed_and_measured_as_it_began() {
     let output = place.command(&["eval", &run, "--device", "cpu", "--json"]).output().unwrap();
     let line: serde_json::Value = serde_json::from_str(&stdout(&output)).unwrap();
     assert_eq!(line["own_data"], true, "{line}");
+    // A report names the file of each image, which lies in the folder of its class.
+    let report = place.text("report");
+    let output =
+        place.command(&["eval", &run, "--device", "cpu", "--report", &report]).output().unwrap();
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let predictions = fs::read_to_string(place.path("report/predictions.csv")).unwrap();
+    assert_eq!(predictions.lines().count(), 1 + 18);
+    for line in predictions.lines().skip(1) {
+        let fields: Vec<&str> = line.split(',').collect();
+        let (class, file) = (fields[1], fields[fields.len() - 1]);
+        assert!(file.contains(&format!("/all/train/{class}/")), "{line}");
+        assert!(Path::new(file).is_file(), "{line}");
+    }
     // Of another set the test images are taken in the size of the network.
     let other = place.text("all");
     let eval = ["eval", &run, "--device", "cpu", "--data", &other];

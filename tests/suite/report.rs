@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tnet_gpu::data::ImageSet;
 use tnet_gpu::net::Prediction;
@@ -302,12 +302,15 @@ fn made_up(names: &[String], shape: [usize; 3]) -> HashMap<&'static str, Vec<u8>
         parameters: 7850,
         dense_parameters: 7850,
     };
+    let files: Vec<PathBuf> =
+        (0..count).map(|image| format!("data\nfolder/<{image}>,.png").into()).collect();
     let report = EvalReport {
         model: Path::new("runs/<b>&\"1\".safetensors"),
         epoch: Some(2),
         data: Path::new("data\nfolder"),
         own_data: Some(false),
         set: &set,
+        files: &files,
         names,
         accuracy: classification.accuracy,
         loss: 0.5,
@@ -363,7 +366,7 @@ fn any_names_and_numbers_of_classes_give_well_formed_figures() {
         // What a figure has of a class that has a line break in its name is on one line.
         assert_eq!(said.contains("two\\nlines"), classes > 3);
         let rows = csv(&text("predictions.csv"));
-        assert_eq!((rows.len(), rows[0].len()), (301, 6 + classes));
+        assert_eq!((rows.len(), rows[0].len()), (301, 6 + classes + 1));
         assert!(rows[1..].iter().all(|row| row[2] == names[row[1].parse::<usize>().unwrap()]));
         let rows = csv(&text("confusion.csv"));
         assert_eq!(rows[0][1..], names);

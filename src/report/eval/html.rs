@@ -162,7 +162,7 @@ fn worst(report: &EvalReport) -> Result<String> {
         let which = match report.files.get(image) {
             // Within the data set, whose folder is told above.
             Some(file) => {
-                let file = shown(file.strip_prefix(report.data).unwrap_or(file));
+                let file = crate::text::shown(file.strip_prefix(report.data).unwrap_or(file));
                 format!("<bdi>{}</bdi>", escape(&file))
             }
             None => format!("image {image}"),
