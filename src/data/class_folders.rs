@@ -197,13 +197,16 @@ fn looks_like_image(path: &Path) -> bool {
 /// The files in the folders of these classes, in the order of the set. Files beside these folders are no part of it, which
 /// is remarked.
 fn items(root: &Path, classes: &[String], remarks: &mut Vec<String>) -> Result<Vec<Item>> {
-    let mut items = Vec::new();
-    for (path, name) in folders(root)? {
-        if let Some(class) = classes.iter().position(|class| *class == name) {
-            let files = tree::files(&path)?.into_iter();
-            items.extend(files.map(|file| Item { file, class: class as u8 }));
-        }
-    }
+    let of_class = |(path, name): (PathBuf, String)| {
+        let Some(class) = classes.iter().position(|class| *class == name) else {
+            return Ok(Vec::new());
+        };
+        let files = tree::files(&path)?.into_iter();
+        Ok(files.map(|file| Item { file, class: class as u8 }).collect())
+    };
+    let of_classes = folders(root)?.into_par_iter().map(of_class);
+    let mut items: Vec<Item> =
+        of_classes.collect::<Result<Vec<Vec<Item>>>>()?.into_iter().flatten().collect();
     let beside: Vec<String> = entries(root)?
         .iter()
         .map(|entry| entry.path())
@@ -214,7 +217,7 @@ fn items(root: &Path, classes: &[String], remarks: &mut Vec<String>) -> Result<V
         remarks
             .push(format!("{} images in no class folder are left out: {first}, …", beside.len()));
     }
-    items.sort_by(|one, other| {
+    items.par_sort_by(|one, other| {
         natural(&one.file.name, &other.file.name).then_with(|| one.class.cmp(&other.class))
     });
     Ok(items)
@@ -267,9 +270,10 @@ fn decoded(
         return Err(Error::argument("size", problem));
     }
     let channels = pictures.iter().map(|picture| picture.shape[0]).max().unwrap_or(1);
-    let mut pixels = Vec::with_capacity(count * channels * height * width);
-    for picture in pictures {
-        pixels.extend(picture.with_channels(channels).pixels);
-    }
+    let size = channels * height * width;
+    let mut pixels = vec![0; count * size];
+    pixels.par_chunks_exact_mut(size).zip(pictures).for_each(|(place, picture)| {
+        place.copy_from_slice(&picture.with_channels(channels).pixels);
+    });
     Ok(([channels, height, width], pixels))
 }

@@ -240,7 +240,7 @@ impl Listing {
 }
 
 /// Whether a folder has a complete set.
-fn is_set(folder: &Path) -> bool {
+pub fn is_set(folder: &Path) -> bool {
     Listing::of(folder).is_ok_and(|listing| listing.complete().next().is_some())
 }
 

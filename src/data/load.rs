@@ -98,7 +98,7 @@ impl Form {
         if path.is_file() {
             return Ok(is_archive(path).then(|| Self::Archive(path.to_path_buf())));
         }
-        if !path.is_dir() || super::folder::find_set(path).is_ok() {
+        if !path.is_dir() || super::folder::is_set(path) {
             return Ok(None);
         }
         if class_folders::are_in(path) {

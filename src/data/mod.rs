@@ -125,14 +125,14 @@ impl ImageSet {
     fn select(&self, indices: &[u32]) -> Self {
         let size = self.size();
         let at = |index: u32| index as usize;
+        let mut pixels = Vec::with_capacity(indices.len() * size);
+        for &index in indices {
+            pixels.extend_from_slice(&self.pixels[at(index) * size..][..size]);
+        }
         Self {
             count: indices.len(),
             shape: self.shape,
-            pixels: indices
-                .iter()
-                .flat_map(|&index| &self.pixels[at(index) * size..][..size])
-                .copied()
-                .collect(),
+            pixels,
             labels: indices.iter().map(|&index| self.labels[at(index)]).collect(),
         }
     }

@@ -73,7 +73,8 @@ pub struct Picture {
 /// [`Error::Io`] when it cannot be read, else as [`decode`].
 pub fn read(path: &Path, target: Target) -> Result<Picture> {
     let file = File::open(path).map_err(Error::io("open", path))?;
-    read_from(path, file, target)
+    let length = file.metadata().map_or(0, |metadata| metadata.len());
+    read_with(path, file, target, length)
 }
 
 /// Reads an image to its end. Errors name `path`.
@@ -82,7 +83,12 @@ pub fn read(path: &Path, target: Target) -> Result<Picture> {
 ///
 /// As [`read`].
 pub fn read_from(path: &Path, reader: impl Read, target: Target) -> Result<Picture> {
-    let mut content = Vec::new();
+    read_with(path, reader, target, 0)
+}
+
+/// The same where so many bytes are expected, for which one call to the system is then enough.
+fn read_with(path: &Path, reader: impl Read, target: Target, length: u64) -> Result<Picture> {
+    let mut content = Vec::with_capacity(length.min(MAX_FILE) as usize + 1);
     reader.take(MAX_FILE + 1).read_to_end(&mut content).map_err(Error::io("read", path))?;
     decode(path, &content, target)
 }
