@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::image_cache::Place;
-use super::load::{LoadOptions, Loading, divided};
+use super::load::{LoadOptions, Loading, test_part};
 use super::picture::{self, Picture, Target};
 use super::tree::{self, File, entries, folders};
 use super::{DataSet, ImageSet, class_names};
@@ -41,9 +41,9 @@ struct Item {
 struct Listing {
     /// The names of the folders.
     classes: Vec<String>,
-    /// Of the training images, or of all.
+    /// Of the training images.
     train: Vec<Item>,
-    /// Of the test images, where the set is divided.
+    /// Of the test images.
     test: Vec<Item>,
     remarks: Vec<String>,
 }
@@ -73,7 +73,7 @@ pub fn read(
     options: &LoadOptions,
     follow: &mut dyn FnMut(Loading<'_>),
 ) -> Result<DataSet> {
-    let Listing { classes, train, test, mut remarks } = Listing::of(folder)?;
+    let Listing { classes, train, test, mut remarks } = Listing::of(folder, options)?;
     let like = options.like;
     let target = Target {
         size: options.size.or(like.map(|[_, height, width]| [height, width])),
@@ -107,18 +107,8 @@ pub fn read(
         let labels = items.iter().map(|item| item.class).collect();
         ImageSet { count: items.len(), shape, pixels, labels }
     };
-    let path = |item: &Item| item.file.path.clone();
-    let (train, test, test_files) = match test.is_empty() {
-        false => {
-            let files = test.iter().map(path).collect();
-            (set(&train, pixels), set(&test, test_pixels), files)
-        }
-        true => {
-            let (rest, test, chosen) = divided(folder, set(&train, pixels), options)?;
-            let files = chosen.iter().map(|&at| path(&train[at as usize])).collect();
-            (rest, test, files)
-        }
-    };
+    let test_files = test.iter().map(|item| item.file.path.clone()).collect();
+    let (train, test) = (set(&train, pixels), set(&test, test_pixels));
     // Folders that are called 0, 1, 2, … say nothing of the classes.
     let are_numbers = classes.iter().enumerate().all(|(at, name)| *name == at.to_string());
     let classes = match are_numbers {
@@ -129,7 +119,7 @@ pub fn read(
 }
 
 impl Listing {
-    fn of(folder: &Path) -> Result<Self> {
+    fn of(folder: &Path, options: &LoadOptions) -> Result<Self> {
         let mut remarks = Vec::new();
         // A folder of that name without folders may be that of a class.
         let is_part = |path: &PathBuf| folders(path).is_ok_and(|within| !within.is_empty());
@@ -148,28 +138,55 @@ impl Listing {
             let expected = "folders of PNG or JPEG images, one for each class";
             return Err(Error::malformed(&root, "data set", expected, "no images"));
         }
-        let mut test = Vec::new();
-        if let Some(used) = tests.first().filter(|_| is_divided) {
-            for (path, name) in folders(used)? {
-                if !names.contains(&name) {
-                    let expected = format!("a class of {}", shown(&root));
-                    return Err(Error::malformed(used, "class folder", expected, shown(&path)));
-                }
+        let (train, test) = match tests.split_first() {
+            Some((used, others)) if is_divided => {
+                (train, test_items(folder, used, others, &names, &mut remarks)?)
             }
-            test = items(used, &names, &mut remarks)?;
-            if test.is_empty() {
-                return Err(Error::malformed(used, "test images", "at least one", "none"));
-            }
-            if *used != folder.join(TEST[0]) {
-                remarks.push(format!("the test images are those of {}", shown(used)));
-            }
-            let others: Vec<String> = tests[1..].iter().map(|path| shown(path)).collect();
-            if !others.is_empty() {
-                remarks.push(format!("not used: {}", others.join(", ")));
-            }
-        }
+            _ => divided(folder, train, options)?,
+        };
         Ok(Self { classes: names, train, test, remarks })
     }
+}
+
+/// The images of a folder of test images, beside which there may be others.
+fn test_items(
+    folder: &Path,
+    used: &Path,
+    others: &[PathBuf],
+    classes: &[String],
+    remarks: &mut Vec<String>,
+) -> Result<Vec<Item>> {
+    for (path, name) in folders(used)? {
+        if !classes.contains(&name) {
+            let expected = "a class of the training images";
+            return Err(Error::malformed(used, "class folder", expected, shown(&path)));
+        }
+    }
+    let test = items(used, classes, remarks)?;
+    if test.is_empty() {
+        return Err(Error::malformed(used, "test images", "at least one", "none"));
+    }
+    if used != folder.join(TEST[0]) {
+        remarks.push(format!("the test images are those of {}", shown(used)));
+    }
+    if !others.is_empty() {
+        let others: Vec<String> = others.iter().map(|path| shown(path)).collect();
+        remarks.push(format!("not used: {}", others.join(", ")));
+    }
+    Ok(test)
+}
+
+/// Training and test images of a set that is not divided. It is done before anything is decoded, so that no pixels are
+/// copied for it.
+fn divided(folder: &Path, all: Vec<Item>, options: &LoadOptions) -> Result<(Vec<Item>, Vec<Item>)> {
+    let labels: Vec<u8> = all.iter().map(|item| item.class).collect();
+    let mut part = test_part(folder, &labels, options)?.into_iter().peekable();
+    let (mut train, mut test) = (Vec::new(), Vec::new());
+    for (at, item) in (0..).zip(all) {
+        let of = if part.next_if_eq(&at).is_some() { &mut test } else { &mut train };
+        of.push(item);
+    }
+    Ok((train, test))
 }
 
 /// The names of the class folders in a folder, in the order of the classes; `labels.txt` in the folder of the set may give
@@ -272,7 +289,7 @@ fn decoded(
     let channels = pictures.iter().map(|picture| picture.shape[0]).max().unwrap_or(1);
     let size = channels * height * width;
     let mut pixels = vec![0; count * size];
-    pixels.par_chunks_exact_mut(size).zip(pictures).for_each(|(place, picture)| {
+    pixels.par_chunks_exact_mut(size.max(1)).zip(pictures).for_each(|(place, picture)| {
         place.copy_from_slice(&picture.with_channels(channels).pixels);
     });
     Ok(([channels, height, width], pixels))

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::picture::Target;
-use super::{DataSet, Download, ImageSet, batches, class_folders, fashion_mnist, npz, picture};
+use super::{DataSet, Download, batches, class_folders, fashion_mnist, npz, picture};
 use crate::{Error, Result};
 
 /// How the images of a set are taken.
@@ -146,19 +146,13 @@ fn resized(data: DataSet, options: &LoadOptions) -> DataSet {
     DataSet { train, test, ..data }
 }
 
-/// Training and test images of a set that is not divided, and which of all are test images.
-pub(super) fn divided(
-    folder: &Path,
-    all: ImageSet,
-    options: &LoadOptions,
-) -> Result<(ImageSet, ImageSet, Vec<u32>)> {
-    let test = batches::test_part(options.split_seed, &all.labels, options.test_share);
+/// Which images of a set that is not divided become test images, in ascending order.
+pub(super) fn test_part(path: &Path, labels: &[u8], options: &LoadOptions) -> Result<Vec<u32>> {
+    let test = batches::test_part(options.split_seed, labels, options.test_share);
     if test.is_empty() {
         let expected = format!("images of a class whose share of {} is one", options.test_share);
-        let found = format!("{} images in all", all.count);
-        return Err(Error::malformed(folder, "test images", expected, found));
+        let found = format!("{} images in all", labels.len());
+        return Err(Error::malformed(path, "test images", expected, found));
     }
-    let is_test = |index: &u32| test.binary_search(index).is_ok();
-    let train: Vec<u32> = (0..all.count as u32).filter(|index| !is_test(index)).collect();
-    Ok((all.select(&train), all.select(&test), test))
+    Ok(test)
 }

@@ -101,10 +101,14 @@ impl ImageSet {
             );
             return Err(Error::argument("validation", problem));
         }
-        let held_out = batches::held_out(seed, self.count, count);
-        let rest: Vec<u32> =
-            (0..self.count as u32).filter(|index| held_out.binary_search(index).is_err()).collect();
-        Ok((self.select(&rest), self.select(&held_out)))
+        Ok(self.parted(&batches::held_out(seed, self.count, count)))
+    }
+
+    /// The images besides those of these indices, which ascend, and those.
+    fn parted(&self, indices: &[u32]) -> (Self, Self) {
+        let is_other = |index: &u32| indices.binary_search(index).is_err();
+        let others: Vec<u32> = (0..self.count as u32).filter(is_other).collect();
+        (self.select(&others), self.select(indices))
     }
 
     /// The mean brightness of the outermost pixels of all images, from 0 to 255: whether they are bright on dark or dark on

@@ -14,7 +14,7 @@ use zip::ZipArchive;
 use zip::result::ZipError;
 
 use super::idx::MAX_BYTES;
-use super::load::{LoadOptions, divided};
+use super::load::{LoadOptions, test_part};
 use super::{DataSet, ImageSet, class_names, kind};
 use crate::text::{excerpt, one_line};
 use crate::{Error, Result, files, memory};
@@ -80,10 +80,7 @@ pub fn read(
         ["x_test", "y_test"].iter().any(|name| archive.index_for_name(&file_name(name)).is_some());
     let (train, test) = match has_test {
         true => (train, part(path, &mut archive, ["x_test", "y_test"])?),
-        false => {
-            let (train, test, _) = divided(path, train, options)?;
-            (train, test)
-        }
+        false => train.parted(&test_part(path, &train.labels, options)?),
     };
     if train.shape != test.shape {
         let [expected, found] = [&train, &test].map(|set| format!("{:?}", set.shape));

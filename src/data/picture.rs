@@ -117,6 +117,14 @@ pub fn decode(path: &Path, content: &[u8], target: Target) -> Result<Picture> {
         Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
         _ => return Err(Error::malformed(path, "file", "a PNG or JPEG image", found(content))),
     };
+    if format == ImageFormat::Jpeg && !has_end(content) {
+        return Err(Error::malformed(
+            path,
+            "image",
+            "one that is whole",
+            "that its end is missing",
+        ));
+    }
     let damaged = |error| {
         let expected = "one that is whole and can be decoded";
         Error::malformed(path, "image", expected, one_line(error))
@@ -134,14 +142,6 @@ pub fn decode(path: &Path, content: &[u8], target: Target) -> Result<Picture> {
     }
     let orientation = decoder.orientation().map_err(damaged)?;
     let mut image = DynamicImage::from_decoder(decoder).map_err(damaged)?;
-    if format == ImageFormat::Jpeg && !has_end(content) {
-        return Err(Error::malformed(
-            path,
-            "image",
-            "one that is whole",
-            "that its end is missing",
-        ));
-    }
     image.apply_orientation(orientation);
     Ok(Picture::of(image, target))
 }

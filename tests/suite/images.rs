@@ -334,7 +334,11 @@ fn folders_that_are_no_set_are_told_in_one_line() {
     write_folders(&place.path("set"));
     let moved = |from: &str, to: &str| fs::rename(place.path(from), place.path(to)).unwrap();
     moved("set/test/2", "set/test/3");
-    place.refused("set", &[], "test: class folder: expected a class of ");
+    place.refused(
+        "set",
+        &[],
+        "test: class folder: expected a class of the training images, found ",
+    );
     moved("set/test/3", "set/test/2");
     moved("set/test", "set/val");
     let output = place.train("set", &[]);
