@@ -44,7 +44,7 @@ pub fn of(start: &[u8]) -> Option<&'static str> {
         let length = start.get(26..28).and_then(|bytes| bytes.try_into().ok());
         let length = length.map_or(0, u16::from_le_bytes);
         if name.get(..length.into()).is_some_and(|name| name.ends_with(b".npy")) {
-            return Some("a NumPy archive; convert its arrays to IDX");
+            return Some("a NumPy archive; give it a name that ends in .npz");
         }
     }
     let known = KINDS.iter().find(|(magic, _)| start.starts_with(magic));
@@ -82,7 +82,7 @@ mod tests {
         npz.extend(b"\x0b\0\0\0x_train.npy");
         for (bytes, found) in [
             (&b"PK\x03\x04\x14\0"[..], "0x504b0304 (a ZIP archive; unpack it)"),
-            (&npz, "0x504b0304 (a NumPy archive; convert its arrays to IDX)"),
+            (&npz, "0x504b0304 (a NumPy archive; give it a name that ends in .npz)"),
             (b"BZh91AY&SY", "0x425a6839 (a bzip2 file; unpack it)"),
             (b"\xfd7zXZ\0\0", "0xfd377a58 (an xz file; unpack it)"),
             (b"\x28\xb5\x2f\xfd", "0x28b52ffd (a zstd file; unpack it)"),

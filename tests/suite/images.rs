@@ -1,18 +1,22 @@
 //! Data sets as class folders of images and as NumPy archives.
 
 use std::fs::{self, File, FileTimes};
+use std::io::Cursor;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tempfile::{TempDir, tempdir};
+use tnet_gpu::data::{LoadOptions, load, npz, picture};
 use tnet_gpu::train::checkpoint::Checkpoint;
 
-use crate::common::data::{files, write_files};
+use crate::common::data::{files, fuzz_seeds, write_files};
 use crate::common::executable::{code, command, error_line, stderr, stdout};
 use crate::common::open;
-use crate::common::pictures::{archive, npy, npz, parts, write_colours, write_folders, write_png};
+use crate::common::pictures::{
+    archive, archive_of, npy, parts, write_colours, write_folders, write_png,
+};
 
 /// Data sets and runs, and a cache of their own.
 struct Place {
@@ -378,12 +382,45 @@ fn folders_that_are_no_set_are_told_in_one_line() {
     let x = npy("|u1", "(60, 8, 8)", &pixels);
     let (y, other) = (npy("|u1", "(60,)", &labels), npy("|u1", "(60,)", &[9; 60]));
     let arrays = [("x_train", x.clone()), ("y_train", y), ("x_test", x), ("y_test", other)];
-    fs::write(place.path("b.npz"), npz(&arrays, true)).unwrap();
+    fs::write(place.path("b.npz"), archive_of(&arrays, true)).unwrap();
     place.refused(
         "b.npz",
         &[],
         "y_test: label 0: expected less than 3, the classes of y_train, found 9",
     );
+}
+
+/// Replays the corpora of the fuzz targets.
+#[test]
+fn the_seeds_of_the_fuzz_targets_are_read_or_refused_with_one_line() {
+    let (mut read, mut refused) = (0, 0);
+    for seed in fuzz_seeds("npz") {
+        match npz::read(Path::new("seed"), Cursor::new(&seed), &LoadOptions::default()) {
+            Ok((train, _)) => {
+                assert_eq!(train.pixels.len(), train.count * train.size());
+                read += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(read > 10 && refused > 10, "{read} {refused}");
+    (read, refused) = (0, 0);
+    for seed in fuzz_seeds("picture") {
+        match picture::decode(Path::new("seed"), &seed, picture::Target::default()) {
+            Ok(picture) => {
+                assert_eq!(picture.pixels.len(), picture.shape.iter().product::<usize>());
+                read += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.to_string().lines().count(), 1, "{error}");
+                refused += 1;
+            }
+        }
+    }
+    assert!(read > 10 && refused > 10, "{read} {refused}");
 }
 
 /// What the images take is known before they are decoded.
@@ -393,7 +430,7 @@ fn memory_is_checked_first() {
     let place = Place::new();
     let claim = npy("|u1", "(1000000, 32, 32)", &[0; 8]);
     let arrays = [("x_train", claim), ("y_train", npy("|u1", "(8,)", &[0; 8]))];
-    fs::write(place.path("large.npz"), npz(&arrays, true)).unwrap();
+    fs::write(place.path("large.npz"), archive_of(&arrays, true)).unwrap();
     let limited = |data: &Path| {
         let program = env!("CARGO_BIN_EXE_tnet-gpu");
         let line = format!(
@@ -423,7 +460,6 @@ fn memory_is_checked_first() {
 #[ignore = "a measurement"]
 fn loading_is_timed_beside_decoding_alone() {
     use rayon::prelude::*;
-    use tnet_gpu::data::{LoadOptions, load};
 
     let place = Place::new();
     let noise = crate::common::numbers(1024, 1);

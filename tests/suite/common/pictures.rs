@@ -57,7 +57,7 @@ pub fn npy(descr: &str, shape: &str, content: &[u8]) -> Vec<u8> {
 }
 
 /// A NumPy archive.
-pub fn npz(arrays: &[(&str, Vec<u8>)], deflated: bool) -> Vec<u8> {
+pub fn archive_of(arrays: &[(&str, Vec<u8>)], deflated: bool) -> Vec<u8> {
     let mut archive = ZipWriter::new(std::io::Cursor::new(Vec::new()));
     let method = if deflated { CompressionMethod::Deflated } else { CompressionMethod::Stored };
     for (name, array) in arrays {
@@ -82,7 +82,7 @@ pub fn archive(deflated: bool) -> Vec<u8> {
     let arrays: Vec<(String, Vec<u8>)> = arrays.collect();
     let arrays: Vec<(&str, Vec<u8>)> =
         arrays.iter().map(|(name, array)| (&**name, array.clone())).collect();
-    npz(&arrays, deflated)
+    archive_of(&arrays, deflated)
 }
 
 /// Writes images of 12 x 10 pixels in three classes that are told apart by their colour, some of it noise.
