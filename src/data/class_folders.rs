@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use rayon::prelude::*;
 
 use super::image_cache::Place;
-use super::load::{LoadOptions, Loading, test_part};
+use super::options::{LoadOptions, Loading, test_part};
 use super::picture::{self, Picture, Target};
 use super::tree::{self, File, entries, folders};
 use super::{DataSet, ImageSet, class_names};

@@ -5,7 +5,6 @@ use std::fs::File;
 use std::io::{ErrorKind, Read};
 use std::path::Path;
 
-use super::fashion_mnist::TEST_SHA256;
 use crate::{Error, Result};
 
 /// The file beside a set's that has a name for each class, a line each.
@@ -13,6 +12,9 @@ pub(super) const FILE: &str = "labels.txt";
 
 /// Longest such file that is read, in bytes; a set has at most 256 classes.
 const LONGEST: u64 = 1 << 16;
+
+/// The test images of Fashion-MNIST: [`super::ImageSet::sha256`].
+pub const TEST_SHA256: &str = "16f4e76ef93ed38c64319f5b7c3bba4b9e07a1e447a0f467e27a91ff30a18716";
 
 /// Those of Fashion-MNIST, in the order of its labels.
 const FASHION_MNIST: [&str; 10] = [

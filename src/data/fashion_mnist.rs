@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
+pub use super::class_names::TEST_SHA256;
 use super::folder::{find, find_set};
 #[cfg(feature = "cli")]
 use super::idx;
@@ -32,9 +33,6 @@ const FASHION_MNIST: [Content; 4] = [
     (NAMES[2], "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b"),
     (NAMES[3], "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34"),
 ];
-
-/// The test images of Fashion-MNIST: [`super::ImageSet::sha256`].
-pub const TEST_SHA256: &str = "16f4e76ef93ed38c64319f5b7c3bba4b9e07a1e447a0f467e27a91ff30a18716";
 
 /// Loads the set in `folder`, else in `$TNET_DATA`, else Fashion-MNIST from the user's cache folder,
 /// else from Debian's package, else downloaded into the cache folder. `follow` is called as a

@@ -1,6 +1,6 @@
-//! The data set: in which form it is (`load`), where its files are ([`fashion_mnist`]; in a folder: `folder`, under which
+//! The data set: in which form it is (`load`), how its images are taken (`options`), where its files are ([`fashion_mnist`]; in a folder: `folder`, under which
 //! names: `name`), whether they belong together (`set`), their formats ([`idx`]; what else is met in their place: `kind`;
-//! [`npz`]; folders of images: `class_folders`, of files like [`picture`], kept in an `image_cache`), what the classes are
+//! [`npz`] of `npy`; folders of images: `class_folders`, of files like [`picture`], kept in an `image_cache`), what the classes are
 //! called ([`class_names`]), the images in memory and on the device ([`resident`]), and the order in which an epoch visits
 //! them ([`batches`]).
 
@@ -20,7 +20,11 @@ mod kind;
 mod load;
 mod name;
 #[cfg(feature = "images")]
+mod npy;
+#[cfg(feature = "images")]
 pub mod npz;
+#[cfg(feature = "images")]
+mod options;
 #[cfg(feature = "images")]
 pub mod picture;
 pub mod resident;
@@ -34,7 +38,9 @@ use sha2::{Digest, Sha256};
 
 pub use class_names::class_names;
 #[cfg(feature = "images")]
-pub use load::{LoadOptions, Loading, load};
+pub use load::load;
+#[cfg(feature = "images")]
+pub use options::{LoadOptions, Loading};
 pub use resident::Resident;
 
 use crate::{Error, Result, hex};

@@ -2,9 +2,7 @@
 //! deflated or stored (`numpy.savez_compressed`, `numpy.savez`).
 //!
 //! Images are `[count, height, width]`, or with 1 or 3 channels last or first; whole numbers from 0 to 255. Labels are whole
-//! numbers. The header of an array is read here (NumPy's NEP 1): the crates that do it bring fourteen others, among them a
-//! parser generator and assembler code, for a line of three fields. Files are not trusted: memory grows with the data that
-//! is really there.
+//! numbers. Files are not trusted: memory grows with the data that is really there.
 
 use std::fs::File;
 use std::io::{Read, Seek};
@@ -13,20 +11,11 @@ use std::path::Path;
 use zip::ZipArchive;
 use zip::result::ZipError;
 
-use super::idx::MAX_BYTES;
-use super::load::{LoadOptions, test_part};
+use super::npy::{self, Array};
+use super::options::{LoadOptions, test_part};
 use super::{DataSet, ImageSet, class_names, kind};
 use crate::text::{excerpt, one_line};
-use crate::{Error, Result, files, memory};
-
-/// Longest header of an array, in bytes; NumPy's own have some 120.
-const LONGEST_HEADER: usize = 4096;
-
-/// How an array file begins.
-const MAGIC: &[u8] = b"\x93NUMPY";
-
-/// Most dimensions of an array.
-const DIMENSIONS: usize = 4;
+use crate::{Error, Result, files};
 
 /// Loads an archive. `labels.txt` beside it may name the classes.
 ///
@@ -109,20 +98,38 @@ fn file_name(array: &str) -> String {
     format!("{array}.npy")
 }
 
+/// An array of the archive.
+fn array<'a, R: Read + Seek>(
+    path: &Path,
+    archive: &mut ZipArchive<R>,
+    name: &'a str,
+) -> Result<Array<'a>> {
+    let held: Vec<String> =
+        archive.file_names().take(8).flatten().map(|name| excerpt(&name)).collect();
+    let file = archive.by_name(&file_name(name)).map_err(|error| match error {
+        ZipError::FileNotFound => {
+            let expected = "the arrays x_train, y_train, x_test and y_test";
+            let found = if held.is_empty() { "none".into() } else { held.join(", ") };
+            Error::malformed(path, "archive", expected, found)
+        }
+        error => npy::damaged(path, name, error),
+    })?;
+    Array::read(path, name, file)
+}
+
 /// Images and their labels.
 fn part<R: Read + Seek>(
     path: &Path,
     archive: &mut ZipArchive<R>,
     [images, labels]: [&str; 2],
 ) -> Result<ImageSet> {
-    let x = Array::read(path, archive, images)?;
-    let y = Array::read(path, archive, labels)?;
+    let x = array(path, archive, images)?;
+    let y = array(path, archive, labels)?;
     let (count, shape, channels_last) = x.images(path)?;
-    let is_label =
-        y.shape.first() == Some(&count) && y.shape[1..].iter().all(|&extent| extent == 1);
+    let is_label = y.shape()[0] == count && y.shape()[1..].iter().all(|&extent| extent == 1);
     if !is_label {
         let expected = format!("[{count}], a label for each image of {images}");
-        return Err(Error::malformed(path, labels, expected, format!("{:?}", y.shape)));
+        return Err(Error::malformed(path, labels, expected, format!("{:?}", y.shape())));
     }
     let [channels, height, width] = shape;
     let mut pixels = x.bytes(path)?;
@@ -136,217 +143,6 @@ fn part<R: Read + Seek>(
         pixels = planes;
     }
     Ok(ImageSet { count, shape, pixels, labels: y.bytes(path)? })
-}
-
-/// The type of an array's numbers.
-#[derive(Debug, Clone, Copy, PartialEq)]
-struct Numbers {
-    /// Bytes of each.
-    size: usize,
-    big_endian: bool,
-    signed: bool,
-}
-
-/// An array, its content as it lies in the file.
-struct Array<'a> {
-    name: &'a str,
-    shape: Vec<usize>,
-    numbers: Numbers,
-    /// Whether the first index varies fastest.
-    fortran: bool,
-    content: Vec<u8>,
-}
-
-impl<'a> Array<'a> {
-    fn read<R: Read + Seek>(
-        path: &Path,
-        archive: &mut ZipArchive<R>,
-        name: &'a str,
-    ) -> Result<Self> {
-        let held: Vec<String> =
-            archive.file_names().take(8).flatten().map(|name| excerpt(&name)).collect();
-        let damaged = |error: String| Error::malformed(path, name, "a whole array", error);
-        let mut file = archive.by_name(&file_name(name)).map_err(|error| match error {
-            ZipError::FileNotFound => {
-                let expected = "the arrays x_train, y_train, x_test and y_test";
-                let found = if held.is_empty() { "none".into() } else { held.join(", ") };
-                Error::malformed(path, "archive", expected, found)
-            }
-            error => damaged(one_line(error)),
-        })?;
-        let (shape, numbers, fortran) = header(path, name, &mut file)?;
-        let count = shape.iter().try_fold(1_usize, |count, &extent| count.checked_mul(extent));
-        let claimed = count.filter(|&count| count <= MAX_BYTES).ok_or_else(|| {
-            let expected = format!("at most {MAX_BYTES} numbers");
-            Error::malformed(path, name, expected, format!("{shape:?}"))
-        })?;
-        if claimed == 0 {
-            return Err(Error::malformed(path, name, "numbers", format!("none: {shape:?}")));
-        }
-        let bytes = claimed * numbers.size;
-        // As they are read, and once more in another order.
-        memory::check("reading this archive", 2 * bytes as u64)?;
-        let mut content = Vec::new();
-        let limit = bytes as u64 + 1;
-        file.take(limit).read_to_end(&mut content).map_err(|error| damaged(one_line(error)))?;
-        if content.len() != bytes {
-            let found =
-                if content.len() > bytes { "more".into() } else { content.len().to_string() };
-            let expected = format!("{bytes} bytes, as its header says");
-            return Err(Error::malformed(path, name, expected, found));
-        }
-        Ok(Self { name, shape, numbers, fortran, content })
-    }
-
-    /// Number and shape of the images, and whether the channels are behind height and width.
-    fn images(&self, path: &Path) -> Result<(usize, [usize; 3], bool)> {
-        Ok(match self.shape[..] {
-            [count, height, width] => (count, [1, height, width], false),
-            [count, height, width, channels @ (1 | 3)] => (count, [channels, height, width], true),
-            [count, channels @ (1 | 3), height, width] => (count, [channels, height, width], false),
-            _ => {
-                let expected = "images [count, height, width], or with 1 or 3 channels at the end";
-                return Err(Error::malformed(
-                    path,
-                    self.name,
-                    expected,
-                    format!("{:?}", self.shape),
-                ));
-            }
-        })
-    }
-
-    /// The numbers, in which the last index varies fastest, as bytes.
-    fn bytes(self, path: &Path) -> Result<Vec<u8>> {
-        let Self { name, shape, numbers, fortran, content } = self;
-        let bytes = match numbers {
-            Numbers { size: 1, signed: false, .. } => content,
-            Numbers { size, big_endian, signed } => {
-                let mut bytes = Vec::with_capacity(content.len() / size);
-                for (at, number) in content.chunks_exact(size).enumerate() {
-                    let digit = |at: &usize| number[if big_endian { *at } else { size - 1 - at }];
-                    let sign = if signed && digit(&0) >= 0x80 { -1_i64 } else { 0 };
-                    let value =
-                        (0..size).fold(sign, |value, at| value << 8 | i64::from(digit(&at)));
-                    let Ok(byte) = u8::try_from(value) else {
-                        let what = format!("{name}: number {at}");
-                        return Err(Error::malformed(path, what, "0 to 255", value));
-                    };
-                    bytes.push(byte);
-                }
-                bytes
-            }
-        };
-        if !fortran || shape.len() < 2 {
-            return Ok(bytes);
-        }
-        // The place of every element of the result, step by step.
-        let mut strides = vec![1; shape.len()];
-        for at in 1..shape.len() {
-            strides[at] = strides[at - 1] * shape[at - 1];
-        }
-        let mut index = vec![0; shape.len()];
-        let mut ordered = Vec::with_capacity(bytes.len());
-        for _ in 0..bytes.len() {
-            ordered.push(
-                bytes[index
-                    .iter()
-                    .zip(&strides)
-                    .map(|(index, stride)| index * stride)
-                    .sum::<usize>()],
-            );
-            for at in (0..shape.len()).rev() {
-                index[at] += 1;
-                if index[at] < shape[at] {
-                    break;
-                }
-                index[at] = 0;
-            }
-        }
-        Ok(ordered)
-    }
-}
-
-/// Reads what precedes the numbers of an array: a dictionary as Python writes it, after its length.
-fn header(path: &Path, name: &str, reader: &mut impl Read) -> Result<(Vec<usize>, Numbers, bool)> {
-    let wrong = |what: &str, expected: &str, found: &dyn std::fmt::Display| {
-        Error::malformed(path, format!("{name}: {what}"), expected, found)
-    };
-    let mut fill = |bytes: &mut [u8]| {
-        reader.read_exact(bytes).map_err(|error| wrong("header", "a whole one", &one_line(error)))
-    };
-    let mut start = [0; 8];
-    fill(&mut start)?;
-    if !start.starts_with(MAGIC) {
-        return Err(wrong("magic number", "that of a NumPy array", &"another"));
-    }
-    let mut length = [0; 4];
-    // The length has two bytes in version 1, four in later ones.
-    let digits = if start[6] == 1 { 2 } else { 4 };
-    fill(&mut length[..digits])?;
-    let length = u32::from_le_bytes(length) as usize;
-    if length > LONGEST_HEADER {
-        return Err(wrong("header", &format!("at most {LONGEST_HEADER} bytes"), &length));
-    }
-    let mut text = vec![0; length];
-    fill(&mut text)?;
-    let text = String::from_utf8_lossy(&text);
-    let field = |key: &str| {
-        let (_, after) = text.split_once(&format!("'{key}'"))?;
-        Some(after.trim_start().strip_prefix(':')?.trim_start())
-    };
-    let unclear = || wrong("header", "descr, fortran_order and shape", &excerpt(text.trim()));
-    let described = field("descr").ok_or_else(unclear)?;
-    let described = described.strip_prefix('\'').and_then(|text| text.split_once('\''));
-    let described = described.map(|(name, _)| name).ok_or_else(unclear)?;
-    let numbers = Numbers::parse(described).ok_or_else(|| {
-        let expected = "whole numbers (as after .astype('uint8'))";
-        let found = match described.as_bytes().get(1) {
-            Some(b'f') => format!("fractions, '{}'", excerpt(described)),
-            _ => format!("'{}'", excerpt(described)),
-        };
-        wrong("type", expected, &found)
-    })?;
-    let fortran = field("fortran_order").ok_or_else(unclear)?;
-    let fortran = match (fortran.starts_with("True"), fortran.starts_with("False")) {
-        (is_fortran, is_c) if is_fortran != is_c => is_fortran,
-        _ => return Err(unclear()),
-    };
-    let shape = field("shape").and_then(|text| text.strip_prefix('(')?.split_once(')'));
-    let (shape, _) = shape.ok_or_else(unclear)?;
-    let extents = shape.split(',').map(str::trim).filter(|extent| !extent.is_empty());
-    let extents: Option<Vec<usize>> = extents.map(|extent| extent.parse().ok()).collect();
-    let extents = extents.filter(|extents| (1..=DIMENSIONS).contains(&extents.len()));
-    let extents = extents.ok_or_else(|| {
-        let expected = format!("1 to {DIMENSIONS} numbers");
-        wrong("shape", &expected, &format!("({})", excerpt(shape)))
-    })?;
-    Ok((extents, numbers, fortran))
-}
-
-impl Numbers {
-    /// From NumPy's name of a type: `|u1`, `<i8`.
-    fn parse(name: &str) -> Option<Self> {
-        let (order, kind, size) = match *name.as_bytes() {
-            [order, kind, size] => (order, kind, size),
-            _ => return None,
-        };
-        let big_endian = match order {
-            b'<' | b'|' | b'=' => false,
-            b'>' => true,
-            _ => return None,
-        };
-        let signed = match kind {
-            b'u' => false,
-            b'i' => true,
-            _ => return None,
-        };
-        let size = match size {
-            b'1' | b'2' | b'4' | b'8' => usize::from(size - b'0'),
-            _ => return None,
-        };
-        Some(Self { size, big_endian, signed })
-    }
 }
 
 #[cfg(test)]
@@ -365,7 +161,7 @@ mod tests {
             format!("{{'descr': '{descr}', 'fortran_order': {fortran}, 'shape': {shape}, }}");
         header += &" ".repeat(63 - (10 + header.len()) % 64);
         header.push('\n');
-        let mut file = [MAGIC, &[1, 0]].concat();
+        let mut file = b"\x93NUMPY\x01\0".to_vec();
         file.extend((header.len() as u16).to_le_bytes());
         file.extend(header.as_bytes());
         file.extend(content);
