@@ -14,7 +14,7 @@ use crate::data::{ImageSet, Resident};
 use crate::mps::{MpsInit, MpsSpec};
 use crate::net::{Kind, Mps, Stack, features};
 use crate::op::mps_linear;
-use crate::train::{Learner, Schedule, TrainConfig};
+use crate::train::{Learner, Recipe, Schedule, TrainConfig};
 use crate::{Error, Result};
 
 /// Seed of the weights of all networks.
@@ -262,6 +262,7 @@ impl OwnStep {
             seed: SEED,
             validation: 0,
             init: MpsInit::He,
+            recipe: Recipe::default(),
             network,
         };
         Ok(Self {

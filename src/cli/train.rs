@@ -19,7 +19,7 @@ use crate::op;
 use crate::text::shown;
 use crate::train::memory::{self, Place};
 use crate::train::run::{self, Newest};
-use crate::train::{self, RunFolder, TrainConfig};
+use crate::train::{self, RateSchedule, Recipe, RunFolder, TrainConfig};
 use crate::{Error, Result};
 
 /// Options of `train`.
@@ -55,6 +55,14 @@ pub struct TrainArgs {
     /// Adam's learning rate
     #[arg(long, default_value_t = 1e-3)]
     lr: f64,
+
+    /// How the learning rate goes on after --warmup: constant, or falling to 0 like a cosine
+    #[arg(long, value_enum, default_value_t)]
+    schedule: RateSchedule,
+
+    /// Epochs, or a part of one, over which the learning rate rises to --lr
+    #[arg(long, value_name = "EPOCHS", default_value_t = 0.0)]
+    warmup: f64,
 
     /// Seed of the weights, the order of the images and dropout
     #[arg(long, default_value_t = 200)]
@@ -182,6 +190,7 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
     }
     check_kept(args, given, &config)?;
     if given.contains(&"epochs") {
+        config.train.recipe.check_extension(config.train.epochs, args.epochs)?;
         config.train.epochs = args.epochs;
     }
     let least = checkpoint.epoch + usize::from(checkpoint.step > 0);
@@ -242,11 +251,13 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
 /// Refuses options that would change what is trained.
 fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()> {
     args.network.check_kept(given, config.preset.as_ref(), &config.train.network)?;
-    let TrainConfig { batch_size, lr, seed, validation, init, .. } = config.train;
+    let TrainConfig { batch_size, lr, seed, validation, init, recipe, .. } = config.train;
     let options = [
         ("init", value(&args.init), value(&init)),
         ("batch_size", args.batch_size.to_string(), batch_size.to_string()),
         ("lr", args.lr.to_string(), lr.to_string()),
+        ("schedule", args.schedule.to_string(), recipe.schedule.to_string()),
+        ("warmup", args.warmup.to_string(), recipe.warmup.to_string()),
         ("seed", args.seed.to_string(), seed.to_string()),
         ("validation", args.validation.to_string(), validation.to_string()),
     ];
@@ -298,6 +309,7 @@ fn checked(args: &TrainArgs, network: Stack) -> Result<TrainConfig> {
         seed: args.seed,
         validation: args.validation,
         init: args.init,
+        recipe: Recipe { schedule: args.schedule, warmup: args.warmup },
         network,
     };
     config.check()?;

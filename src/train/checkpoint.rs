@@ -14,6 +14,7 @@ use sha2::{Digest, Sha256};
 
 use super::TrainConfig;
 use super::learner::{State, Weight};
+use super::rate::Recipe;
 use crate::mps::MpsInit;
 use crate::net::{Snapshot, Stack};
 use crate::tensor_file::{self, Header, TensorFile, header_of};
@@ -73,6 +74,8 @@ struct Metadata {
     seed: u64,
     validation: usize,
     init: MpsInit,
+    #[serde(default, skip_serializing_if = "is_default")]
+    recipe: Recipe,
     network: Stack,
     data: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -89,6 +92,11 @@ struct Metadata {
     best: Option<(usize, f64)>,
     /// SHA-256 of the file with these digits replaced by zeros.
     checksum: String,
+}
+
+/// Whether a recipe is none, as in files of earlier versions.
+fn is_default(recipe: &Recipe) -> bool {
+    *recipe == Recipe::default()
 }
 
 impl Checkpoint {
@@ -162,7 +170,7 @@ impl Checkpoint {
     }
 
     fn metadata(&self) -> Metadata {
-        let TrainConfig { epochs, batch_size, lr, seed, validation, init, ref network } =
+        let TrainConfig { epochs, batch_size, lr, seed, validation, init, recipe, ref network } =
             self.config;
         Metadata {
             format: FORMAT,
@@ -172,6 +180,7 @@ impl Checkpoint {
             seed,
             validation,
             init,
+            recipe,
             network: network.clone(),
             data: self.data.clone(),
             test: self.test.clone(),
@@ -303,6 +312,7 @@ impl Metadata {
             seed: self.seed,
             validation: self.validation,
             init: self.init,
+            recipe: self.recipe,
             network: self.network.clone(),
         }
     }
@@ -329,6 +339,7 @@ fn checksum(bytes: &[u8], at: usize) -> String {
 mod tests {
     use super::*;
     use crate::net::{Model, Preset};
+    use crate::train::RateSchedule;
 
     /// A checkpoint of a network as small as possible, with all weights 0.
     fn checkpoint(lr: f64, loss: f64, accuracy: f64) -> Checkpoint {
@@ -347,6 +358,7 @@ mod tests {
             seed: 1,
             validation: 1,
             init: MpsInit::He,
+            recipe: Recipe { schedule: RateSchedule::Cosine, warmup: lr.min(1.0) },
             network,
         };
         let best = Some((1, accuracy));

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::rate::Recipe;
 use crate::mps::MpsInit;
 use crate::net::Stack;
 use crate::{Error, Result};
@@ -13,7 +14,7 @@ pub struct TrainConfig {
     pub epochs: usize,
     /// Images per step; the last batch of an epoch may be smaller.
     pub batch_size: usize,
-    /// Adam's learning rate.
+    /// Adam's learning rate; the highest, where it changes.
     pub lr: f64,
     /// Seed of the weights, the order of the images and dropout.
     pub seed: u64,
@@ -22,6 +23,9 @@ pub struct TrainConfig {
     /// Distribution of the weights before training. Dense layers are drawn by He's rule for `he`, and by Glorot's for
     /// `glorot` and `article` (the default of the article's framework).
     pub init: MpsInit,
+    /// What is done besides the steps of Adam at one rate.
+    #[serde(default)]
+    pub recipe: Recipe,
     /// The network.
     pub network: Stack,
 }
@@ -42,6 +46,7 @@ impl TrainConfig {
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return Err(Error::argument("lr", format!("{}: expected a number above 0", self.lr)));
         }
+        self.recipe.check(self.epochs)?;
         self.network.check()
     }
 }

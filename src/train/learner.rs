@@ -8,6 +8,7 @@ use burn::tensor::{Device, Tensor};
 
 use super::TrainConfig;
 use super::profile::{Marks, Profile};
+use super::rate::Rate;
 use super::schedule::{Schedule, StepInput};
 use crate::data::Resident;
 use crate::net::{Backward, Network, Stack, Stage};
@@ -51,7 +52,7 @@ pub struct State {
 pub struct Learner {
     stack: Stack,
     stages: Vec<Stage>,
-    lr: f64,
+    rate: Rate,
     steps: u64,
     /// Name and shape of every weight.
     names: Vec<(String, Vec<usize>)>,
@@ -129,8 +130,13 @@ impl Learner {
             state.map(|state| Tensor::from_data(&state[..], device))
         };
         let states = stages.iter().map(state).collect();
-        let (lr, device) = (config.lr, device.clone());
-        Ok(Self { stack, stages, lr, steps, names, states, device, profile: None })
+        let (rate, device) = (Rate::constant(config.lr), device.clone());
+        Ok(Self { stack, stages, rate, steps, names, states, device, profile: None })
+    }
+
+    /// Sets the learning rate of every step; until then it is the configuration's for all.
+    pub fn set_rate(&mut self, rate: Rate) {
+        self.rate = rate;
     }
 
     /// The current state of the network, on the host.
@@ -197,7 +203,7 @@ impl Learner {
         }
         let step = |at: usize| {
             let number = self.steps + 1 + at as u64;
-            (AdamStep::new(self.lr, BETAS, EPSILON, number), seeds(at))
+            (AdamStep::new(self.rate.of(number), BETAS, EPSILON, number), seeds(at))
         };
         Ok(Schedule::new(order, batch_size, step, &self.device))
     }

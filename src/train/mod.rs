@@ -10,6 +10,7 @@ pub mod learner;
 pub mod memory;
 pub mod metrics;
 pub mod profile;
+pub mod rate;
 pub mod run;
 pub mod schedule;
 pub mod tuning;
@@ -29,6 +30,7 @@ pub use learner::Learner;
 pub use memory::buffers;
 pub use metrics::EpochMetrics;
 pub use profile::Profile;
+pub use rate::{Rate, RateSchedule, Recipe};
 pub use run::RunFolder;
 pub use schedule::Schedule;
 
@@ -191,6 +193,7 @@ pub fn train(
         best: None,
         history: Vec::new(),
     };
+    trainer.learner.set_rate(Rate::new(config.lr, config.recipe, config.epochs, trainer.steps()));
     if observer.wants_profile() {
         trainer.learner.profile(device);
     }
@@ -276,6 +279,7 @@ impl Trainer<'_> {
     fn resume(&mut self, checkpoint: &Checkpoint) -> Result<()> {
         let Checkpoint { ref config, ref data, epoch, step, loss, right, best, ref state, .. } =
             *checkpoint;
+        self.config.recipe.check_extension(config.epochs, self.config.epochs)?;
         let refused = |problem: &str| {
             let run = self.run.path().to_path_buf();
             Err(Error::Resume { run, problem: problem.into() })

@@ -21,7 +21,7 @@ use tnet_gpu::net::{Model, Preset, Stack};
 use tnet_gpu::op;
 use tnet_gpu::op::state::AdamStep;
 use tnet_gpu::op::words::StepWords;
-use tnet_gpu::train::{Learner, TrainConfig};
+use tnet_gpu::train::{Learner, Recipe, TrainConfig};
 
 /// Opens a device. Without a Vulkan adapter it prints that the test is skipped and returns `None`, or
 /// fails where `TNET_REQUIRE_ADAPTER` is 1.
@@ -151,6 +151,7 @@ pub fn config(network: Stack) -> TrainConfig {
         seed: 5,
         validation: 0,
         init: MpsInit::He,
+        recipe: Recipe::default(),
         network,
     }
 }

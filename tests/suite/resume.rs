@@ -19,8 +19,8 @@ use tnet_gpu::Error;
 use tnet_gpu::data::fashion_mnist;
 use tnet_gpu::net::Model;
 use tnet_gpu::train::{
-    self, Conduct, EpochMetrics, Observer, RunFolder, Splits, StepReport, StopFlag, TrainConfig,
-    run,
+    self, Conduct, EpochMetrics, Observer, RateSchedule, Recipe, RunFolder, Splits, StepReport,
+    StopFlag, TrainConfig, run,
 };
 
 use crate::common::data::{files, write_files};
@@ -140,6 +140,17 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
             assert_equal_runs(&format!("{model:?}, stopped after {stops:?}"), &run, &straight);
         }
     }
+    // The learning rate goes on where it was.
+    let recipe = Recipe { schedule: RateSchedule::Cosine, warmup: 1.3 };
+    let falling = TrainConfig { recipe, ..config(Model::Mps) };
+    go(&falling, &data, device, &at("falling"), 0);
+    for stop in [5, 31] {
+        go(&falling, &data, device, &at("stopped"), stop);
+    }
+    go(&falling, &data, device, &at("stopped"), 0);
+    assert_equal_runs("a cosine", &at("stopped"), &at("falling"));
+    let [one, other] = ["Mps", "falling"].map(|run| fs::read(at(run).join("last.safetensors")));
+    assert!(one.unwrap() != other.unwrap(), "the recipe changes nothing");
     // Two more runs with the same seed give the same files.
     let config = config(Model::Mps);
     for again in ["second", "third"] {
@@ -320,6 +331,9 @@ fn options_that_would_change_the_run_are_refused() {
         ("--init", "glorot"),
         ("--batch-size", "8"),
         ("--lr", "0.002"),
+        ("--schedule", "cosine"),
+        ("--warmup", "1"),
+        ("--size", "4,4"),
         ("--seed", "7"),
         ("--validation", "11"),
         ("--train-images", "30"),
@@ -335,6 +349,31 @@ fn options_that_would_change_the_run_are_refused() {
         assert!(stderr(&output).contains("cannot be used with"), "{}", stderr(&output));
     }
     assert!(before == fs::read(training.path("run/last.safetensors")).unwrap());
+}
+
+/// Its learning rate would have been another from the first step on.
+#[test]
+fn a_run_whose_rate_falls_is_not_extended() {
+    let training = Training::new();
+    let output = training.run(&["--out-factors", "4,4", "--schedule", "cosine", "--warmup", "0.5"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let files = || {
+        ["config.toml", "last.safetensors"]
+            .map(|file| fs::read(training.path(&format!("run/{file}"))).unwrap())
+    };
+    let before = files();
+    let output = training.resume(&["--epochs", "4"]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    let line = error_line(&output);
+    assert!(
+        line.contains("--epochs: 4: the learning rate of the run falls over 2 epochs"),
+        "{line}"
+    );
+    assert!(before == files());
+    let output = training.run(&["--warmup", "3", "--exist-ok"]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert!(error_line(&output).contains("--warmup: 3: expected 0 to 2, the epochs"));
+    assert!(before == files());
 }
 
 #[test]

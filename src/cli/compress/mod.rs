@@ -25,7 +25,7 @@ use crate::mps::MpsInit;
 use crate::net::Snapshot;
 use crate::text::shown;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::{RunFolder, TrainConfig};
+use crate::train::{Recipe, RunFolder, TrainConfig};
 use crate::{Error, Result};
 use job::{Data, Goal, Job};
 use table::{Dense, Row, print};
@@ -283,6 +283,7 @@ fn config(args: &CompressArgs, model: &ModelFile) -> Result<TrainConfig> {
         seed: 200,
         validation: 0,
         init: MpsInit::He,
+        recipe: Recipe::default(),
         network: model.snapshot.stack().clone(),
     });
     let config = TrainConfig {
@@ -290,6 +291,8 @@ fn config(args: &CompressArgs, model: &ModelFile) -> Result<TrainConfig> {
         batch_size: args.batch_size.unwrap_or(of_run.batch_size),
         lr: args.lr,
         seed: args.seed.unwrap_or(of_run.seed),
+        // A warm-up of many epochs, say, makes no sense in two.
+        recipe: Recipe::default(),
         ..of_run
     };
     config.check()?;

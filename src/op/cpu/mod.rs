@@ -183,7 +183,7 @@ mod tests {
     use crate::data::{ImageSet, Resident};
     use crate::mps::MpsInit;
     use crate::net::{Model, Preset};
-    use crate::train::{Learner, TrainConfig};
+    use crate::train::{Learner, Recipe, TrainConfig};
 
     /// Weights and moments after two steps of a network, whose batch does not come out even in pieces.
     fn trained(model: Model, bond: usize) -> Vec<u32> {
@@ -202,6 +202,7 @@ mod tests {
             seed: 1,
             validation: 0,
             init: MpsInit::He,
+            recipe: Recipe::default(),
             network: preset.stack([1, height, width], 10).unwrap(),
         };
         let device = Device::flex();
