@@ -64,6 +64,10 @@ pub struct TrainArgs {
     #[arg(long, value_name = "EPOCHS", default_value_t = 0.0)]
     warmup: f64,
 
+    /// End training after so many epochs without a better accuracy on the images that --validation holds out
+    #[arg(long, value_name = "EPOCHS", value_parser = at_least_one())]
+    patience: Option<usize>,
+
     /// Seed of the weights, the order of the images and dropout
     #[arg(long, default_value_t = 200)]
     seed: u64,
@@ -258,6 +262,7 @@ fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()
         ("lr", args.lr.to_string(), lr.to_string()),
         ("schedule", args.schedule.to_string(), recipe.schedule.to_string()),
         ("warmup", args.warmup.to_string(), recipe.warmup.to_string()),
+        ("patience", patience(args.patience), patience(recipe.patience)),
         ("seed", args.seed.to_string(), seed.to_string()),
         ("validation", args.validation.to_string(), validation.to_string()),
     ];
@@ -268,6 +273,10 @@ fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()
     }
     kept(given, [("train_images", typed, config.train_images.to_string())])?;
     args.data.check_kept(given, &config.images)
+}
+
+fn patience(epochs: Option<usize>) -> String {
+    epochs.map_or_else(|| "no limit".into(), |epochs| epochs.to_string())
 }
 
 /// The text of an option's value, as typed.
@@ -309,7 +318,7 @@ fn checked(args: &TrainArgs, network: Stack) -> Result<TrainConfig> {
         seed: args.seed,
         validation: args.validation,
         init: args.init,
-        recipe: Recipe { schedule: args.schedule, warmup: args.warmup },
+        recipe: Recipe { schedule: args.schedule, warmup: args.warmup, patience: args.patience },
         network,
     };
     config.check()?;

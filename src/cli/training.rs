@@ -110,7 +110,15 @@ impl Ready {
         if let Err(error) = &summary {
             tracing::info!("{}", message(error));
         }
-        Ok(Outcome { network: config.train.network, summary: summary?, run })
+        let summary = summary?;
+        let (last, TrainConfig { epochs, recipe, .. }) = (summary.last.epoch, &config.train);
+        if let Some(patience) = recipe.patience.filter(|_| last < *epochs) {
+            let plural = if patience == 1 { "" } else { "s" };
+            say!(
+                "ended after epoch {last} of {epochs}: no better on the held-out images for {patience} epoch{plural}"
+            );
+        }
+        Ok(Outcome { network: config.train.network, summary, run })
     }
 }
 

@@ -358,7 +358,11 @@ mod tests {
             seed: 1,
             validation: 1,
             init: MpsInit::He,
-            recipe: Recipe { schedule: RateSchedule::Cosine, warmup: lr.min(1.0) },
+            recipe: Recipe {
+                schedule: RateSchedule::Cosine,
+                warmup: lr.min(1.0),
+                patience: Some(2),
+            },
             network,
         };
         let best = Some((1, accuracy));

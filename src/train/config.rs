@@ -46,7 +46,7 @@ impl TrainConfig {
         if !(self.lr.is_finite() && self.lr > 0.0) {
             return Err(Error::argument("lr", format!("{}: expected a number above 0", self.lr)));
         }
-        self.recipe.check(self.epochs)?;
+        self.recipe.check(self.epochs, self.validation)?;
         self.network.check()
     }
 }

@@ -202,7 +202,12 @@ pub fn train(
         // So that a run can be resumed from the very start.
         None => trainer.save(observer)?,
     }
-    while trainer.epoch < config.epochs {
+    // What is left of an epoch is trained before it is asked whether another follows.
+    let is_over = |trainer: &Trainer| {
+        let best = trainer.best.map(|(epoch, _)| epoch);
+        trainer.step == 0 && config.recipe.is_over(trainer.epoch, best)
+    };
+    while trainer.epoch < config.epochs && !is_over(&trainer) {
         trainer.epoch(&stop, observer)?;
     }
     if let Some(profile) = trainer.learner.profiled() {

@@ -28,7 +28,7 @@ impl std::fmt::Display for RateSchedule {
     }
 }
 
-/// What is done in training besides the steps of Adam at one rate. The default is the article's: nothing.
+/// What is done in training besides steps of Adam at one rate, as many as there are epochs for. The default is the article's: nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Recipe {
@@ -36,20 +36,36 @@ pub struct Recipe {
     pub schedule: RateSchedule,
     /// Epochs, or a part of one, over which the learning rate rises to its value.
     pub warmup: f64,
+    /// Epochs without a better accuracy on the held-out images after which training ends.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub patience: Option<usize>,
 }
 
 impl Recipe {
-    /// Checks that it makes sense in a run of so many epochs.
+    /// Checks that it makes sense in a run of so many epochs, with so many images held out.
     ///
     /// # Errors
     ///
     /// [`Error::Argument`] naming the field.
-    pub fn check(&self, epochs: usize) -> Result<()> {
-        if (0.0..=epochs as f64).contains(&self.warmup) {
-            return Ok(());
+    pub fn check(&self, epochs: usize, validation: usize) -> Result<()> {
+        if !(0.0..=epochs as f64).contains(&self.warmup) {
+            let problem = format!("{}: expected 0 to {epochs}, the epochs", self.warmup);
+            return Err(Error::argument("warmup", problem));
         }
-        let problem = format!("{}: expected 0 to {epochs}, the epochs", self.warmup);
-        Err(Error::argument("warmup", problem))
+        match self.patience {
+            Some(0) => Err(Error::argument("patience", "0: expected at least one epoch")),
+            Some(patience) if validation == 0 => {
+                let problem = format!("{patience}: it needs images that are held out (validation)");
+                Err(Error::argument("patience", problem))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether training ends after `epoch`, where `best` is the epoch of the best network so far.
+    pub fn is_over(&self, epoch: usize, best: Option<usize>) -> bool {
+        let since = best.map(|best| epoch.saturating_sub(best));
+        self.patience.zip(since).is_some_and(|(patience, since)| since >= patience)
     }
 
     /// Checks that a run of `epochs` epochs may be resumed for another number of them: one whose rates depend on it may not.
@@ -131,7 +147,7 @@ mod tests {
     /// As optax's cosine_decay_schedule: 4 steps from 0.5 are 0.5, 0.427, 0.25, 0.073.
     #[test]
     fn a_cosine_falls_from_the_rate_towards_0() {
-        let recipe = Recipe { schedule: RateSchedule::Cosine, warmup: 0.0 };
+        let recipe = Recipe { schedule: RateSchedule::Cosine, ..Recipe::default() };
         let expected = [0.5, 0.426_776_695_296_636_9, 0.25, 0.073_223_304_703_363_12];
         for (rate, expected) in rates(recipe, 2, 2).iter().zip(expected) {
             assert!((rate - expected).abs() < 1e-15, "{rate} for {expected}");
@@ -149,9 +165,26 @@ mod tests {
     #[test]
     fn an_impossible_warm_up_is_refused() {
         for warmup in [-1.0, 3.5, f64::NAN, f64::INFINITY] {
-            let line = Recipe { warmup, ..Recipe::default() }.check(3).unwrap_err().to_string();
+            let line = Recipe { warmup, ..Recipe::default() }.check(3, 0).unwrap_err().to_string();
             assert!(line.starts_with("warmup: ") && line.contains("0 to 3"), "{line}");
         }
-        Recipe { warmup: 3.0, ..Recipe::default() }.check(3).unwrap();
+        Recipe { warmup: 3.0, ..Recipe::default() }.check(3, 0).unwrap();
+    }
+
+    #[test]
+    fn patience_is_counted_from_the_best_epoch() {
+        let recipe = Recipe { patience: Some(2), ..Recipe::default() };
+        let over = |epoch, best| recipe.is_over(epoch, best);
+        assert_eq!(
+            [over(0, None), over(3, Some(2)), over(4, Some(2)), over(9, Some(2))],
+            [false, false, true, true]
+        );
+        assert!(!Recipe::default().is_over(9, Some(1)));
+        recipe.check(3, 1).unwrap();
+        for (patience, validation) in [(0, 1), (2, 0)] {
+            let recipe = Recipe { patience: Some(patience), ..recipe };
+            let line = recipe.check(3, validation).unwrap_err().to_string();
+            assert!(line.starts_with("patience: "), "{line}");
+        }
     }
 }

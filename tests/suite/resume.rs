@@ -141,7 +141,7 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
         }
     }
     // The learning rate goes on where it was.
-    let recipe = Recipe { schedule: RateSchedule::Cosine, warmup: 1.3 };
+    let recipe = Recipe { schedule: RateSchedule::Cosine, warmup: 1.3, patience: None };
     let falling = TrainConfig { recipe, ..config(Model::Mps) };
     go(&falling, &data, device, &at("falling"), 0);
     for stop in [5, 31] {
@@ -333,6 +333,7 @@ fn options_that_would_change_the_run_are_refused() {
         ("--lr", "0.002"),
         ("--schedule", "cosine"),
         ("--warmup", "1"),
+        ("--patience", "3"),
         ("--size", "4,4"),
         ("--seed", "7"),
         ("--validation", "11"),
@@ -349,6 +350,36 @@ fn options_that_would_change_the_run_are_refused() {
         assert!(stderr(&output).contains("cannot be used with"), "{}", stderr(&output));
     }
     assert!(before == fs::read(training.path("run/last.safetensors")).unwrap());
+}
+
+/// Ended by its patience, a run stays ended; stopped in between, it ends at the same epoch with the same bits.
+#[test]
+fn a_run_ends_when_its_patience_does() {
+    let (data, device) = (splits(), Device::flex());
+    let folder = tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    let recipe = Recipe { patience: Some(2), ..Recipe::default() };
+    let config = TrainConfig { epochs: 60, recipe, ..config(Model::Mps) };
+    go(&config, &data, &device, &at("straight"), 0);
+    let ended = run::newest(&at("straight")).unwrap().checkpoint;
+    let (best, _) = ended.best.unwrap();
+    assert_eq!(ended.epoch, best + 2);
+    assert!(ended.epoch < 60, "the test needs a run that ends early");
+    go(&config, &data, &device, &at("stopped"), 15);
+    go(&config, &data, &device, &at("stopped"), 0);
+    assert_equal_runs("patience", &at("stopped"), &at("straight"));
+    go(&config, &data, &device, &at("stopped"), 0);
+    assert_equal_runs("patience, resumed at its end", &at("stopped"), &at("straight"));
+
+    let training = Training::new();
+    let options =
+        ["--out-factors", "4,4", "--validation", "20", "--patience", "1", "--epochs", "60"];
+    let output = training.run(&options);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let said = stderr(&output);
+    assert!(said.contains(" of 60: no better on the held-out images for 1 epoch"), "{said}");
+    let output = training.run(&["--patience", "1", "--exist-ok"]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
 }
 
 /// Its learning rate would have been another from the first step on.
