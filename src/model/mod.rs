@@ -115,7 +115,7 @@ impl ModelFile {
 
 /// What a file is, by its header, which has been checked.
 enum Plan {
-    Checkpoint(Described),
+    Checkpoint(Box<Described>),
     Exported(file::Plan),
     Foreign(foreign::Plan),
 }
@@ -123,7 +123,8 @@ enum Plan {
 impl Plan {
     fn new(path: &Path, header: &Header, layout: Option<Layout>) -> Result<Self> {
         if header.metadata(checkpoint::KEY).is_some() {
-            return Described::by(path, header).map(Self::Checkpoint);
+            return Described::by(path, header)
+                .map(|described| Self::Checkpoint(Box::new(described)));
         }
         if header.metadata(file::KEY).is_some() {
             return file::Plan::new(path, header).map(Self::Exported);
