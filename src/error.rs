@@ -309,6 +309,15 @@ impl Error {
         Self::Threads { message: one_line(message) }
     }
 
+    /// What is wrong with each of the images that cannot be read, where there are several.
+    pub fn of_images(&self) -> &[Self] {
+        match self {
+            Self::Images { problems, .. } => problems,
+            Self::RunData(error) => error.of_images(),
+            _ => &[],
+        }
+    }
+
     /// The exit code of the process: 1 failed, 2 wrong usage, 128 + the signal's number when
     /// interrupted (130 for Ctrl-C).
     pub fn exit_code(&self) -> u8 {

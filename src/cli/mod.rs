@@ -119,9 +119,7 @@ pub fn main() -> ExitCode {
         }
         Err(error) => {
             tracing::debug!(?error, "failed");
-            if let Error::Images { problems, .. } = &error {
-                problems.iter().for_each(|problem| say!("{problem}"));
-            }
+            error.of_images().iter().for_each(|problem| say!("{problem}"));
             say!("tnet-gpu: {}", message(&error));
             ExitCode::from(error.exit_code())
         }

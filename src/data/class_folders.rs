@@ -231,8 +231,10 @@ fn items(root: &Path, classes: &[String], remarks: &mut Vec<String>) -> Result<V
         .map(|path| shown(&path))
         .collect();
     if let Some(first) = beside.first() {
-        remarks
-            .push(format!("{} images in no class folder are left out: {first}, …", beside.len()));
+        remarks.push(match beside.len() {
+            1 => format!("an image in no class folder is left out: {first}"),
+            count => format!("{count} images in no class folder are left out: {first}, …"),
+        });
     }
     items.par_sort_by(|one, other| {
         natural(&one.file.name, &other.file.name).then_with(|| one.class.cmp(&other.class))

@@ -9,7 +9,6 @@ use std::path::{Path, PathBuf};
 
 use image::imageops::{self, FilterType};
 use image::{DynamicImage, GrayImage, ImageDecoder, ImageFormat, ImageReader, Limits, RgbImage};
-
 use rayon::prelude::*;
 
 use super::{ImageSet, kind, tree};

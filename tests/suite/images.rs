@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 
 use sha2::{Digest, Sha256};
 use tempfile::{TempDir, tempdir};
-use tnet_gpu::data::{LoadOptions, load, npz, picture};
+use tnet_gpu::data::{LoadOptions, npz, picture};
 use tnet_gpu::train::checkpoint::Checkpoint;
 
 use crate::common::data::{files, fuzz_seeds, write_files};
@@ -171,6 +171,21 @@ fn every_file_that_is_no_image_is_named() {
     }
     assert!(place.cached().is_empty(), "a set with broken images was kept");
     assert!(!place.path("run").exists(), "a run was begun");
+
+    // A run that was trained on them before names them too.
+    fs::rename(&notes, place.path("notes.txt")).unwrap();
+    fs::write(&one, &whole).unwrap();
+    fs::write(place.path("set/test/0/0.png"), &whole).unwrap();
+    place.trained("set", &[]);
+    fs::write(&one, "").unwrap();
+    fs::rename(place.path("notes.txt"), &notes).unwrap();
+    let eval = ["eval", &place.text("run"), "--device", "cpu"];
+    let output = place.command(&eval).output().unwrap();
+    let said = stderr(&output);
+    assert!(error_line(&output).contains("2 of the 73 images of "), "{said}");
+    for name in ["train/1/4.png: ", "train/1/notes.txt: "] {
+        assert_eq!(said.lines().filter(|line| line.contains(name)).count(), 1, "{name} in {said}");
+    }
 }
 
 #[test]
@@ -320,7 +335,7 @@ fn classes_are_the_folders_in_their_order() {
     grey("set/alone.png");
     let output = place.train("set", &["--test-share", "0.25"]);
     assert!(
-        stderr(&output).contains("1 images in no class folder are left out"),
+        stderr(&output).contains("an image in no class folder is left out"),
         "{}",
         stderr(&output)
     );
@@ -453,37 +468,4 @@ fn memory_is_checked_first() {
     assert_eq!(code(&output), 1, "{}", stderr(&output));
     let line = error_line(&output);
     assert!(line.contains("decoding these images needs 3.1 GB of memory, "), "{line}");
-}
-
-/// Prints how long 20,000 small files take to load, beside the decoder alone on all cores.
-#[test]
-#[ignore = "a measurement"]
-fn loading_is_timed_beside_decoding_alone() {
-    use rayon::prelude::*;
-
-    let place = Place::new();
-    let noise = crate::common::numbers(1024, 1);
-    let mut paths = Vec::new();
-    for at in 0..20_000 {
-        let pixels: Vec<u8> =
-            (0..1024).map(|pixel| (noise[(pixel + at) % 1024] * 127.0 + 128.0) as u8).collect();
-        paths.push(place.path(&format!("set/{}/{at}.png", at % 10)));
-        write_png(&paths[at], [1, 32, 32], &pixels);
-    }
-    let folder = place.path("set");
-    let options = LoadOptions { cache: false, ..LoadOptions::default() };
-    for _ in 0..5 {
-        let started = std::time::Instant::now();
-        let decoded: Vec<_> =
-            paths.par_iter().map(|path| image::open(path).unwrap().into_luma8()).collect();
-        let alone = started.elapsed();
-        assert_eq!(decoded.len(), 20_000);
-        let started = std::time::Instant::now();
-        load(Some(&folder), &options, &mut |_| ()).unwrap();
-        let all = started.elapsed();
-        println!(
-            "decoding alone {alone:?}, loading {all:?}: {:.2}",
-            alone.as_secs_f64() / all.as_secs_f64()
-        );
-    }
 }
