@@ -27,8 +27,10 @@ const ENDINGS: [&str; 10] =
 /// What folders of test images are called.
 const TEST: [&str; 4] = ["test", "val", "valid", "validation"];
 
-/// Images that are decoded between two reports of progress.
-const TOGETHER: usize = 1024;
+/// Most image files, and bytes of them, that are decoded between two reports of progress, but [`LEAST`] for each thread in
+/// any case: some 0.1 s of small images, and less than a second of photos.
+const TOGETHER: (usize, u64) = (4096, 16 << 20);
+const LEAST: usize = 16;
 
 /// An image file.
 struct Item {
@@ -81,7 +83,7 @@ pub fn read(
         invert: false,
     };
     let items: Vec<&File> = train.iter().chain(&test).map(|item| &item.file).collect();
-    let place = |target| Place::of(&items, target).filter(|_| options.cache);
+    let place = |target| options.cache.then(|| Place::of(&items, target)).flatten();
     let cache = place(target);
     let kept = cache.as_ref().and_then(|cache| cache.get(items.len()));
     // Those of a run that asked for no size, where its network is measured: it has the images' own.
@@ -242,6 +244,18 @@ fn items(root: &Path, classes: &[String], remarks: &mut Vec<String>) -> Result<V
     Ok(items)
 }
 
+/// How many of these files are decoded before progress is reported again.
+fn together(files: &[&File]) -> usize {
+    let (most, most_bytes) = TOGETHER;
+    let mut bytes = 0;
+    let fits = |file: &&&File| {
+        bytes += file.bytes;
+        bytes <= most_bytes
+    };
+    let count = files.iter().take_while(fits).count().min(most);
+    count.max(LEAST * rayon::current_num_threads()).min(files.len())
+}
+
 /// The shape of all images, and their pixels.
 fn decoded(
     folder: &Path,
@@ -260,8 +274,11 @@ fn decoded(
     }
     let mut pictures: Vec<Picture> = Vec::with_capacity(count);
     let mut problems = Vec::new();
-    for together in items.chunks(TOGETHER) {
-        follow(Loading::Images { done: pictures.len() + problems.len(), count });
+    let mut rest = items;
+    while !rest.is_empty() {
+        follow(Loading::Images { done: count - rest.len(), count });
+        let (together, later) = rest.split_at(together(rest));
+        rest = later;
         let read: Vec<Result<Picture>> =
             together.par_iter().map(|item| picture::read(&item.path, target)).collect();
         for picture in read {
