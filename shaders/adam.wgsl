@@ -3,10 +3,10 @@
 //   grad   = Σ_row partial[row]
 //   mean   = β₁ mean + (1 - β₁) grad
 //   square = β₂ square + (1 - β₂) grad²
-//   value -= size · mean / (√square + ε)
+//   value  = keep · value - size · mean / (√square + ε)
 //
-// with the corrections of the moments folded into size and ε, which are the first of the words that change from step to
-// step. The order of the additions depends on the sizes alone.
+// with the corrections of the moments folded into size and ε, which are with `keep` the first of the words that change
+// from step to step. The order of the additions depends on the sizes alone.
 //
 // Buffers:
 //   partial  [rows, columns] elements
@@ -65,5 +65,5 @@ fn main(invocation: Invocation) {
     let square = beta_2 * state[of_square] + (1.0 - beta_2) * grad * grad;
     state[of_mean] = mean;
     state[of_square] = square;
-    state[of_value] -= words[0] * mean / (sqrt(square) + words[1]);
+    state[of_value] = words[2] * state[of_value] - words[0] * mean / (sqrt(square) + words[1]);
 }

@@ -1,6 +1,8 @@
 // Softmax cross entropy with its gradient, in one pass over the logits Z, in place:
 //
-//   loss[b] = log Σ_c exp(Z[b,c]) - Z[b,label]      Z[b,c] = (softmax(Z[b])[c] - [c = label]) / batch
+//   loss[b] = log Σ_c exp(Z[b,c]) - Σ_c T[b,c] Z[b,c]      Z[b,c] = (softmax(Z[b])[c] - T[b,c]) / batch
+//
+// where the target T has 1 - smoothing for the label, and smoothing / classes more for every class.
 //
 // and, for each workgroup's rows, the sums of the losses, and of the rows whose highest logit (the first of equal ones)
 // is the label's. An invocation computes one row.
@@ -20,6 +22,7 @@ struct Params {
     batch: u32,
     classes: u32,
     count: u32,
+    smoothing: f32,
 }
 
 @group(0) @binding(0) var<storage, read_write> labels: array<u32>;
@@ -45,16 +48,27 @@ fn classified(b: u32, batch: u32, classes: u32) -> vec2<f32> {
     }
     let own = logits[row + label];
     var total = 0.0;
+    // How far the logits are below the highest, of all classes.
+    var below = 0.0;
     for (var c = 0u; c < classes; c++) {
-        let part = exp(logits[row + c] - most);
+        let less = logits[row + c] - most;
+        let part = exp(less);
         logits[row + c] = part;
         total += part;
+        below -= less;
     }
+    let share = params.smoothing / f32(classes);
+    let rest = 1.0 - params.smoothing;
     for (var c = 0u; c < classes; c++) {
-        let one = select(0.0, 1.0, c == label);
-        logits[row + c] = (logits[row + c] / total - one) / f32(batch);
+        let wanted = select(share, rest + share, c == label);
+        logits[row + c] = (logits[row + c] / total - wanted) / f32(batch);
     }
-    return vec2<f32>(log(total) + (most - own), select(0.0, 1.0, highest == label));
+    var loss = log(total) + rest * (most - own);
+    // Without smoothing nothing is added, whatever the others are.
+    if (share > 0.0) {
+        loss += share * below;
+    }
+    return vec2<f32>(loss, select(0.0, 1.0, highest == label));
 }
 
 @compute @workgroup_size(WORKGROUP_SIZE)

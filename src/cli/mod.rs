@@ -18,6 +18,7 @@ mod outcome;
 mod paths;
 mod predict;
 mod progress;
+mod recipe;
 mod report;
 mod run_data;
 mod signals;

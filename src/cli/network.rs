@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
 
 use super::{at_least_one, factors};
 use crate::net::{self, Model, Preset, Shape, Stack};
@@ -137,6 +137,11 @@ pub fn kept(
             Err(Error::argument(id, problem))
         }
     }
+}
+
+/// The text of an option's value, as typed.
+pub fn text(choice: &impl ValueEnum) -> String {
+    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// The options that make a network, as they are typed.

@@ -2,24 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
 use super::data::DataArgs;
 use super::network::{NetworkArgs, kept};
 use super::progress::{Progress, load};
+use super::recipe::RecipeArgs;
 use super::signals::listen;
 use super::training::{Ready, RunConfig, check_memory, check_space, id, split};
 use super::tuning::{self, Tune};
-use super::{at_least_one, drivers, json, out, run_data, say};
+use super::{drivers, json, out, run_data, say};
 use crate::data::{DataSet, LoadOptions};
 use crate::device::{DeviceChoice, OpenDevice};
-use crate::mps::MpsInit;
-use crate::net::{self, Stack};
+use crate::net;
 use crate::op;
 use crate::text::shown;
 use crate::train::memory::{self, Place};
 use crate::train::run::{self, Newest};
-use crate::train::{self, RateSchedule, Recipe, RunFolder, TrainConfig};
+use crate::train::{self, RunFolder, TrainConfig};
 use crate::{Error, Result};
 
 /// Options of `train`.
@@ -39,38 +39,8 @@ pub struct TrainArgs {
     #[arg(long, conflicts_with_all = ["resume", "json"])]
     print_network: bool,
 
-    /// Initial weights: he and glorot give the variance of a dense layer of that size, article draws
-    /// the cores from N(0, 1/32)
-    #[arg(long, value_enum, default_value_t)]
-    init: MpsInit,
-
-    /// Passes over the training images
-    #[arg(long, default_value = "50", value_parser = at_least_one())]
-    epochs: usize,
-
-    /// Images per step; the last batch of an epoch may be smaller
-    #[arg(long, default_value = "128", value_parser = at_least_one())]
-    batch_size: usize,
-
-    /// Adam's learning rate
-    #[arg(long, default_value_t = 1e-3)]
-    lr: f64,
-
-    /// How the learning rate goes on after --warmup: constant, or falling to 0 like a cosine
-    #[arg(long, value_enum, default_value_t)]
-    schedule: RateSchedule,
-
-    /// Epochs, or a part of one, over which the learning rate rises to --lr
-    #[arg(long, value_name = "EPOCHS", default_value_t = 0.0)]
-    warmup: f64,
-
-    /// End training after so many epochs without a better accuracy on the images that --validation holds out
-    #[arg(long, value_name = "EPOCHS", value_parser = at_least_one())]
-    patience: Option<usize>,
-
-    /// Seed of the weights, the order of the images and dropout
-    #[arg(long, default_value_t = 200)]
-    seed: u64,
+    #[command(flatten)]
+    recipe: RecipeArgs,
 
     /// Where to train: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
     #[arg(long, default_value_t)]
@@ -82,10 +52,6 @@ pub struct TrainArgs {
     /// Train on the first N images only
     #[arg(long, value_name = "N")]
     train_images: Option<usize>,
-
-    /// Hold out N training images, by which the best epoch is chosen
-    #[arg(long, value_name = "N", default_value_t = 0)]
-    validation: usize,
 
     /// Time the parts of every step and print how the time is spent; this slows training down
     #[arg(long)]
@@ -156,13 +122,13 @@ fn begin(args: &TrainArgs) -> Result<Ready> {
     // The image size and the number of classes are not known yet: guess Fashion-MNIST's. If the guess is
     // wrong, the kernels are compiled when they are needed.
     let source = args.network.source()?;
-    let guess = checked(args, source.guess()?)?;
+    let guess = args.recipe.config(source.guess()?)?;
     // So that the kernels are compiled that will be used.
     op::choose(tuning::recall(args.tune, &opened, &guess).unwrap_or_default());
     let images = args.data.options(None, source.input());
     let data = load_warming_up(&guess, &opened, args.data.path(), &images)?;
     let (input, classes) = shape_of(&data);
-    let config = checked(args, source.stack(input, classes)?)?;
+    let config = args.recipe.config(source.stack(input, classes)?)?;
     let train_images = args.train_images.unwrap_or(data.train.count);
     let (folder, splits) = split(data, &config, train_images)?;
     check_space(&opened, &config, &splits)?;
@@ -194,8 +160,8 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
     }
     check_kept(args, given, &config)?;
     if given.contains(&"epochs") {
-        config.train.recipe.check_extension(config.train.epochs, args.epochs)?;
-        config.train.epochs = args.epochs;
+        config.train.recipe.check_extension(config.train.epochs, args.recipe.epochs)?;
+        config.train.epochs = args.recipe.epochs;
     }
     let least = checkpoint.epoch + usize::from(checkpoint.step > 0);
     if config.train.epochs < least {
@@ -255,33 +221,13 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
 /// Refuses options that would change what is trained.
 fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()> {
     args.network.check_kept(given, config.preset.as_ref(), &config.train.network)?;
-    let TrainConfig { batch_size, lr, seed, validation, init, recipe, .. } = config.train;
-    let options = [
-        ("init", value(&args.init), value(&init)),
-        ("batch_size", args.batch_size.to_string(), batch_size.to_string()),
-        ("lr", args.lr.to_string(), lr.to_string()),
-        ("schedule", args.schedule.to_string(), recipe.schedule.to_string()),
-        ("warmup", args.warmup.to_string(), recipe.warmup.to_string()),
-        ("patience", patience(args.patience), patience(recipe.patience)),
-        ("seed", args.seed.to_string(), seed.to_string()),
-        ("validation", args.validation.to_string(), validation.to_string()),
-    ];
-    kept(given, options)?;
+    args.recipe.check_kept(given, &config.train)?;
     let typed = args.train_images.unwrap_or_default().to_string();
     if config.data_sha256.is_empty() {
         return Ok(());
     }
     kept(given, [("train_images", typed, config.train_images.to_string())])?;
     args.data.check_kept(given, &config.images)
-}
-
-fn patience(epochs: Option<usize>) -> String {
-    epochs.map_or_else(|| "no limit".into(), |epochs| epochs.to_string())
-}
-
-/// The text of an option's value, as typed.
-fn value(choice: &impl ValueEnum) -> String {
-    choice.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
 /// Reads the data while an adapter compiles its kernels.
@@ -293,7 +239,7 @@ fn load_warming_up(
 ) -> Result<DataSet> {
     let buffers = train::buffers(&config.network, config.batch_size, [])?;
     let batch = config.batch_size.min(train::WARM_UP_BATCH);
-    let needed = memory::needed_by_network(&config.network, batch, Place::of(opened))?;
+    let needed = memory::needed_without_data(config, batch, Place::of(opened))?;
     let fits = opened.check_buffers(buffers).is_ok() && check_memory(needed).is_ok();
     if opened.adapter.is_none() || !fits {
         return load(path, images);
@@ -307,20 +253,4 @@ fn load_warming_up(
         drop(warm_up.map(|warm_up| warm_up.join()));
         data
     })
-}
-
-/// The options as a configuration.
-fn checked(args: &TrainArgs, network: Stack) -> Result<TrainConfig> {
-    let config = TrainConfig {
-        epochs: args.epochs,
-        batch_size: args.batch_size,
-        lr: args.lr,
-        seed: args.seed,
-        validation: args.validation,
-        init: args.init,
-        recipe: Recipe { schedule: args.schedule, warmup: args.warmup, patience: args.patience },
-        network,
-    };
-    config.check()?;
-    Ok(config)
 }

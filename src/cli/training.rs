@@ -145,7 +145,7 @@ pub fn check_space(opened: &OpenDevice, config: &TrainConfig, splits: &Splits) -
     let sets = sets.into_iter().flatten();
     opened.check_buffers(train::buffers(&config.network, config.batch_size, sets)?)?;
     let place = Place::of(opened);
-    check_memory(memory::needed(&config.network, config.batch_size, splits, place)?)
+    check_memory(memory::needed(config, splits, place)?)
 }
 
 pub fn check_memory(needed: u64) -> Result<()> {

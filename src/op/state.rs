@@ -4,13 +4,17 @@
 pub type Betas = [f32; 2];
 
 /// What changes from one step of Adam to the next (D. P. Kingma, J. Ba 2015, algorithm 1 with the corrections of its
-/// section 2 folded into the step's size).
+/// section 2 folded into the step's size), and of what is done with the weights beside it.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct AdamStep {
     /// `lr √(1-β₂ᵗ) / (1-β₁ᵗ)`.
     pub size: f32,
     /// `ε √(1-β₂ᵗ)`.
     pub epsilon: f32,
+    /// What a weight is multiplied by before the step: 1, or less where weights decay.
+    pub keep: f32,
+    /// The share that the mean of the weights keeps of itself; the rest is taken from the weights after the step.
+    pub inertia: f32,
 }
 
 impl AdamStep {
@@ -19,7 +23,21 @@ impl AdamStep {
         // Of the decays as they are in f32: 0.999 is so far from it that 1 - β₂ differs by 5e-5.
         let left = |beta: f32| 1.0 - f64::from(beta).powf(step as f64);
         let root = left(beta_2).sqrt();
-        Self { size: (lr * root / left(beta_1)) as f32, epsilon: (epsilon * root) as f32 }
+        let (size, epsilon) = (lr * root / left(beta_1), epsilon * root);
+        Self { size: size as f32, epsilon: epsilon as f32, keep: 1.0, inertia: 0.0 }
+    }
+
+    /// The same with weights that decay, apart from their gradients: `lr · decay` of each is taken off (I. Loshchilov,
+    /// F. Hutter 2019, algorithm 2; PyTorch's AdamW).
+    pub fn decaying(self, lr: f64, decay: f64) -> Self {
+        Self { keep: (1.0 - lr * decay) as f32, ..self }
+    }
+
+    /// The same with a mean of the weights that keeps `inertia` of itself, or less in the first steps, where it
+    /// would remember the weights that were drawn: `(1 + t) / (10 + t)`, as TensorFlow's ExponentialMovingAverage.
+    pub fn averaging(self, inertia: f64, step: u64) -> Self {
+        let step = step as f64;
+        Self { inertia: inertia.min((1.0 + step) / (10.0 + step)) as f32, ..self }
     }
 }
 
@@ -61,18 +79,26 @@ impl Layout {
 
     /// A state from values, means and squares, each for all weights.
     pub fn state(&self, parts: [Vec<&[f32]>; 3]) -> Vec<f32> {
-        let mut state = vec![0.0; 3 * self.stride];
-        for (part, weights) in parts.into_iter().enumerate() {
-            for ([begin, count], numbers) in self.weights.iter().zip(weights) {
-                state[part * self.stride + begin..][..*count].copy_from_slice(numbers);
-            }
-        }
-        state
+        parts.map(|part| self.values(part)).concat()
     }
 
     /// Value, mean and square of a weight.
     pub fn of_weight<'a>(&self, state: &'a [f32], weight: usize) -> [&'a [f32]; 3] {
+        [0, 1, 2].map(|part| self.value(&state[part * self.stride..], weight))
+    }
+
+    /// What [`Layout::state`] begins with, alone: the values side by side.
+    pub fn values(&self, weights: Vec<&[f32]>) -> Vec<f32> {
+        let mut state = vec![0.0; self.stride];
+        for ([begin, count], numbers) in self.weights.iter().zip(weights) {
+            state[*begin..][..*count].copy_from_slice(numbers);
+        }
+        state
+    }
+
+    /// A weight among values side by side.
+    pub fn value<'a>(&self, values: &'a [f32], weight: usize) -> &'a [f32] {
         let [begin, count] = self.weights[weight];
-        [0, 1, 2].map(|part| &state[part * self.stride + begin..][..count])
+        &values[begin..][..count]
     }
 }

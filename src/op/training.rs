@@ -98,11 +98,12 @@ pub(crate) trait TrainingOps: Backend {
 
     /// The gradient `[b, classes]` of the batch's mean loss by the logits, and for each [`ROWS`] rows `[sum of losses,
     /// images right]`; `labels[count]` are looked up by `order[b]`.
-    #[fusion(meta = |logits, _labels, _order| (logits.clone(), sums_of_rows(logits)))]
+    #[fusion(meta = |logits, _labels, _order, _smoothing| (logits.clone(), sums_of_rows(logits)))]
     fn softmax_cross_entropy(
         logits: FloatTensor<Self>,
         labels: IntTensor<Self>,
         order: IntTensor<Self>,
+        smoothing: f32,
     ) -> (FloatTensor<Self>, FloatTensor<Self>);
 
     /// A step of Adam from partial sums `grads[rows, stride]`, laid out like the values of the state; in place where its
@@ -113,6 +114,14 @@ pub(crate) trait TrainingOps: Backend {
         grads: FloatTensor<Self>,
         words: IntTensor<Self>,
         betas: Betas,
+    ) -> FloatTensor<Self>;
+
+    /// The step of the mean `[stride]` of a state's values; in place where its buffer is not shared.
+    #[fusion(dtype = mean, shape = mean)]
+    fn average(
+        mean: FloatTensor<Self>,
+        state: FloatTensor<Self>,
+        words: IntTensor<Self>,
     ) -> FloatTensor<Self>;
 
     /// The step of Adam of a dense layer, from its input `x[b,i]` and the gradient `grad_y[b,o]` by its output `y`.
@@ -305,6 +314,9 @@ pub fn before_relu(
 /// of losses, images classified right]`; `labels[count]` are looked up by `order[b]`. Of an index or a label past the last
 /// the same holds as of [`gather_images`]' indices.
 ///
+/// The loss is the cross entropy with a target that has `1 - smoothing` for the label, and `smoothing / classes` more for
+/// every class (C. Szegedy et al. 2016, section 7).
+///
 /// # Errors
 ///
 /// As [`gather_images`].
@@ -312,6 +324,7 @@ pub fn softmax_cross_entropy(
     logits: Tensor<2>,
     labels: Tensor<1, Int>,
     order: Tensor<1, Int>,
+    smoothing: f32,
 ) -> Result<(Tensor<2>, Tensor<2>)> {
     check_floats([("logits", logits.dtype())])?;
     check_ints([("labels", labels.dtype()), ("order", order.dtype())])?;
@@ -319,7 +332,8 @@ pub fn softmax_cross_entropy(
     check_shape("labels", labels.dims(), labels.dims().map(|count| count.max(1)))?;
     check_shape("order", order.dims(), [logits.dims()[0]])?;
     let [labels, order] = [labels.into_dispatch(), order.into_dispatch()];
-    let (grad, sums) = Dispatch::softmax_cross_entropy(logits.into_dispatch(), labels, order);
+    let logits = logits.into_dispatch();
+    let (grad, sums) = Dispatch::softmax_cross_entropy(logits, labels, order, smoothing);
     Ok((Tensor::from_dispatch(grad), Tensor::from_dispatch(sums)))
 }
 
@@ -340,6 +354,19 @@ pub fn adam(
     check_shape("state", state.dims(), [3 * grads.dims()[1]])?;
     let [state, words] = [state.into_dispatch(), words.0.clone().into_dispatch()];
     Ok(Tensor::from_dispatch(Dispatch::adam(state, grads.into_dispatch(), words, betas)))
+}
+
+/// The step of the mean of a layer's weights (see [`super::state::AdamStep::averaging`]), laid out like the values of the
+/// state; in place where its buffer is not shared.
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn average(mean: Tensor<1>, state: &Tensor<1>, words: &StepWords) -> Result<Tensor<1>> {
+    check_floats([("mean", mean.dtype()), ("state", state.dtype())])?;
+    check_shape("state", state.dims(), mean.dims().map(|stride| 3 * stride.max(1)))?;
+    let [mean, state] = [mean, state.clone()].map(Tensor::into_dispatch);
+    Ok(Tensor::from_dispatch(Dispatch::average(mean, state, words.0.clone().into_dispatch())))
 }
 
 /// Adam's step of the state of [`linear`] from its input and the gradient by its output, or, with `relu`, by the output
@@ -372,7 +399,7 @@ pub fn linear_update(
     Ok(Tensor::from_dispatch(state))
 }
 
-/// A weight in the state of its layer, which is not copied.
+/// A weight in the state of its layer, or in the mean of its values, which is not copied.
 ///
 /// # Errors
 ///
@@ -384,7 +411,7 @@ pub fn weight<const D: usize>(
     shape: [usize; D],
 ) -> Result<Tensor<D>> {
     check_floats([("state", state.dtype())])?;
-    check_shape("state", state.dims(), [3 * layout.stride])?;
+    check_shape("state", state.dims(), state.dims().map(|count| count.max(layout.stride)))?;
     let [begin, count] = layout.weights[weight];
     check_shape("weight", [shape.iter().product()], [count])?;
     let part = Dispatch::part(state.clone().into_dispatch(), begin, Shape::new(shape));

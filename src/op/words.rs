@@ -1,8 +1,8 @@
 //! What changes from step to step, as the kernels read it: a few words of 32 bits in a tensor on the device.
 //!
 //! A step that passed these numbers by value would have to write a buffer; the words of all steps of an epoch are copied
-//! at once. In this order: the size of Adam's step and what is added to its root, as bits of f32, then the two halves of
-//! a seed for each dropout layer.
+//! at once. In this order: the four numbers of [`AdamStep`], as bits of f32, then the two halves of a seed for each dropout
+//! layer.
 
 use burn::tensor::{DType, Device, Int, Tensor, TensorData};
 
@@ -13,7 +13,7 @@ use super::state::AdamStep;
 pub struct StepWords(pub(crate) Tensor<1, Int>);
 
 /// Where the seeds begin.
-const SEEDS: usize = 2;
+const SEEDS: usize = 4;
 
 impl StepWords {
     /// Of one step.
@@ -31,8 +31,9 @@ impl StepWords {
     /// The numbers themselves.
     pub fn packed(step: &AdamStep, seeds: &[u64]) -> Vec<i32> {
         let halves = seeds.iter().flat_map(|seed| [*seed as i32, (*seed >> 32) as i32]);
-        let sizes = [step.size, step.epsilon].map(|number| number.to_bits() as i32);
-        sizes.into_iter().chain(halves).collect()
+        let AdamStep { size, epsilon, keep, inertia } = *step;
+        let numbers = [size, epsilon, keep, inertia].map(|number| number.to_bits() as i32);
+        numbers.into_iter().chain(halves).collect()
     }
 
     /// Where the seed of a dropout layer is, counted from 0.
@@ -41,9 +42,11 @@ impl StepWords {
     }
 }
 
-/// The size of Adam's step, and what is added to its root.
-pub(super) fn adam_sizes(words: &[i32]) -> [f32; 2] {
-    [words[0], words[1]].map(|bits| f32::from_bits(bits as u32))
+/// The step's numbers.
+pub(super) fn adam_step(words: &[i32]) -> AdamStep {
+    let [size, epsilon, keep, inertia] =
+        [0, 1, 2, 3].map(|at: usize| f32::from_bits(words[at] as u32));
+    AdamStep { size, epsilon, keep, inertia }
 }
 
 /// The two halves of the seed at an index.

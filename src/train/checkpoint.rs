@@ -1,5 +1,6 @@
 //! The state of a training run as one safetensors file: the weights by name, Adam's moments as
-//! `adam.mean.NAME` and `adam.square.NAME`, and in the metadata, as JSON under the key `tnet-gpu`,
+//! `adam.mean.NAME` and `adam.square.NAME`, the mean of the weights, if the recipe has one, as
+//! `average.NAME`, and in the metadata, as JSON under the key `tnet-gpu`,
 //! the configuration, the progress, and a checksum of the whole file.
 //!
 //! Files are not trusted. The header is checked against the network that its metadata describes and
@@ -12,9 +13,8 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::TrainConfig;
 use super::learner::{State, Weight};
-use super::rate::Recipe;
+use super::{Recipe, TrainConfig};
 use crate::mps::MpsInit;
 use crate::net::{Snapshot, Stack};
 use crate::tensor_file::{self, Header, TensorFile, header_of};
@@ -32,8 +32,14 @@ const DIGITS: usize = 64;
 /// What precedes the checksum in the header: JSON within JSON.
 const BEFORE_CHECKSUM: &[u8] = br#"\"checksum\":\""#;
 
-/// Prefixes of the tensors of a weight: its values and Adam's moments.
-const PREFIXES: [&str; 3] = ["", "adam.mean.", "adam.square."];
+/// Prefixes of the tensors of a weight: its values and Adam's moments, and their mean where there is one.
+const PREFIXES: [&str; 4] = ["", "adam.mean.", "adam.square.", "average."];
+
+/// Those of a run's weights.
+fn prefixes(recipe: &Recipe) -> &'static [&'static str] {
+    let moments = PREFIXES.len() - usize::from(recipe.average.is_none());
+    &PREFIXES[..moments]
+}
 
 /// A snapshot of a training run between two steps.
 #[derive(Debug, Clone, PartialEq)]
@@ -117,7 +123,8 @@ impl Checkpoint {
         let weights = named.map(|((name, weight), values)| {
             let zeros = vec![0.0; values.len()];
             let (shape, values) = (weight.shape, values.clone());
-            Weight { name, shape, values, mean: zeros.clone(), square: zeros }
+            let average = config.recipe.average.map(|_| values.clone());
+            Weight { name, shape, values, mean: zeros.clone(), square: zeros, average }
         });
         let state = State { steps: 0, weights: weights.collect() };
         Ok(Self {
@@ -219,21 +226,22 @@ impl Checkpoint {
         Described::by(path, &header)?.content(path, &header, bytes)
     }
 
-    /// Its network and weights.
+    /// Its network and weights: their mean, where the recipe has one.
     ///
     /// # Errors
     ///
     /// [`Error::Layer`] for an impossible network, which the reader of a file has refused.
     pub fn snapshot(&self) -> Result<Snapshot> {
-        let weights = self.state.weights.iter().map(|weight| weight.values.clone());
+        let weights = self.state.weights.iter().map(|weight| weight.network().to_vec());
         Snapshot::new(self.config.network.clone(), weights.collect())
     }
 }
 
 impl Weight {
-    /// Its values and moments, in the order of [`PREFIXES`].
-    fn tensors(&self) -> [&[f32]; 3] {
-        [&self.values, &self.mean, &self.square]
+    /// Its values and moments, and their mean where there is one, in the order of [`PREFIXES`].
+    fn tensors(&self) -> Vec<&[f32]> {
+        let moments = [&self.values, &self.mean, &self.square].into_iter().chain(&self.average);
+        moments.map(Vec::as_slice).collect()
     }
 }
 
@@ -265,8 +273,9 @@ impl Described {
         }
         let weights: Vec<(String, Vec<usize>)> =
             weights.into_iter().map(|(name, weight)| (name, weight.shape)).collect();
+        let prefixes = prefixes(&metadata.recipe);
         let expected = weights.iter().flat_map(|(name, shape)| {
-            PREFIXES.map(|prefix| (format!("{prefix}{name}"), &shape[..]))
+            prefixes.iter().map(move |prefix| (format!("{prefix}{name}"), &shape[..]))
         });
         header.check_holds(path, expected)?;
         Ok(Self { metadata, weights })
@@ -282,9 +291,12 @@ impl Described {
             return Err(Error::malformed(path, "checksum", "that of the content", found));
         }
         let weights = weights.into_iter().map(|(name, shape)| {
-            let [values, mean, square] =
-                PREFIXES.map(|prefix| header.numbers(path, &format!("{prefix}{name}"), bytes));
-            Ok(Weight { name, shape, values: values?, mean: mean?, square: square? })
+            let numbers = |prefix: &str| header.numbers(path, &format!("{prefix}{name}"), bytes);
+            let [of_values, of_mean, of_square, of_average] = PREFIXES;
+            let (values, mean) = (numbers(of_values)?, numbers(of_mean)?);
+            let (square, averages) = (numbers(of_square)?, metadata.recipe.average.is_some());
+            let average = averages.then(|| numbers(of_average)).transpose()?;
+            Ok(Weight { name, shape, values, mean, square, average })
         });
         let weights = weights.collect::<Result<_>>()?;
         Ok(Checkpoint {
@@ -348,7 +360,8 @@ mod tests {
         let weights = network.weights().unwrap().into_iter().map(|(name, weight)| {
             let zeros = vec![0.0; weight.count()];
             let (shape, values) = (weight.shape, zeros.clone());
-            Weight { name, shape, values, mean: zeros.clone(), square: zeros }
+            let [mean, square, average] = [0, 1, 2].map(|_| zeros.clone());
+            Weight { name, shape, values, mean, square, average: Some(average) }
         });
         let state = State { steps: 7, weights: weights.collect() };
         let config = TrainConfig {
@@ -361,6 +374,9 @@ mod tests {
             recipe: Recipe {
                 schedule: RateSchedule::Cosine,
                 warmup: lr.min(1.0),
+                weight_decay: lr,
+                label_smoothing: 0.1 + 0.2,
+                average: Some(0.999),
                 patience: Some(2),
             },
             network,

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::rate::Recipe;
+use super::Recipe;
 use crate::mps::MpsInit;
 use crate::net::Stack;
 use crate::{Error, Result};

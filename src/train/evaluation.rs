@@ -144,7 +144,7 @@ fn evaluate_with(
         let order = resident::order(indices, &device);
         let logits = network.logits(set.gather(order.clone())?)?;
         each(&logits)?;
-        let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order)?;
+        let (_, sums) = softmax_cross_entropy(logits, labels.clone(), order, 0.0)?;
         tally.add(sums, indices.len());
         submit_to_software(&device)?;
     }

@@ -6,10 +6,9 @@
 
 use burn::tensor::{Device, Tensor};
 
-use super::TrainConfig;
 use super::profile::{Marks, Profile};
-use super::rate::Rate;
 use super::schedule::{Schedule, StepInput};
+use super::{Rate, Recipe, TrainConfig};
 use crate::data::Resident;
 use crate::net::{Backward, Network, Stack, Stage};
 use crate::op::state::{AdamStep, Betas};
@@ -36,6 +35,15 @@ pub struct Weight {
     pub mean: Vec<f32>,
     /// Adam's mean of their squares.
     pub square: Vec<f32>,
+    /// The mean of the values over the last steps, if the recipe has one.
+    pub average: Option<Vec<f32>>,
+}
+
+impl Weight {
+    /// What a network is made of: the mean, where there is one.
+    pub fn network(&self) -> &[f32] {
+        self.average.as_ref().unwrap_or(&self.values)
+    }
 }
 
 /// Everything that the next step depends on except the batch, on the host.
@@ -53,11 +61,14 @@ pub struct Learner {
     stack: Stack,
     stages: Vec<Stage>,
     rate: Rate,
+    recipe: Recipe,
     steps: u64,
     /// Name and shape of every weight.
     names: Vec<(String, Vec<usize>)>,
     /// The weights of each stage that has any, and Adam's moments.
     states: Vec<Option<Tensor<1>>>,
+    /// The mean of each one's weights, where the recipe has it.
+    averages: Vec<Option<Tensor<1>>>,
     device: Device,
     profile: Option<Profile>,
 }
@@ -84,8 +95,11 @@ impl Learner {
     ) -> Result<Self> {
         let drawn = config.network.draw_while(config.init, config.seed, go_on)?;
         let zeros: Vec<Vec<f32>> = drawn.iter().map(|values| vec![0.0; values.len()]).collect();
-        let weights: Vec<_> =
-            drawn.iter().zip(&zeros).map(|(values, zero)| [&values[..], zero, zero]).collect();
+        let weights: Vec<_> = drawn
+            .iter()
+            .zip(&zeros)
+            .map(|(values, zero)| [&values[..], zero, zero, values])
+            .collect();
         Self::with(config, 0, &weights, device)
     }
 
@@ -98,40 +112,61 @@ impl Learner {
         let expected = config.network.weights()?;
         let fits = |(weight, (name, of)): (&Weight, &(String, crate::net::Weight))| {
             let lengths = [&weight.values, &weight.mean, &weight.square].map(Vec::len);
-            weight.name == *name && weight.shape == of.shape && lengths == [of.count(); 3]
+            let averaged = weight.average.as_ref().map(Vec::len);
+            let fits = lengths == [of.count(); 3]
+                && averaged == config.recipe.average.is_some().then_some(of.count());
+            weight.name == *name && weight.shape == of.shape && fits
         };
         if state.weights.len() != expected.len() || !state.weights.iter().zip(&expected).all(fits) {
             return Err(Error::argument("state", "its weights are not those of the network"));
         }
-        let weights: Vec<[&[f32]; 3]> = state
+        let weights: Vec<[&[f32]; 4]> = state
             .weights
             .iter()
-            .map(|weight| [&weight.values[..], &weight.mean, &weight.square])
+            .map(|weight| [&weight.values[..], &weight.mean, &weight.square, weight.network()])
             .collect();
         Self::with(config, state.steps, &weights, device)
     }
 
-    /// With the values, means and squares of every weight.
+    /// With the values, Adam's means and squares, and the mean value of every weight.
     fn with(
         config: &TrainConfig,
         steps: u64,
-        weights: &[[&[f32]; 3]],
+        weights: &[[&[f32]; 4]],
         device: &Device,
     ) -> Result<Self> {
         let stack = config.network.clone();
         let names =
             stack.weights()?.into_iter().map(|(name, weight)| (name, weight.shape)).collect();
         let stages = stack.stages()?;
-        let state = |stage: &Stage| {
-            let own = &weights[stage.weights.clone()];
-            let part = |part: usize| own.iter().map(|weight| weight[part]).collect();
-            let state =
-                (!own.is_empty()).then(|| stage.layout().state([part(0), part(1), part(2)]));
-            state.map(|state| Tensor::from_data(&state[..], device))
+        let part = |stage: &Stage, part: usize| -> Vec<&[f32]> {
+            weights[stage.weights.clone()].iter().map(|weight| weight[part]).collect()
         };
-        let states = stages.iter().map(state).collect();
-        let (rate, device) = (Rate::constant(config.lr), device.clone());
-        Ok(Self { stack, stages, rate, steps, names, states, device, profile: None })
+        let of_each = |numbers: &dyn Fn(&Stage) -> Vec<f32>| -> Vec<Option<Tensor<1>>> {
+            let tensor = |stage: &Stage| {
+                let own = (!stage.weights.is_empty()).then(|| numbers(stage));
+                own.map(|numbers| Tensor::from_data(&numbers[..], device))
+            };
+            stages.iter().map(tensor).collect()
+        };
+        let states =
+            of_each(&|stage| stage.layout().state([0, 1, 2].map(|at: usize| part(stage, at))));
+        let averages = match config.recipe.average {
+            Some(_) => of_each(&|stage| stage.layout().values(part(stage, 3))),
+            None => vec![None; stages.len()],
+        };
+        Ok(Self {
+            stack,
+            stages,
+            rate: Rate::constant(config.lr),
+            recipe: config.recipe,
+            steps,
+            names,
+            states,
+            averages,
+            device: device.clone(),
+            profile: None,
+        })
     }
 
     /// Sets the learning rate of every step; until then it is the configuration's for all.
@@ -147,15 +182,19 @@ impl Learner {
     pub fn state(&self) -> Result<State> {
         let mut weights = Vec::with_capacity(self.names.len());
         let mut names = self.names.iter();
-        for (stage, state) in self.stages.iter().zip(&self.states) {
+        let read = |tensor: &Tensor<1>| {
+            let read = tensor.clone().try_to_vec_as::<f32>();
+            read.map_err(|error| Error::compute("reading the weights", error))
+        };
+        for ((stage, state), average) in self.stages.iter().zip(&self.states).zip(&self.averages) {
             let Some(state) = state else { continue };
-            let read = state.clone().try_to_vec_as::<f32>();
-            let state = read.map_err(|error| Error::compute("reading the weights", error))?;
+            let (state, average) = (read(state)?, average.as_ref().map(read).transpose()?);
             let layout = stage.layout();
             for (at, (name, shape)) in names.by_ref().take(layout.weights.len()).enumerate() {
                 let [values, mean, square] = layout.of_weight(&state, at).map(<[f32]>::to_vec);
+                let average = average.as_ref().map(|all| layout.value(all, at).to_vec());
                 let (name, shape) = (name.clone(), shape.clone());
-                weights.push(Weight { name, shape, values, mean, square });
+                weights.push(Weight { name, shape, values, mean, square, average });
             }
         }
         Ok(State { steps: self.steps, weights })
@@ -171,14 +210,17 @@ impl Learner {
         self.profile.as_ref()
     }
 
-    /// The network with its current weights.
+    /// The network with its current weights or, where the recipe has it, their mean.
     ///
     /// # Errors
     ///
     /// [`Error::Compute`] when the device fails.
     pub fn network(&self) -> Result<Network> {
-        let stages = self.stages.iter().zip(&self.states);
-        let stages = stages.map(|(stage, state)| Ok((stage.clone(), weights(stage, state)?)));
+        let stages = self.stages.iter().zip(&self.states).zip(&self.averages);
+        let stages = stages.map(|((stage, state), average)| {
+            let values = average.as_ref().or(state.as_ref());
+            Ok((stage.clone(), weights(stage, values)?))
+        });
         Ok(Network::of(stages.collect::<Result<_>>()?, &self.device))
     }
 
@@ -203,7 +245,11 @@ impl Learner {
         }
         let step = |at: usize| {
             let number = self.steps + 1 + at as u64;
-            (AdamStep::new(self.rate.of(number), BETAS, EPSILON, number), seeds(at))
+            let lr = self.rate.of(number);
+            let step = AdamStep::new(lr, BETAS, EPSILON, number)
+                .decaying(lr, self.recipe.weight_decay)
+                .averaging(self.recipe.average.unwrap_or_default(), number);
+            (step, seeds(at))
         };
         Ok(Schedule::new(order, batch_size, step, &self.device))
     }
@@ -217,7 +263,7 @@ impl Learner {
     /// [`Error::Shape`] when the images do not have the network's input size.
     pub fn step(&mut self, data: &Resident, step: StepInput) -> Result<Tensor<2>> {
         let StepInput { order, words } = step;
-        let Self { stages, states, .. } = self;
+        let Self { stages, states, averages, .. } = self;
         let mut marks = Marks::begin(self.profile.as_mut())?;
 
         // The input of every stage.
@@ -226,17 +272,19 @@ impl Learner {
         marks.end("batch", "")?;
         for (stage, state) in stages.iter().zip(&*states) {
             inputs.push(x.clone());
-            x = stage.forward(&weights(stage, state)?, &words, true, x)?;
+            x = stage.forward(&weights(stage, state.as_ref())?, &words, true, x)?;
             marks.end(&stage.name, "")?;
         }
         // The loss's gradient takes the place of the logits, unless they are needed.
         let mut output = stages.last().filter(|stage| stage.needs_output()).map(|_| x.clone());
-        let (mut grad, sums) = training::softmax_cross_entropy(x, data.labels(), order)?;
+        let smoothing = self.recipe.label_smoothing as f32;
+        let (mut grad, sums) = training::softmax_cross_entropy(x, data.labels(), order, smoothing)?;
         marks.end("loss", "")?;
 
         // From the last weight to the first; before that, nothing asks for a gradient. A layer's weights change as soon as
         // nothing else needs them.
-        for ((stage, state), x) in stages.iter().zip(states).zip(inputs).rev() {
+        let kept = states.iter_mut().zip(averages);
+        for ((stage, (state, average)), x) in stages.iter().zip(kept).zip(inputs).rev() {
             let input = x.clone();
             let layout = stage.layout();
             let backward = Backward {
@@ -249,6 +297,9 @@ impl Learner {
             };
             let stepped = stage.backward(&words, backward)?;
             *state = stepped.state;
+            if let (Some(mean), Some(state)) = (average.take(), &*state) {
+                *average = Some(training::average(mean, state, &words)?);
+            }
             output = Some(input);
             marks.end(&stage.name, ", gradients and Adam")?;
             if !stage.wants_grad_x() {
@@ -265,8 +316,8 @@ impl Learner {
     }
 }
 
-/// The weights of a stage, each flat, in its state.
-fn weights(stage: &Stage, state: &Option<Tensor<1>>) -> Result<Vec<Tensor<1>>> {
+/// The weights of a stage, each flat, in its state or in their mean.
+fn weights(stage: &Stage, state: Option<&Tensor<1>>) -> Result<Vec<Tensor<1>>> {
     let Some(state) = state else { return Ok(Vec::new()) };
     let layout = stage.layout();
     let each = 0..layout.weights.len();

@@ -1,7 +1,7 @@
 //! How much memory a training run takes, on the host and in a device's buffers, before anything is allocated for it.
 
-use super::Splits;
 use super::evaluation::EVALUATION_BATCH;
+use super::{Splits, TrainConfig};
 use crate::Result;
 use crate::data::ImageSet;
 use crate::device::{Kind, OpenDevice};
@@ -54,14 +54,14 @@ impl Place {
 /// # Errors
 ///
 /// [`crate::Error::Layer`] for an impossible network.
-pub fn needed(network: &Stack, batch_size: usize, splits: &Splits, place: Place) -> Result<u64> {
+pub fn needed(config: &TrainConfig, splits: &Splits, place: Place) -> Result<u64> {
     let sets = [Some(&splits.train), splits.validation.as_ref(), Some(&splits.test)];
     // The copies on the device.
     let data = sets.into_iter().flatten().fold(0, |sum: u64, set| {
         sum.saturating_add(set.pixels.len() as u64).saturating_add(NUMBER * set.count as u64)
     });
-    let batch = batch_size.min(splits.train.count);
-    Ok(needed_by_network(network, batch, place)?.saturating_add(data).saturating_add(REST))
+    let batch = config.batch_size.min(splits.train.count);
+    Ok(needed_without_data(config, batch, place)?.saturating_add(data).saturating_add(REST))
 }
 
 /// The same without the data, for batches of so many images.
@@ -69,11 +69,14 @@ pub fn needed(network: &Stack, batch_size: usize, splits: &Splits, place: Place)
 /// # Errors
 ///
 /// [`crate::Error::Layer`] for an impossible network.
-pub fn needed_by_network(network: &Stack, batch: usize, place: Place) -> Result<u64> {
-    let parameters = network.parameters()? as u64;
+pub fn needed_without_data(config: &TrainConfig, batch: usize, place: Place) -> Result<u64> {
+    let network = &config.network;
+    // The mean of the weights is kept like one of Adam's moments.
+    let numbers = WHILE_TRAINING + u64::from(config.recipe.average.is_some());
+    let parameters = (network.parameters()? as u64).saturating_mul(numbers);
     let saving = match place {
-        Place::Cpu | Place::Card => WHILE_SAVING * parameters,
-        Place::Shared => WHILE_SAVING_SHARED * parameters,
+        Place::Cpu | Place::Card => (WHILE_SAVING * parameters).div_ceil(WHILE_TRAINING),
+        Place::Shared => (WHILE_SAVING_SHARED * parameters).div_ceil(WHILE_TRAINING),
     };
     if place == Place::Card {
         return Ok(saving.saturating_mul(NUMBER));
@@ -94,7 +97,7 @@ pub fn needed_by_network(network: &Stack, batch: usize, place: Place) -> Result<
         .saturating_add(most(&mut scratch(batch).map(|[forward, backward]| forward.max(backward))));
     let evaluating = images(EVALUATION_BATCH, at_a_time)
         + most(&mut scratch(EVALUATION_BATCH).map(|[forward, _]| forward));
-    let computing = (WHILE_TRAINING * parameters).saturating_add(training.max(evaluating));
+    let computing = parameters.saturating_add(training.max(evaluating));
     Ok(saving.max(computing).saturating_mul(NUMBER))
 }
 
@@ -137,11 +140,22 @@ pub fn buffers<'a>(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::mps::MpsInit;
     use crate::net::{Model, Preset};
+    use crate::train::Recipe;
 
-    fn dense(hidden: [usize; 2]) -> Stack {
+    fn dense(hidden: [usize; 2]) -> TrainConfig {
         let preset = Preset { model: Model::Dense, hidden: hidden.into(), ..Preset::default() };
-        preset.stack([1, 28, 28], 10).unwrap()
+        TrainConfig {
+            epochs: 1,
+            batch_size: 128,
+            lr: 1e-3,
+            seed: 1,
+            validation: 0,
+            init: MpsInit::He,
+            recipe: Recipe::default(),
+            network: preset.stack([1, 28, 28], 10).unwrap(),
+        }
     }
 
     /// Peaks of resident memory that were measured on the CPU with 3,000 training images, less the 39 MB of the
@@ -153,7 +167,7 @@ mod tests {
             (dense([10_000, 1000]), 3000, 697e6),
             (dense([40_000, 1000]), 128, 2665e6),
         ] {
-            let needed = needed_by_network(&network, batch, Place::Cpu).unwrap() as f64;
+            let needed = needed_without_data(&network, batch, Place::Cpu).unwrap() as f64;
             assert!((needed / measured - 1.0).abs() < 0.1, "{needed} for {measured}");
         }
     }
@@ -161,7 +175,7 @@ mod tests {
     #[test]
     fn what_no_machine_holds_does_not_overflow() {
         let huge = dense([1 << 20, 1 << 11]);
-        let needed = needed_by_network(&huge, usize::MAX, Place::Shared).unwrap();
+        let needed = needed_without_data(&huge, usize::MAX, Place::Shared).unwrap();
         assert_eq!(needed, u64::MAX);
     }
 }

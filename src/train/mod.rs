@@ -11,6 +11,7 @@ pub mod memory;
 pub mod metrics;
 pub mod profile;
 pub mod rate;
+pub mod recipe;
 pub mod run;
 pub mod schedule;
 pub mod tuning;
@@ -30,7 +31,8 @@ pub use learner::Learner;
 pub use memory::buffers;
 pub use metrics::EpochMetrics;
 pub use profile::Profile;
-pub use rate::{Rate, RateSchedule, Recipe};
+pub use rate::{Rate, RateSchedule};
+pub use recipe::Recipe;
 pub use run::RunFolder;
 pub use schedule::Schedule;
 

@@ -5,7 +5,7 @@ use std::f64::consts::PI;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, Result};
+use super::Recipe;
 
 /// How the learning rate goes on after the warm-up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -25,62 +25,6 @@ impl std::fmt::Display for RateSchedule {
             Self::Constant => "constant",
             Self::Cosine => "cosine",
         })
-    }
-}
-
-/// What is done in training besides steps of Adam at one rate, as many as there are epochs for. The default is the article's: nothing.
-#[derive(Debug, Clone, Copy, PartialEq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct Recipe {
-    /// How the learning rate goes on after the warm-up.
-    pub schedule: RateSchedule,
-    /// Epochs, or a part of one, over which the learning rate rises to its value.
-    pub warmup: f64,
-    /// Epochs without a better accuracy on the held-out images after which training ends.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub patience: Option<usize>,
-}
-
-impl Recipe {
-    /// Checks that it makes sense in a run of so many epochs, with so many images held out.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Argument`] naming the field.
-    pub fn check(&self, epochs: usize, validation: usize) -> Result<()> {
-        if !(0.0..=epochs as f64).contains(&self.warmup) {
-            let problem = format!("{}: expected 0 to {epochs}, the epochs", self.warmup);
-            return Err(Error::argument("warmup", problem));
-        }
-        match self.patience {
-            Some(0) => Err(Error::argument("patience", "0: expected at least one epoch")),
-            Some(patience) if validation == 0 => {
-                let problem = format!("{patience}: it needs images that are held out (validation)");
-                Err(Error::argument("patience", problem))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Whether training ends after `epoch`, where `best` is the epoch of the best network so far.
-    pub fn is_over(&self, epoch: usize, best: Option<usize>) -> bool {
-        let since = best.map(|best| epoch.saturating_sub(best));
-        self.patience.zip(since).is_some_and(|(patience, since)| since >= patience)
-    }
-
-    /// Checks that a run of `epochs` epochs may be resumed for another number of them: one whose rates depend on it may not.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Argument`] naming `epochs`.
-    pub fn check_extension(&self, epochs: usize, to: usize) -> Result<()> {
-        if self.schedule == RateSchedule::Constant || epochs == to {
-            return Ok(());
-        }
-        let problem = format!(
-            "{to}: the learning rate of the run falls over {epochs} epochs, which cannot be changed any more"
-        );
-        Err(Error::argument("epochs", problem))
     }
 }
 
@@ -160,31 +104,5 @@ mod tests {
         }
         // What a step beyond the run would have is no surprise.
         assert_eq!(Rate::new(0.5, recipe, 2, 2).of(9), 0.0);
-    }
-
-    #[test]
-    fn an_impossible_warm_up_is_refused() {
-        for warmup in [-1.0, 3.5, f64::NAN, f64::INFINITY] {
-            let line = Recipe { warmup, ..Recipe::default() }.check(3, 0).unwrap_err().to_string();
-            assert!(line.starts_with("warmup: ") && line.contains("0 to 3"), "{line}");
-        }
-        Recipe { warmup: 3.0, ..Recipe::default() }.check(3, 0).unwrap();
-    }
-
-    #[test]
-    fn patience_is_counted_from_the_best_epoch() {
-        let recipe = Recipe { patience: Some(2), ..Recipe::default() };
-        let over = |epoch, best| recipe.is_over(epoch, best);
-        assert_eq!(
-            [over(0, None), over(3, Some(2)), over(4, Some(2)), over(9, Some(2))],
-            [false, false, true, true]
-        );
-        assert!(!Recipe::default().is_over(9, Some(1)));
-        recipe.check(3, 1).unwrap();
-        for (patience, validation) in [(0, 1), (2, 0)] {
-            let recipe = Recipe { patience: Some(patience), ..recipe };
-            let line = recipe.check(3, validation).unwrap_err().to_string();
-            assert!(line.starts_with("patience: "), "{line}");
-        }
     }
 }

@@ -105,7 +105,8 @@ pub fn values<const D: usize>(tensor: Tensor<D>) -> Vec<f32> {
 
 /// The words of a step with the seed of one dropout layer.
 pub fn seeded(seed: u64, device: &Device) -> StepWords {
-    StepWords::new(&AdamStep { size: 0.0, epsilon: 0.0 }, &[seed], device)
+    let step = AdamStep { size: 0.0, epsilon: 0.0, keep: 1.0, inertia: 0.0 };
+    StepWords::new(&step, &[seed], device)
 }
 
 /// One step on these images; the sum of their losses before it.

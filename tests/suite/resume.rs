@@ -140,17 +140,26 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
             assert_equal_runs(&format!("{model:?}, stopped after {stops:?}"), &run, &straight);
         }
     }
-    // The learning rate goes on where it was.
-    let recipe = Recipe { schedule: RateSchedule::Cosine, warmup: 1.3, patience: None };
-    let falling = TrainConfig { recipe, ..config(Model::Mps) };
-    go(&falling, &data, device, &at("falling"), 0);
-    for stop in [5, 31] {
-        go(&falling, &data, device, &at("stopped"), stop);
+    // The learning rate goes on where it was, the mean of the weights too.
+    let none = Recipe::default();
+    for (name, recipe) in [
+        ("rate", Recipe { schedule: RateSchedule::Cosine, warmup: 1.3, ..none }),
+        ("decay", Recipe { weight_decay: 0.3, ..none }),
+        ("labels", Recipe { label_smoothing: 0.1, ..none }),
+        ("mean", Recipe { average: Some(0.7), ..none }),
+    ] {
+        let (straight, stopped) = (at(name), at(&format!("{name}, stopped")));
+        let changed = TrainConfig { recipe, ..config(Model::Mps) };
+        go(&changed, &data, device, &straight, 0);
+        for stop in [5, 31] {
+            go(&changed, &data, device, &stopped, stop);
+        }
+        go(&changed, &data, device, &stopped, 0);
+        assert_equal_runs(name, &stopped, &straight);
+        let [one, other] = [&at("Mps"), &straight].map(|run| run::newest(run).unwrap().checkpoint);
+        let [one, other] = [one, other].map(|checkpoint| checkpoint.snapshot().unwrap());
+        assert!(one.weights() != other.weights(), "{name}: the recipe changes nothing");
     }
-    go(&falling, &data, device, &at("stopped"), 0);
-    assert_equal_runs("a cosine", &at("stopped"), &at("falling"));
-    let [one, other] = ["Mps", "falling"].map(|run| fs::read(at(run).join("last.safetensors")));
-    assert!(one.unwrap() != other.unwrap(), "the recipe changes nothing");
     // Two more runs with the same seed give the same files.
     let config = config(Model::Mps);
     for again in ["second", "third"] {
@@ -333,6 +342,9 @@ fn options_that_would_change_the_run_are_refused() {
         ("--lr", "0.002"),
         ("--schedule", "cosine"),
         ("--warmup", "1"),
+        ("--weight-decay", "0.1"),
+        ("--label-smoothing", "0.1"),
+        ("--average", "0.9"),
         ("--patience", "3"),
         ("--size", "4,4"),
         ("--seed", "7"),

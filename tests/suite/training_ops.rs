@@ -2,7 +2,7 @@
 
 use burn::backend::DispatchDevice;
 use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{AdamConfig, GradientsParams};
+use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{DType, Device, Tensor};
 use tnet_gpu::Error;
 use tnet_gpu::data::{Resident, resident};
@@ -24,8 +24,10 @@ on_each_device!(
     every_device_drops_the_same,
     the_gradient_goes_where_something_was_kept,
     the_loss_and_its_gradient_are_those_of_burn,
+    smoothed_labels_are_those_of_the_formula,
     many_images_are_summed,
     adam_is_that_of_burn,
+    a_mean_of_weights_forgets,
     the_step_of_a_dense_layer_is_that_of_its_gradients,
     what_is_shared_is_not_written_to,
     operands_that_do_not_fit_are_named,
@@ -237,6 +239,7 @@ fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
             tensor(&logits, [batch, classes], device),
             integers(&labels, device),
             integers(&order, device),
+            0.0,
         )
         .unwrap();
 
@@ -269,6 +272,38 @@ fn totals(sums: Tensor<2>) -> [f32; 2] {
     [0, 1].map(|column| sums.iter().skip(column).step_by(2).sum())
 }
 
+/// Against the definition in f64: a cross entropy with the target `(1 - s) [c = label] + s / classes`.
+fn smoothed_labels_are_those_of_the_formula(device: &Device) {
+    for (batch, classes, smoothing) in [(5, 10, 0.05), (130, 3, 0.3), (1, 2, 0.9)] {
+        let logits: Vec<f32> = numbers(batch * classes, 8).iter().map(|x| 6.0 * x).collect();
+        let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
+        let order: Vec<i32> = (0..batch as i32).collect();
+        let (grad, sums) = training::softmax_cross_entropy(
+            tensor(&logits, [batch, classes], device),
+            integers(&labels, device),
+            integers(&order, device),
+            smoothing,
+        )
+        .unwrap();
+        let (mut losses, mut expected) = (0.0, Vec::new());
+        for (row, label) in logits.chunks(classes).zip(&labels) {
+            let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
+            let total = row.iter().map(|logit| logit.exp()).sum::<f64>();
+            for (class, logit) in row.iter().enumerate() {
+                let own = if class == *label as usize { 1.0 - f64::from(smoothing) } else { 0.0 };
+                let target = own + f64::from(smoothing) / classes as f64;
+                losses -= target * (logit - total.ln());
+                expected.push(((logit.exp() / total - target) / batch as f64) as f32);
+            }
+        }
+        // As without smoothing; a target that is wrong is off by a hundredth or more.
+        let off = largest_difference(&values(grad), &expected);
+        assert!(off < 5e-6, "{batch} x {classes}: gradient off by {off}");
+        let off = (f64::from(totals(sums)[0]) / losses - 1.0).abs();
+        assert!(off < 5e-6, "{batch} x {classes}: loss off by {off}");
+    }
+}
+
 /// Many more images than one workgroup sums.
 fn many_images_are_summed(device: &Device) {
     let batch = 20_001;
@@ -279,6 +314,7 @@ fn many_images_are_summed(device: &Device) {
         logits,
         integers(&labels, device),
         integers(&order, device),
+        0.0,
     )
     .unwrap();
     let sums = totals(sums);
@@ -287,11 +323,17 @@ fn many_images_are_summed(device: &Device) {
 }
 
 fn adam_is_that_of_burn(device: &Device) {
+    for decay in [0.0, 0.3] {
+        adam_that_decays_is_that_of_burn(device, decay);
+    }
+}
+
+fn adam_that_decays_is_that_of_burn(device: &Device, decay: f32) {
     let count = 1000;
     let autodiff = Device::flex().autodiff();
     // A module with one weight: its gradient is what the loss multiplies it by.
     let mut burn = burn::nn::LinearConfig::new(count, 1).with_bias(false).init(&autodiff);
-    let mut optimizer = AdamConfig::new().with_epsilon(1e-7).init();
+    let mut optimizer = AdamWConfig::new().with_epsilon(1e-7).with_weight_decay(decay).init();
     let start = values(burn.weight.val());
     let layout = Layout::new([count]);
     let zeros = vec![0.0; count];
@@ -309,7 +351,7 @@ fn adam_is_that_of_burn(device: &Device) {
             rows[layout.stride + at] = 0.75 * grad;
         }
         let grads = tensor(&rows, [2, layout.stride], device);
-        let step = AdamStep::new(1e-2, BETAS, 1e-7, step);
+        let step = AdamStep::new(1e-2, BETAS, 1e-7, step).decaying(1e-2, f64::from(decay));
         let words = StepWords::new(&step, &[], device);
         ours = training::adam(ours, grads, &words, BETAS).unwrap();
     }
@@ -319,6 +361,35 @@ fn adam_is_that_of_burn(device: &Device) {
     let off = largest_difference(&ours, &values(burn.weight.val()));
     assert!(off < 2e-5, "{off}");
     assert!(largest_difference(&ours, &start) > 1e-2);
+}
+
+/// Of a layer of two weights, in place; what lies between and behind the weights of the state is not looked at.
+fn a_mean_of_weights_forgets(device: &Device) {
+    let layout = Layout::new([5, 70]);
+    let state = numbers(3 * layout.stride, 4);
+    let mut expected = numbers(layout.stride, 5);
+    let mut mean = tensor(&expected, [layout.stride], device);
+    let on_device = tensor(&state, [state.len()], device);
+    for step in [1, 2, 1000] {
+        let step = AdamStep::new(0.1, BETAS, 1e-7, step).averaging(0.9, step);
+        assert!(step.inertia <= 0.9 && step.inertia > 0.1, "{step:?}");
+        mean = training::average(mean, &on_device, &StepWords::new(&step, &[], device)).unwrap();
+        for (mean, value) in expected.iter_mut().zip(&state) {
+            *mean = step.inertia * *mean + (1.0 - step.inertia) * value;
+        }
+    }
+    // A GPU may fuse the multiply-add: a unit in the last place each step.
+    assert!(largest_difference(&values(mean.clone()), &expected) < 1e-6);
+    assert_eq!(values(on_device), state);
+    // Shared, it is not written to.
+    let words = StepWords::new(&AdamStep::new(0.1, BETAS, 1e-7, 1), &[], device);
+    let next = training::average(mean.clone(), &tensor(&state, [state.len()], device), &words);
+    assert_eq!(
+        values(next.unwrap())[..],
+        state[..layout.stride],
+        "without inertia it is the state"
+    );
+    assert!(largest_difference(&values(mean), &expected) < 1e-6);
 }
 
 /// The step of a dense layer is that of its gradients: with a bias and without, after a ReLU and not. The CPU computes
@@ -389,6 +460,7 @@ fn what_is_shared_is_not_written_to(device: &Device) {
         kept.clone(),
         integers(&[0; 8], device),
         integers(&[0, 1, 2, 3, 4, 5, 6, 7], device),
+        0.0,
     )
     .unwrap();
     drop(values(grad));
@@ -427,7 +499,11 @@ fn operands_that_do_not_fit_are_named(device: &Device) {
         ("grad_y", training::linear_grad_weight(matrix([4, 2]), matrix([3, 3])).err()),
         ("grad_y", training::activate_grad(y, matrix([4, 3]), both, &seed).err()),
         ("words", training::activate(matrix([4, 2]), both, &none).err()),
-        ("order", training::softmax_cross_entropy(matrix([4, 3]), indices(9), indices(5)).err()),
+        (
+            "order",
+            training::softmax_cross_entropy(matrix([4, 3]), indices(9), indices(5), 0.0).err(),
+        ),
+        ("state", training::average(flat(5), &flat(14), &none).err()),
         ("state", training::adam(flat(5), matrix([1, 6]), &none, BETAS).err()),
         ("grad_y", update(3 * stride, [5, 3])),
         ("state", update(3 * stride - 1, [4, 3])),
@@ -454,7 +530,7 @@ fn no_index_reaches_outside_a_buffer(device: &Device) {
     let logits = tensor(&numbers(6, 8), [2, 3], device);
     let gradient = |labels: [i32; 2], order: [i32; 2]| {
         let [labels, order] = [labels, order].map(|numbers| integers(&numbers, device));
-        values(training::softmax_cross_entropy(logits.clone(), labels, order).unwrap().0)
+        values(training::softmax_cross_entropy(logits.clone(), labels, order, 0.0).unwrap().0)
     };
     if matches!(device.as_dispatch(), DispatchDevice::Flex(_)) {
         let panics = |run: &dyn Fn()| std::panic::catch_unwind(std::panic::AssertUnwindSafe(run));

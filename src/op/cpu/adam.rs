@@ -4,21 +4,19 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::activation::PIECE;
 use super::pool;
-use crate::op::state::Betas;
+use crate::op::state::{AdamStep, Betas};
 use crate::op::words;
 
 /// The numbers of a step of Adam.
 #[derive(Clone, Copy)]
 pub struct Adam {
     betas: Betas,
-    size: f32,
-    epsilon: f32,
+    step: AdamStep,
 }
 
 impl Adam {
     pub fn new(betas: Betas, words: &[i32]) -> Self {
-        let [size, epsilon] = words::adam_sizes(words);
-        Self { betas, size, epsilon }
+        Self { betas, step: words::adam_step(words) }
     }
 }
 
@@ -88,13 +86,32 @@ impl WithSimd for AdamPass<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, _simd: S) {
-        let Adam { betas: [beta_1, beta_2], size, epsilon } = self.adam;
+        let Adam { betas: [beta_1, beta_2], step } = self.adam;
+        let AdamStep { size, epsilon, keep, .. } = step;
         let Part { value, mean, square } = self.part;
         let moments = mean.iter_mut().zip(square);
         for ((value, (mean, square)), &grad) in value.iter_mut().zip(moments).zip(self.grad) {
             *mean = beta_1 * *mean + (1.0 - beta_1) * grad;
             *square = beta_2 * *square + (1.0 - beta_2) * grad * grad;
-            *value -= size * *mean / (square.sqrt() + epsilon);
+            *value = keep * *value - size * *mean / (square.sqrt() + epsilon);
+        }
+    }
+}
+
+/// The step of a mean: `mean = inertia · mean + (1 - inertia) · value`.
+pub struct Average<'a> {
+    pub mean: &'a mut [f32],
+    pub value: &'a [f32],
+    pub inertia: f32,
+}
+
+impl WithSimd for Average<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        for (mean, &value) in self.mean.iter_mut().zip(self.value) {
+            *mean = self.inertia * *mean + (1.0 - self.inertia) * value;
         }
     }
 }

@@ -14,12 +14,13 @@ use pulp::{Arch, Simd, WithSimd};
 
 use crate::op::activation::Activation;
 use crate::op::cpu::activation::{Active, ReluGrad, in_pieces};
-use crate::op::cpu::adam::{Adam, Part};
+use crate::op::cpu::adam::{Adam, Average, Part};
 use crate::op::cpu::simd::Transpose;
 use crate::op::cpu::{contiguous, filled, pool, tensor, values};
 use crate::op::layer::LayerOps;
 use crate::op::state::Betas;
 use crate::op::training::{AffineUpdate, PIXELS_A_WORD, ROWS, TrainingOps};
+use crate::op::words::adam_step;
 
 /// The extents of a matrix.
 fn extents(matrix: &FlexTensor) -> [usize; 2] {
@@ -335,6 +336,7 @@ impl TrainingOps for Flex {
         logits: FlexTensor,
         labels: FlexTensor,
         order: FlexTensor,
+        smoothing: f32,
     ) -> (FlexTensor, FlexTensor) {
         let [mut logits, labels, order] = [logits, labels, order].map(contiguous);
         let [batch, classes] = extents(&logits);
@@ -345,7 +347,7 @@ impl TrainingOps for Flex {
             let mut sum = [0.0_f64; 2];
             for (row, &index) in rows.chunks_exact_mut(classes).zip(order) {
                 let label = labels[index as usize] as usize;
-                let (loss, right) = cross_entropy(row, label, 1.0 / batch as f32);
+                let (loss, right) = cross_entropy(row, label, smoothing, 1.0 / batch as f32);
                 sum[0] += f64::from(loss);
                 sum[1] += f64::from(u8::from(right));
             }
@@ -361,6 +363,15 @@ impl TrainingOps for Flex {
         let adam = Adam::new(betas, indices(&contiguous(words)));
         Part::whole(values_mut(&mut state)).range(0, stride).step(values(&grads), adam);
         state
+    }
+
+    fn average(mean: FlexTensor, state: FlexTensor, words: FlexTensor) -> FlexTensor {
+        let [mut mean, state, words] = [mean, state, words].map(contiguous);
+        let inertia = adam_step(indices(&words)).inertia;
+        let mean_values = values_mut(&mut mean);
+        let average = Average { value: values(&state), mean: mean_values, inertia };
+        Arch::new().dispatch(average);
+        mean
     }
 
     fn affine_update(
@@ -406,9 +417,9 @@ fn passed(y: FlexTensor, grad_y: FlexTensor, relu: Option<f32>) -> FlexTensor {
     }
 }
 
-/// Turns one image's logits into their gradient, `(softmax - one) · weight`, and gives its loss and
+/// Turns one image's logits into their gradient, `(softmax - target) · weight`, and gives its loss and
 /// whether the highest logit, the first of equal ones, is the label's.
-fn cross_entropy(logits: &mut [f32], label: usize, weight: f32) -> (f32, bool) {
+fn cross_entropy(logits: &mut [f32], label: usize, smoothing: f32, weight: f32) -> (f32, bool) {
     let mut highest = 0;
     for (class, logit) in logits.iter().enumerate() {
         if *logit > logits[highest] {
@@ -416,14 +427,22 @@ fn cross_entropy(logits: &mut [f32], label: usize, weight: f32) -> (f32, bool) {
         }
     }
     let (most, own) = (logits[highest], logits[label]);
+    let (share, rest) = (smoothing / logits.len() as f32, 1.0 - smoothing);
     let mut sum = 0.0;
+    // How far the logits are below the highest, of all classes.
+    let mut below = 0.0;
     for logit in logits.iter_mut() {
-        *logit = (*logit - most).exp();
+        let less = *logit - most;
+        *logit = less.exp();
         sum += *logit;
+        below -= less;
     }
     for (class, part) in logits.iter_mut().enumerate() {
-        let one = if class == label { 1.0 } else { 0.0 };
-        *part = (*part / sum - one) * weight;
+        let target = if class == label { rest + share } else { share };
+        *part = (*part / sum - target) * weight;
     }
-    (sum.ln() + (most - own), highest == label)
+    let loss = sum.ln() + rest * (most - own);
+    // Without smoothing nothing is added, whatever the others are.
+    let loss = if share > 0.0 { loss + share * below } else { loss };
+    (loss, highest == label)
 }

@@ -93,7 +93,8 @@ params! {
     GatherImagesParams { batch: u32, words: u32, pixels: u32, count: u32 }
     ActivateParams { count: u32, relu: u32, seed: u32, threshold: u32, scale: f32 }
     ReluGradParams { count: u32, scale: f32 }
-    SoftmaxCrossEntropyParams { batch: u32, classes: u32, count: u32 }
+    SoftmaxCrossEntropyParams { batch: u32, classes: u32, count: u32, smoothing: f32 }
+    AverageParams { count: u32 }
     AdamParams { rows: u32, columns: u32, begin: u32, stride: u32, beta_1: f32, beta_2: f32 }
     GpuContractParams {
         batch: u32, view: View, samples: u32, tile_w: u32, tile_v: u32, chunk_s: u32, chunk_r: u32, part_k: u32,

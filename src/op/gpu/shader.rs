@@ -204,6 +204,8 @@ shaders! {
     SoftmaxCrossEntropy: "softmax_cross_entropy.wgsl", [], 64, [labels order logits sums], SoftmaxCrossEntropyParams;
     /// a step of the optimizer.
     Adam: "adam.wgsl", [Element], 64, [partial state words], AdamParams;
+    /// a step of the mean of the weights.
+    Average: "average.wgsl", [Element], 64, [state words mean], AverageParams;
     /// a measurement of the multiply-add rate.
     CeilingFma: "ceiling_fma.wgsl", [], 64, [output], CeilingFmaParams;
     /// a measurement of the copy bandwidth.

@@ -13,8 +13,8 @@ use super::launch::{
 };
 use super::matmul;
 use super::params::{
-    ActivateParams, AdamParams, GatherImagesParams, ReluGradParams, SoftmaxCrossEntropyParams,
-    count,
+    ActivateParams, AdamParams, AverageParams, GatherImagesParams, ReluGradParams,
+    SoftmaxCrossEntropyParams, count,
 };
 use super::passed;
 use super::target::target;
@@ -134,6 +134,7 @@ impl TrainingOps for CubeBackend {
         logits: CubeTensor,
         labels: CubeTensor,
         order: CubeTensor,
+        smoothing: f32,
     ) -> (CubeTensor, CubeTensor) {
         let logits = own(logits);
         let [labels, order] = [labels, order].map(into_contiguous);
@@ -145,6 +146,7 @@ impl TrainingOps for CubeBackend {
             batch: count(batch),
             classes: count(classes),
             count: count(images),
+            smoothing,
         };
         let buffers =
             [(&labels, ReadOnly), (&order, ReadOnly), (&logits, ReadWrite), (&sums, WriteOnly)];
@@ -157,6 +159,14 @@ impl TrainingOps for CubeBackend {
         let (grads, rows) = sum_to_one_stage(into_contiguous(grads), [rows, stride]);
         adam_of_rows(&grads, rows, &state, [0, stride], &into_contiguous(words), betas);
         state
+    }
+
+    fn average(mean: CubeTensor, state: CubeTensor, words: CubeTensor) -> CubeTensor {
+        let (mean, [state, words]) = (own(mean), [state, words].map(into_contiguous));
+        let (wide, invocations) = elements(mean.meta.shape().num_elements());
+        let buffers = [(&state, ReadOnly), (&words, ReadOnly), (&mean, ReadWrite)];
+        launch_elements(wide, invocations, &buffers, &AverageParams { count: count(invocations) });
+        mean
     }
 
     fn affine_update(
