@@ -79,6 +79,8 @@ pub mod nn;
 pub mod op;
 mod random;
 pub mod report;
+#[cfg(feature = "cli")]
+pub mod study;
 mod tensor_file;
 mod text;
 pub mod train;

@@ -221,9 +221,7 @@ impl RunFolder {
 
     /// The metrics of the first `epochs` epochs.
     pub(super) fn history(&self, epochs: usize) -> Result<Vec<EpochMetrics>> {
-        let path = self.path.join(METRICS);
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        EpochMetrics::parse(&path, &text, epochs)
+        history_of(&self.path, epochs)
     }
 
     /// Writes `metrics.csv`.
@@ -327,6 +325,17 @@ pub fn to_read(path: &Path) -> Result<PathBuf> {
 /// Where the configuration of a checkpoint in a run folder is.
 pub fn config_beside(checkpoint: &Path) -> PathBuf {
     checkpoint.with_file_name(CONFIG)
+}
+
+/// The metrics of the first `epochs` epochs of a run.
+///
+/// # Errors
+///
+/// [`Error::Io`] when they cannot be read, [`Error::Malformed`] naming the line that is missing or wrong.
+pub fn history_of(run: &Path, epochs: usize) -> Result<Vec<EpochMetrics>> {
+    let path = run.join(METRICS);
+    let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
+    EpochMetrics::parse(&path, &text, epochs)
 }
 
 /// The metrics of every epoch of the run in whose folder a checkpoint lies; none if it lies in no such folder.
