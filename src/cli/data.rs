@@ -61,6 +61,19 @@ impl DataArgs {
         }
     }
 
+    /// The options as they were typed, but for the data set.
+    pub fn typed(&self) -> Vec<String> {
+        let size = self.size.map(|[height, width]| format!("{height},{width}"));
+        let options = [
+            ("--size", size),
+            ("--channels", self.channels.map(|channels| channels.to_string())),
+            ("--test-share", self.test_share.map(|share| share.to_string())),
+            ("--split-seed", self.split_seed.map(|seed| seed.to_string())),
+        ];
+        let typed = options.into_iter().filter_map(|(id, text)| Some([id.to_owned(), text?]));
+        typed.flatten().chain(self.no_cache.then(|| "--no-cache".to_owned())).collect()
+    }
+
     /// Refuses options that would change the images of a run.
     pub fn check_kept(&self, given: &[&str], run: &LoadOptions) -> Result<()> {
         let texts = |options: &LoadOptions| {

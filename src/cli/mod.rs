@@ -22,6 +22,7 @@ mod recipe;
 mod report;
 mod run_data;
 mod signals;
+mod sweep;
 mod threads;
 mod train;
 mod training;
@@ -85,6 +86,8 @@ struct Cli {
 enum Command {
     /// Train a network and write a run folder
     Train(train::TrainArgs),
+    /// Train a grid of networks, and tell which to take
+    Sweep(sweep::SweepArgs),
     /// Measure a trained network on the test images
     Eval(eval::EvalArgs),
     /// Tell what images show, with a trained network
@@ -173,6 +176,7 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
     }));
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| match command {
         Command::Train(args) => train::run(args, given),
+        Command::Sweep(args) => sweep::run(args, given),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Compress(args) => compress::run(args),

@@ -65,12 +65,14 @@ pub enum Source {
 }
 
 impl NetworkArgs {
-    /// What the options say; a file is read here.
-    pub fn source(&self) -> Result<Source> {
-        Ok(match &self.file {
-            Some(file) => Source::File { file: file.clone(), stack: net::file::read(file)? },
-            None => Source::Preset(self.preset()),
-        })
+    /// What the options say; a file is read here. `dropout` is the rate where none was typed.
+    pub fn source(&self, given: &[&str], dropout: f64) -> Result<Source> {
+        if let Some(file) = &self.file {
+            return Ok(Source::File { file: file.clone(), stack: net::file::read(file)? });
+        }
+        let typed = given.contains(&"dropout");
+        let dropout = if typed { self.dropout } else { dropout };
+        Ok(Source::Preset(Preset { dropout, ..self.preset() }))
     }
 
     fn preset(&self) -> Preset {

@@ -4,14 +4,22 @@ use clap::Args;
 
 use super::at_least_one;
 use super::network::{kept, text};
-use crate::Result;
 use crate::mps::MpsInit;
 use crate::net::Stack;
-use crate::train::{RateSchedule, Recipe, TrainConfig};
+use crate::train::{RateSchedule, RecipeChoice, RecipeName, TrainConfig};
+use crate::{Error, Result};
+
+/// The seed where none is typed.
+const DEFAULT_SEED: u64 = 200;
 
 /// Options of the training, without those of the network, the data and the device.
 #[derive(Debug, Clone, Args)]
 pub struct RecipeArgs {
+    /// Set all options of training, and --dropout, to those that go well together: the article's, or what was found best
+    /// for tensor networks of 5,000 to 50,000 parameters; options that are typed as well replace its own
+    #[arg(long, value_enum, default_value_t)]
+    recipe: RecipeName,
+
     /// Initial weights: he and glorot give the variance of a dense layer of that size, article draws
     /// the cores from N(0, 1/32)
     #[arg(long, value_enum, default_value_t)]
@@ -56,48 +64,71 @@ pub struct RecipeArgs {
 
     /// Hold out N training images, by which the best epoch is chosen
     #[arg(long, value_name = "N", default_value_t = 0)]
-    validation: usize,
+    pub validation: usize,
 
     /// Seed of the weights, the order of the images and dropout
-    #[arg(long, default_value_t = 200)]
-    seed: u64,
+    #[arg(long, default_value_t = DEFAULT_SEED)]
+    pub seed: u64,
 }
 
 impl RecipeArgs {
+    /// The recipe with the options that were typed in place of its own.
+    pub fn choice(&self, given: &[&str]) -> RecipeChoice {
+        fn typed<T: Copy>(given: &[&str], id: &str, value: T) -> Option<T> {
+            given.contains(&id).then_some(value)
+        }
+        RecipeChoice {
+            name: None,
+            recipe: self.recipe,
+            epochs: typed(given, "epochs", self.epochs),
+            batch_size: typed(given, "batch_size", self.batch_size),
+            lr: typed(given, "lr", self.lr),
+            validation: typed(given, "validation", self.validation),
+            init: typed(given, "init", self.init),
+            schedule: typed(given, "schedule", self.schedule),
+            warmup: typed(given, "warmup", self.warmup),
+            weight_decay: typed(given, "weight_decay", self.weight_decay),
+            label_smoothing: typed(given, "label_smoothing", self.label_smoothing),
+            average: self.average,
+            patience: self.patience,
+        }
+    }
+
+    /// The rate of dropout that goes with it.
+    pub fn dropout(&self) -> f64 {
+        self.recipe.settings().dropout
+    }
+
     /// The options as a configuration, checked.
-    pub fn config(&self, network: Stack) -> Result<TrainConfig> {
-        let config = self.unchecked(network);
+    pub fn config(&self, given: &[&str], network: Stack) -> Result<TrainConfig> {
+        let config = self.choice(given).config(network, self.seed, 0);
         config.check()?;
         Ok(config)
     }
 
-    fn unchecked(&self, network: Stack) -> TrainConfig {
-        TrainConfig {
-            epochs: self.epochs,
-            batch_size: self.batch_size,
-            lr: self.lr,
-            seed: self.seed,
-            validation: self.validation,
-            init: self.init,
-            recipe: Recipe {
-                schedule: self.schedule,
-                warmup: self.warmup,
-                weight_decay: self.weight_decay,
-                label_smoothing: self.label_smoothing,
-                average: self.average,
-                patience: self.patience,
-            },
-            network,
-        }
-    }
-
     /// Refuses options that were typed and differ from a run's.
     pub fn check_kept(&self, given: &[&str], run: &TrainConfig) -> Result<()> {
+        if given.contains(&"recipe") {
+            let problem =
+                format!("{}: a run that is resumed keeps its options; omit it", text(&self.recipe));
+            return Err(Error::argument("recipe", problem));
+        }
         // Typed alone, they need not make sense.
-        let typed = texts(&self.unchecked(run.network.clone())).into_iter();
+        let typed = self.choice(given).config(run.network.clone(), self.seed, 0);
+        let typed = texts(&typed).into_iter();
         let of_run = texts(run).map(|(_, text)| text);
         kept(given, typed.zip(of_run).map(|((id, typed), of_run)| (id, typed, of_run)))
     }
+}
+
+/// The options with which `train` trains so, as they are typed: those that are not the defaults.
+pub fn typed(config: &TrainConfig) -> Vec<String> {
+    let default = RecipeChoice::default().config(config.network.clone(), DEFAULT_SEED, 0);
+    let epochs = [("epochs", config.epochs.to_string())];
+    let others = texts(config).into_iter().zip(texts(&default));
+    let others = others.filter(|(option, default)| option != default).map(|(option, _)| option);
+    let options = epochs.into_iter().chain(others);
+    options.flat_map(|(id, text)| [format!("--{}", id.replace('_', "-")), text]).collect()
 }
 
 /// The options that a run keeps, as they are typed.

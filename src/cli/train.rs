@@ -85,10 +85,10 @@ pub struct TrainArgs {
 /// Runs the command; `given` are the ids of the options that were typed.
 pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
     if args.print_network {
-        return print_network(args);
+        return print_network(args, given);
     }
     let ready = match &args.resume {
-        None => begin(args)?,
+        None => begin(args, given)?,
         Some(run) => resume(args, run, given)?,
     };
     let mut progress = Progress::new(&ready.config.train, ready.splits.train.count, args.profile);
@@ -100,8 +100,8 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
 }
 
 /// `--print-network`.
-fn print_network(args: &TrainArgs) -> Result<()> {
-    let source = args.network.source()?;
+fn print_network(args: &TrainArgs, given: &[&str]) -> Result<()> {
+    let source = args.network.source(given, args.recipe.dropout())?;
     let stack = match args.data.path() {
         None => source.guess()?,
         Some(path) => {
@@ -117,18 +117,18 @@ fn shape_of(data: &DataSet) -> (net::Shape, usize) {
     (data.train.shape, data.classes.len())
 }
 
-fn begin(args: &TrainArgs) -> Result<Ready> {
+fn begin(args: &TrainArgs, given: &[&str]) -> Result<Ready> {
     let opened = drivers::open(args.device)?;
     // The image size and the number of classes are not known yet: guess Fashion-MNIST's. If the guess is
     // wrong, the kernels are compiled when they are needed.
-    let source = args.network.source()?;
-    let guess = args.recipe.config(source.guess()?)?;
+    let source = args.network.source(given, args.recipe.dropout())?;
+    let guess = args.recipe.config(given, source.guess()?)?;
     // So that the kernels are compiled that will be used.
     op::choose(tuning::recall(args.tune, &opened, &guess).unwrap_or_default());
     let images = args.data.options(None, source.input());
     let data = load_warming_up(&guess, &opened, args.data.path(), &images)?;
     let (input, classes) = shape_of(&data);
-    let config = args.recipe.config(source.stack(input, classes)?)?;
+    let config = args.recipe.config(given, source.stack(input, classes)?)?;
     let train_images = args.train_images.unwrap_or(data.train.count);
     let (folder, splits) = split(data, &config, train_images)?;
     check_space(&opened, &config, &splits)?;

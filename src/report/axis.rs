@@ -14,6 +14,9 @@ const MARGIN: f64 = 0.04;
 /// A logarithmic axis that spans more than this ratio labels powers of ten alone.
 const WIDE: f64 = 300.0;
 
+/// One that spans less has more ticks than 1, 2 and 5.
+const NARROW: f64 = 5.0;
+
 /// An axis: its range, its ticks and their labels.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Axis {
@@ -64,7 +67,11 @@ impl Axis {
     pub fn logarithmic(values: impl IntoIterator<Item = f64>) -> Self {
         let (low, high) = ends(values).unwrap_or((1.0, 10.0));
         let (low, high) = (low / 1.25, high * 1.25);
-        let leading: &[f64] = if high / low > WIDE { &[1.0] } else { &[1.0, 2.0, 5.0] };
+        let leading: &[f64] = match high / low {
+            ratio if ratio > WIDE => &[1.0],
+            ratio if ratio > NARROW => &[1.0, 2.0, 5.0],
+            _ => &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0],
+        };
         let ticks = (low.log10().floor() as i32..=high.log10().ceil() as i32)
             .flat_map(|power| leading.iter().map(move |leading| leading * 10_f64.powi(power)))
             .filter(|tick| (low..=high).contains(tick))
@@ -193,6 +200,7 @@ mod tests {
         assert_eq!(of(0.04, 3.0), ["0.05", "0.1", "0.2", "0.5", "1", "2"]);
         assert_eq!(of(0.02, 90.0), ["0.1", "1", "10"]);
         assert_eq!(of(0.9, 11.0), ["1", "2", "5", "10"]);
+        assert_eq!(of(8.5e3, 2.5e4), ["9000", "10000", "20000"]);
     }
 
     #[test]

@@ -8,4 +8,6 @@ pub mod curves;
 pub mod eval;
 pub mod figure;
 #[cfg(feature = "cli")]
+pub mod front;
+#[cfg(feature = "cli")]
 pub mod table;

@@ -56,11 +56,13 @@ impl FinishedRun {
         self.history.iter().map(|metrics| metrics.seconds).sum()
     }
 
-    /// Seconds of one training step; a batch that is smaller, at the end of an epoch, counts as its part of one.
+    /// Seconds of one training step of a whole batch, on average over the epochs; NaN where none tells.
     pub fn step_seconds(&self) -> f64 {
-        let images: f64 =
-            self.history.iter().map(|metrics| metrics.images_per_s * metrics.seconds).sum();
-        self.seconds() * self.config.batch_size as f64 / images
+        // By their rates: the seconds of short epochs are rounded to 0. An epoch that was resumed after its last step has
+        // none.
+        let rates = self.history.iter().map(|metrics| metrics.images_per_s);
+        let each: Vec<f64> = rates.filter(|&rate| rate > 0.0).map(|rate| 1.0 / rate).collect();
+        self.config.batch_size as f64 * each.iter().sum::<f64>() / each.len() as f64
     }
 }
 

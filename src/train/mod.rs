@@ -32,7 +32,7 @@ pub use memory::buffers;
 pub use metrics::EpochMetrics;
 pub use profile::Profile;
 pub use rate::{Rate, RateSchedule};
-pub use recipe::Recipe;
+pub use recipe::{Recipe, RecipeChoice, RecipeName};
 pub use run::RunFolder;
 pub use schedule::Schedule;
 

@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::RateSchedule;
+use super::{RateSchedule, TrainConfig};
+use crate::mps::MpsInit;
+use crate::net::Stack;
 use crate::{Error, Result};
 
 /// What is done besides. The default is the article's: nothing.
@@ -76,6 +78,129 @@ impl Recipe {
             "{to}: the learning rate of the run falls over {epochs} epochs, which cannot be changed any more"
         );
         Err(Error::argument("epochs", problem))
+    }
+}
+
+/// A set of options that goes together, under a name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
+#[serde(rename_all = "kebab-case")]
+pub enum RecipeName {
+    /// The article's: 50 epochs of Adam at a rate of 0.001, and dropout of 0.2.
+    #[default]
+    Article,
+    /// What was found best for tensor networks of 5,000 to 50,000 parameters: `docs/recipes.md`.
+    Small,
+}
+
+/// The options that a named recipe sets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Settings {
+    /// Passes over the training images.
+    pub epochs: usize,
+    /// Images per step.
+    pub batch_size: usize,
+    /// Adam's learning rate.
+    pub lr: f64,
+    /// The rate of dropout after each hidden layer.
+    pub dropout: f64,
+    /// What is done besides.
+    pub recipe: Recipe,
+}
+
+impl RecipeName {
+    /// Its options.
+    pub fn settings(self) -> Settings {
+        let article = Settings {
+            epochs: 50,
+            batch_size: 128,
+            lr: 1e-3,
+            dropout: 0.2,
+            recipe: Recipe::default(),
+        };
+        match self {
+            Self::Article => article,
+            Self::Small => Settings {
+                epochs: 100,
+                lr: 3e-3,
+                dropout: 0.05,
+                recipe: Recipe {
+                    schedule: RateSchedule::Cosine,
+                    label_smoothing: 0.1,
+                    ..article.recipe
+                },
+                ..article
+            },
+        }
+    }
+}
+
+/// Options of training: those of a named recipe, and others in place of some of them.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "snake_case")]
+pub struct RecipeChoice {
+    /// What it is called in a study of several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The named recipe.
+    pub recipe: RecipeName,
+    /// Passes over the training images.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub epochs: Option<usize>,
+    /// Images per step.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub batch_size: Option<usize>,
+    /// Adam's learning rate.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lr: Option<f64>,
+    /// Number of training images held out; how many by default depends on who trains.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation: Option<usize>,
+    /// Distribution of the weights before training.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub init: Option<MpsInit>,
+    /// See [`Recipe`], as the next five.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<RateSchedule>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "see Recipe")]
+    pub warmup: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "see Recipe")]
+    pub weight_decay: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "see Recipe")]
+    pub label_smoothing: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "see Recipe")]
+    pub average: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[expect(missing_docs, reason = "see Recipe")]
+    pub patience: Option<usize>,
+}
+
+impl RecipeChoice {
+    /// The configuration of a run; `held_out` is how many images are, where it does not say.
+    pub fn config(&self, network: Stack, seed: u64, held_out: usize) -> TrainConfig {
+        let settings = self.recipe.settings();
+        let of_name = settings.recipe;
+        TrainConfig {
+            epochs: self.epochs.unwrap_or(settings.epochs),
+            batch_size: self.batch_size.unwrap_or(settings.batch_size),
+            lr: self.lr.unwrap_or(settings.lr),
+            seed,
+            validation: self.validation.unwrap_or(held_out),
+            init: self.init.unwrap_or_default(),
+            recipe: Recipe {
+                schedule: self.schedule.unwrap_or(of_name.schedule),
+                warmup: self.warmup.unwrap_or(of_name.warmup),
+                weight_decay: self.weight_decay.unwrap_or(of_name.weight_decay),
+                label_smoothing: self.label_smoothing.unwrap_or(of_name.label_smoothing),
+                average: self.average.or(of_name.average),
+                patience: self.patience.or(of_name.patience),
+            },
+            network,
+        }
     }
 }
 

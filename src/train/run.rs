@@ -75,11 +75,36 @@ impl RunFolder {
             None => (fresh(Path::new(RUNS), name)?, true),
         };
         let mut run = Self::locked(path, made)?;
-        run.begun = true;
+        run.begin()?;
+        Ok(run)
+    }
+
+    /// The run of a folder if it holds a checkpoint, else a new one there; and whether there was one. Only what is locked
+    /// is looked at, so that of two processes that want the same run one has it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Occupied`] for a folder that holds something else, [`Error::Io`] as [`RunFolder::create`];
+    /// [`is_taken`] tells whether another process has it.
+    pub fn open_or_create(folder: &Path) -> Result<(Self, bool)> {
+        let (path, made) = named(folder, true)?;
+        let mut run = Self::locked(path, made)?;
+        let holds = |name| run.path.join(name).is_file();
+        let has_checkpoint = holds(CONFIG) && [LAST, PREVIOUS].into_iter().any(holds);
+        match has_checkpoint {
+            true => files::remove_temporaries(&run.path, &WRITTEN)?,
+            false => run.begin()?,
+        }
+        Ok((run, has_checkpoint))
+    }
+
+    /// Makes it a new run, of which nothing is written yet.
+    fn begin(&mut self) -> Result<()> {
+        self.begun = true;
         // Before the new configuration is written, so that no checkpoint is ever beside a configuration
         // of another run.
         for name in [LAST, PREVIOUS, BEST, DAMAGED, METRICS, CURVES] {
-            let file = run.path.join(name);
+            let file = self.path.join(name);
             match fs::remove_file(&file) {
                 Err(error) if error.kind() != ErrorKind::NotFound => {
                     return Err(Error::io("remove", &file)(error));
@@ -87,10 +112,9 @@ impl RunFolder {
                 _ => {}
             }
         }
-        files::remove_temporaries(&run.path, &WRITTEN)?;
-        run.log.set_len(0).map_err(Error::io("write", run.path.join(LOG)))?;
-        run.write_history(&[])?;
-        Ok(run)
+        files::remove_temporaries(&self.path, &WRITTEN)?;
+        self.log.set_len(0).map_err(Error::io("write", self.path.join(LOG)))?;
+        self.write_history(&[])
     }
 
     /// Opens a run to resume it, and removes files that a killed process left half-written.
@@ -120,7 +144,7 @@ impl RunFolder {
         let unlocked = match log.try_lock() {
             Ok(()) => None,
             Err(TryLockError::WouldBlock) => {
-                let taken = io::Error::other("another process trains in it");
+                let taken = io::Error::new(ErrorKind::WouldBlock, "another process trains in it");
                 return Err(Error::io("use as a run folder", &path)(taken));
             }
             Err(TryLockError::Error(error)) if files::is_unsupported(&error) => Some(error),
@@ -193,10 +217,8 @@ impl RunFolder {
     ///
     /// [`Error::Io`] when there is none, [`Error::Malformed`] when an option is missing or invalid.
     pub fn read_config<Config: DeserializeOwned>(&self) -> Result<Config> {
-        let path = self.path.join(CONFIG);
-        let text = fs::read_to_string(&path).map_err(Error::io("read", &path))?;
-        toml::from_str(&text)
-            .map_err(|error| Error::toml(&path, &text, "the options of a training run", &error))
+        let missing = || Error::io("read", self.path.join(CONFIG))(ErrorKind::NotFound.into());
+        config_of(&self.path)?.ok_or_else(missing)
     }
 
     /// The checkpoint to resume from: the newest undamaged one. A damaged newer one is renamed, so that
@@ -258,6 +280,29 @@ impl RunFolder {
     pub(super) fn write_best(&self, checkpoint: &Checkpoint) -> Result<()> {
         self.write(BEST, &checkpoint.to_bytes()?)
     }
+}
+
+/// Whether a run folder could not be had because another process trains in it.
+pub fn is_taken(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::WouldBlock)
+}
+
+/// The options of the run in a folder, of which `config.toml` may say more; none where there are none.
+///
+/// # Errors
+///
+/// [`Error::Io`] when they cannot be read, [`Error::Malformed`] naming the line that is wrong.
+pub fn config_of<Config: DeserializeOwned>(folder: &Path) -> Result<Option<Config>> {
+    let path = folder.join(CONFIG);
+    let text = match fs::read_to_string(&path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(Error::io("read", &path)(error)),
+    };
+    let config = toml::from_str(&text);
+    config
+        .map(Some)
+        .map_err(|error| Error::toml(&path, &text, "the options of a training run", &error))
 }
 
 /// The newest checkpoint of a run: `last.safetensors`, or `previous.safetensors` if that is missing or

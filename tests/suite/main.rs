@@ -94,6 +94,7 @@ mod soak;
 mod step;
 mod strategies;
 mod streams;
+mod sweep;
 mod train;
 mod training_ops;
 #[cfg(target_os = "linux")]

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::super::classification::{Classification, Scores};
 use crate::net::Prediction;
+use crate::text::csv_field as field;
 
 /// `predictions.csv`: a line for each image, with the probability of every class, and, where `files` has as many as there
 /// are images, its file. Every number is read back as it was.
@@ -62,15 +63,6 @@ pub fn classes(names: &[String], found: &Classification) -> String {
     text += &format!(",accuracy,,,{},{}\n", found.accuracy, found.images);
     text += &line("", "macro average", &found.averages.macro_average);
     text + &line("", "weighted average", &found.averages.weighted)
-}
-
-/// A text as a field: in quotes where it has a comma, a quote, a line break, or white space at an end, which some readers
-/// drop.
-fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) || text.trim() != text {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text.to_owned()
 }
 
 #[cfg(test)]
