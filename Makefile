@@ -3,12 +3,13 @@
 # make swiftshader  check the program on SwiftShader, a second Vulkan driver that needs no GPU
 # make onnxruntime  check exported networks in onnxruntime, where Python has it
 # make sklearn  compare a report of eval with scikit-learn, where Python has it
+# make slurm    run a sweep as a job array of Slurm, where its daemons are installed
 # make lint     check formatting, clippy (with and without the command line), documentation
 # make bench    benchmark the layer on one device: make bench TNET_BENCH_DEVICE=vulkan
 # make examples run the examples
 # make setup    install what is missing: a Vulkan loader and driver, the data set
 
-.PHONY: train test examples swiftshader onnxruntime sklearn lint bench setup
+.PHONY: train test examples swiftshader onnxruntime sklearn slurm lint bench setup
 CARGO ?= cargo
 DATA_PACKAGE = /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 
@@ -49,6 +50,9 @@ onnxruntime: setup
 
 sklearn: setup
 	CARGO=$(CARGO) tests/sklearn.sh
+
+slurm: setup
+	CARGO=$(CARGO) tests/slurm.sh
 
 # The library must compile without the command line and without its dependencies.
 lint:

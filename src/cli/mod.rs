@@ -22,7 +22,9 @@ mod recipe;
 mod report;
 mod run_data;
 mod signals;
+mod study;
 mod sweep;
+mod table;
 mod threads;
 mod train;
 mod training;
@@ -88,6 +90,8 @@ enum Command {
     Train(train::TrainArgs),
     /// Train a grid of networks, and tell which to take
     Sweep(sweep::SweepArgs),
+    /// Compare tensor networks with dense ones at equal numbers of parameters, trained as --recipe small by default
+    Table(table::TableArgs),
     /// Measure a trained network on the test images
     Eval(eval::EvalArgs),
     /// Tell what images show, with a trained network
@@ -177,6 +181,7 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
     let outcome = panic::catch_unwind(AssertUnwindSafe(|| match command {
         Command::Train(args) => train::run(args, given),
         Command::Sweep(args) => sweep::run(args, given),
+        Command::Table(args) => table::run(args, given),
         Command::Eval(args) => eval::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Compress(args) => compress::run(args),

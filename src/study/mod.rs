@@ -1,6 +1,7 @@
 //! Many runs: their figures side by side, what each number of parameters buys, and which network to take.
 
 pub mod factors;
+pub mod families;
 pub mod finished;
 pub mod front;
 pub mod grid;

@@ -95,6 +95,7 @@ mod step;
 mod strategies;
 mod streams;
 mod sweep;
+mod table;
 mod train;
 mod training_ops;
 #[cfg(target_os = "linux")]

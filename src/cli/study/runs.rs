@@ -56,6 +56,16 @@ pub enum State {
     Taken,
 }
 
+impl State {
+    /// What the run came to, if it is over.
+    pub fn over(self) -> Option<Outcome> {
+        match self {
+            Self::Over(outcome) => Some(outcome),
+            Self::Open { .. } | Self::Taken => None,
+        }
+    }
+}
+
 impl Runs {
     /// The folder of a run.
     pub fn path(&self, run: &PlannedRun) -> PathBuf {

@@ -1,10 +1,5 @@
 //! `tnet-gpu sweep`: train a grid of networks, and tell what each number of parameters buys.
 
-mod progress;
-mod runs;
-mod saved;
-mod shard;
-
 use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
@@ -14,7 +9,8 @@ use super::paths::quoted;
 use super::progress::load;
 use super::recipe::{self, RecipeArgs};
 use super::signals::listen;
-use super::{at_least_one, drivers, factors, introduce, json, out, say};
+use super::study::{Material, Runs, Saved, Shard, State, write_results};
+use super::{at_least_one, drivers, factors, json, out, say};
 use crate::data::DataSet;
 use crate::device::DeviceChoice;
 use crate::files::write_whole;
@@ -25,13 +21,9 @@ use crate::report::table;
 use crate::study::front::front;
 use crate::study::grid::{Bonds, NetworkGrid};
 use crate::study::report::{Conditions, markdown, sentence};
-use crate::study::{self, Images, Outcome, PlannedRun, Row, Study, Summary, summaries};
+use crate::study::{self, Images, Outcome, Row, Study, Summary, summaries};
 use crate::text::shown;
 use crate::{Error, Result};
-use progress::StudyProgress;
-use runs::{Material, Runs, State};
-use saved::Saved;
-use shard::Shard;
 
 /// The folder of the runs within that of the study.
 const RUNS: &str = "runs";
@@ -212,11 +204,11 @@ pub fn run(args: &SweepArgs, given: &[&str]) -> Result<()> {
             let stop = listen()?;
             let train_images = saved.images.count;
             let material = Material { data, images: saved.load.clone(), train_images, stop };
-            train(args, &runs, &material, shard)?
+            runs.train_all(&material, shard, "sweep", &args.out)?
         }
         _ => {
             let states = runs.planned.iter().map(|planned| runs.collect(planned));
-            states.map(|state| Ok(over(state?))).collect::<Result<_>>()?
+            states.map(|state| Ok(state?.over())).collect::<Result<_>>()?
         }
     };
     if let Some(shard) = shard {
@@ -226,13 +218,6 @@ pub fn run(args: &SweepArgs, given: &[&str]) -> Result<()> {
         ));
     }
     report(args, &runs, &outcomes, saved.study.budget)
-}
-
-fn over(state: State) -> Option<Outcome> {
-    match state {
-        State::Over(outcome) => Some(outcome),
-        State::Open { .. } | State::Taken => None,
-    }
 }
 
 /// The study that was typed, as a file or as options; none where no option of a grid was.
@@ -322,58 +307,6 @@ fn with_factors(mut study: Study, images: Images) -> Study {
         network.out_factors = study::factors::propose(folded, first.unwrap_or(512), bond);
     }
     study
-}
-
-/// Trains what is not over, and gives what every run came to.
-fn train(
-    args: &SweepArgs,
-    runs: &Runs,
-    material: &Material,
-    shard: Option<Shard>,
-) -> Result<Vec<Option<Outcome>>> {
-    let mut outcomes: Vec<Option<Outcome>> =
-        runs.planned.iter().map(|planned| over(runs.state(planned))).collect();
-    let is_mine = |at: usize| shard.is_none_or(|shard| shard.has(at));
-    let mine: Vec<usize> = (0..runs.planned.len()).filter(|&at| is_mine(at)).collect();
-    let steps = |planned: &PlannedRun| {
-        let images = material.train_images.saturating_sub(planned.config.validation);
-        (images.div_ceil(planned.config.batch_size) * planned.config.epochs) as u64
-    };
-    let open: Vec<usize> = mine.iter().copied().filter(|&at| outcomes[at].is_none()).collect();
-    introduce(&runs.opened);
-    let part = shard.map_or_else(String::new, |shard| format!(" in part {shard}"));
-    say!(
-        "{} runs{part}, {} of them over, in {}",
-        mine.len(),
-        mine.len() - open.len(),
-        shown(&args.out)
-    );
-    let all_steps = open.iter().map(|&at| steps(&runs.planned[at])).sum();
-    let mut progress = StudyProgress::new(open.len(), all_steps);
-    for at in open {
-        let planned = &runs.planned[at];
-        progress.next();
-        let state = runs.train(planned, material, &mut progress).inspect_err(|_| {
-            progress.end();
-            say!("go on with: tnet-gpu sweep --out {}", quoted(&args.out));
-        });
-        match state? {
-            State::Over(outcome) => {
-                progress.end_of_run(planned, steps(planned), &outcome);
-                outcomes[at] = Some(outcome);
-            }
-            State::Open { .. } | State::Taken => progress.taken(planned, steps(planned)),
-        }
-        if shard.is_none() {
-            write_results(&args.out, &runs.rows(&outcomes)?.0)?;
-        }
-    }
-    progress.end();
-    Ok(outcomes)
-}
-
-fn write_results(folder: &Path, rows: &[Row]) -> Result<()> {
-    write_whole(&folder.join("results.csv"), Row::file(rows).as_bytes()).map(drop)
 }
 
 /// Writes the files of the study, and prints what it found.

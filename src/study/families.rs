@@ -1,0 +1,166 @@
+//! The networks of a fair table: of each family the widest that a number of parameters allows.
+
+use super::Study;
+use super::grid::{Images, NetworkGrid};
+use crate::net::{Dense, Dropout, Layer, Mps, Relu, Stack};
+use crate::train::RecipeChoice;
+use crate::{Error, Result};
+
+/// A family of networks, all with two hidden layers and a dense output layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Family {
+    /// Two dense layers of equal width.
+    NarrowDense,
+    /// A dense layer of 128 outputs whose matrix is a product of two: a narrow layer without bias and activation first.
+    LowRank,
+    /// Two tensor layers of bond 1, whose matrices are Kronecker products.
+    Kronecker,
+    /// Two tensor layers of bond 3.
+    MpsAll,
+}
+
+/// Outputs of the layer whose matrix has a low rank.
+const LOW_RANK_WIDTH: usize = 128;
+
+/// The bond of [`Family::MpsAll`]: with wider layers instead, or higher bonds instead, networks of 10,000 to 20,000
+/// parameters were less accurate (docs/recipes.md).
+const BOND: usize = 3;
+
+/// The first tensor layer's outputs are folded into `4 N x N`.
+const ASPECT: usize = 4;
+
+/// Widest layer that is tried.
+const WIDEST: usize = 1 << 14;
+
+impl Family {
+    /// All families, in the order of a table.
+    pub const ALL: [Self; 4] = [Self::NarrowDense, Self::LowRank, Self::Kronecker, Self::MpsAll];
+
+    /// Its name.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NarrowDense => "narrow dense",
+            Self::LowRank => "low rank",
+            Self::Kronecker => "Kronecker (bond 1)",
+            Self::MpsAll => "mps-all (bond 3)",
+        }
+    }
+
+    /// The widest of its networks with at most `budget` parameters.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Argument`] when the narrowest has more.
+    pub fn network(self, budget: usize, images: Images, dropout: f64) -> Result<Stack> {
+        let fits = |stack: &Stack| Ok::<_, Error>(stack.parameters()? <= budget);
+        let mut widest = None;
+        for width in 1..=WIDEST {
+            let stack = self.of_width(width, budget, images, dropout);
+            if !fits(&stack)? {
+                break;
+            }
+            widest = Some(stack);
+        }
+        widest.ok_or_else(|| {
+            let problem = format!("{budget}: a network of the family {} has more", self.name());
+            Error::argument("parameters", problem)
+        })
+    }
+
+    fn of_width(self, width: usize, budget: usize, images: Images, dropout: f64) -> Stack {
+        let Images { input, classes, .. } = images;
+        let dense = |out, bias| Layer::from(Dense { out, bias });
+        let tensor = |bond| {
+            let [channels, height, columns] = input;
+            let first = [ASPECT * width, width];
+            // The dense output layer has as many inputs as the second has outputs.
+            let second = if budget < 2 * 16 * 16 * (classes + 1) { [8, 8] } else { [16, 16] };
+            let layer = |in_factors, out_factors| {
+                Layer::from(Mps { in_factors, out_factors, bond, bias: true })
+            };
+            vec![layer([channels * height, columns], first), layer(first, second)]
+        };
+        let hidden = match self {
+            Self::NarrowDense => vec![dense(width, true), dense(width, true)],
+            Self::LowRank => vec![dense(width, false), dense(LOW_RANK_WIDTH, true)],
+            Self::Kronecker => tensor(1),
+            Self::MpsAll => tensor(BOND),
+        };
+        let mut layers = Vec::new();
+        for (at, layer) in hidden.into_iter().enumerate() {
+            layers.push(layer);
+            if self == Self::LowRank && at == 0 {
+                continue;
+            }
+            layers.push(Relu {}.into());
+            if dropout > 0.0 {
+                layers.push(Dropout { rate: dropout }.into());
+            }
+        }
+        layers.push(dense(classes, true));
+        Stack { input, layers }
+    }
+}
+
+/// What a network of a table is called in its study: `mps-all (bond 3), 10000`.
+pub fn name(family: Family, budget: usize) -> String {
+    format!("{}, {budget}", family.name())
+}
+
+/// The study of a table.
+///
+/// # Errors
+///
+/// As [`Family::network`].
+pub fn study(
+    budgets: &[usize],
+    images: Images,
+    recipe: RecipeChoice,
+    seeds: Vec<u64>,
+) -> Result<Study> {
+    let dropout = recipe.recipe.settings().dropout;
+    let mut networks = Vec::new();
+    for family in Family::ALL {
+        for &budget in budgets {
+            let stack = Some(family.network(budget, images, dropout)?);
+            let name = Some(name(family, budget));
+            networks.push(NetworkGrid { name, stack, ..NetworkGrid::default() });
+        }
+    }
+    Ok(Study { seeds, budget: None, recipes: vec![recipe], networks })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const IMAGES: Images = Images { input: [1, 28, 28], classes: 10, count: 60_000 };
+
+    #[test]
+    fn networks_use_what_they_may_have() {
+        for budget in [5_000, 10_000, 20_000, 50_000] {
+            for family in Family::ALL {
+                let stack = family.network(budget, IMAGES, 0.1).unwrap();
+                let parameters = stack.parameters().unwrap();
+                // The next of 5,000 parameters may be a tenth or more wider.
+                let least = if budget < 10_000 { 0.8 } else { 0.9 } * budget as f64;
+                assert!(
+                    parameters <= budget && parameters as f64 >= least,
+                    "{family:?} {parameters}"
+                );
+                assert_eq!(stack.outputs().unwrap(), 10);
+                assert_eq!(stack.dropouts(), if family == Family::LowRank { 1 } else { 2 });
+            }
+        }
+        let error = Family::MpsAll.network(100, IMAGES, 0.1).unwrap_err().to_string();
+        assert!(error.starts_with("parameters: 100: "), "{error}");
+    }
+
+    #[test]
+    fn a_study_has_every_family_of_every_size() {
+        let study = study(&[5_000, 10_000], IMAGES, RecipeChoice::default(), vec![1, 2]).unwrap();
+        let runs = study.runs(IMAGES).unwrap();
+        assert_eq!(runs.len(), 4 * 2 * 2);
+        assert!(runs.iter().any(|run| run.point.network == "mps-all (bond 3), 10000"));
+    }
+}
