@@ -106,7 +106,7 @@ pub fn curve<DB: DrawingBackend>(
 }
 
 /// The colour of the curve with this index; they repeat after the last.
-fn color(index: usize) -> RGBColor {
+pub fn color(index: usize) -> RGBColor {
     COLORS[index % COLORS.len()]
 }
 

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::super::classification::{Classification, Scores};
+use super::super::csv::field;
 use crate::net::Prediction;
 
 /// `predictions.csv`: a line for each image, with the probability of every class, and, where `files` has as many as there
@@ -64,34 +65,9 @@ pub fn classes(names: &[String], found: &Classification) -> String {
     text + &line("", "weighted average", &found.averages.weighted)
 }
 
-/// A text as a field: in quotes where it has a comma, a quote, a line break, or white space at an end, which some readers
-/// drop.
-fn field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) || text.trim() != text {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text.to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_quoted_where_they_have_to_be() {
-        for (name, expected) in [
-            ("T-shirt/top", "T-shirt/top"),
-            ("<&'>", "<&'>"),
-            ("a,b", "\"a,b\""),
-            ("the \"best\"", "\"the \"\"best\"\"\""),
-            ("two\nlines", "\"two\nlines\""),
-            (" x", "\" x\""),
-            ("猫", "猫"),
-            ("", ""),
-        ] {
-            assert_eq!(field(name), expected);
-        }
-    }
 
     #[test]
     fn numbers_are_read_back_as_they_were() {
