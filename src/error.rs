@@ -120,6 +120,28 @@ pub enum Error {
         file: PathBuf,
     },
 
+    /// Runs whose accuracies say nothing of each other.
+    #[error(
+        "{} and {} cannot be compared: they were measured on different test images",
+        shown(run),
+        shown(other)
+    )]
+    OtherTest {
+        /// A run folder.
+        run: PathBuf,
+        /// Another one.
+        other: PathBuf,
+    },
+
+    /// A run was given twice where each may count once.
+    #[error("{} and {} are the same run", shown(run), shown(again))]
+    SameRun {
+        /// The run, as it was given first.
+        run: PathBuf,
+        /// As it was given then.
+        again: PathBuf,
+    },
+
     /// The data on which a run was trained cannot be read where it was.
     #[error("the data of the run cannot be read any more: {0}")]
     RunData(Box<Error>),
@@ -201,6 +223,13 @@ pub enum Error {
         folder: PathBuf,
         /// Whether what it holds is a run.
         holds_run: bool,
+    },
+
+    /// Files are to be written into a folder that must be empty.
+    #[error("cannot write into {}: it is not empty", shown(folder))]
+    NotEmpty {
+        /// The folder.
+        folder: PathBuf,
     },
 
     /// A file would be replaced.
@@ -322,7 +351,7 @@ impl Error {
     /// interrupted (130 for Ctrl-C).
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::Argument { .. } | Self::Layer { .. } => 2,
+            Self::Argument { .. } | Self::Layer { .. } | Self::SameRun { .. } => 2,
             Self::Interrupted { signal, .. } => 128_u8.wrapping_add(*signal as u8),
             _ => 1,
         }

@@ -171,6 +171,20 @@ pub fn is_litter(name: &OsStr) -> bool {
     name.as_encoded_bytes().starts_with(b"._") || NAMES.iter().any(|litter| name == *litter)
 }
 
+/// Whether a folder holds nothing but such files.
+///
+/// # Errors
+///
+/// [`Error::Io`] when it cannot be read.
+pub fn is_empty(folder: &Path) -> Result<bool> {
+    let unreadable = || Error::io("read the folder", folder);
+    let mut is_empty = true;
+    for entry in fs::read_dir(folder).map_err(unreadable())? {
+        is_empty &= is_litter(&entry.map_err(unreadable())?.file_name());
+    }
+    Ok(is_empty)
+}
+
 /// The folder that a path is in, the current one for a mere name.
 pub fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))

@@ -50,16 +50,6 @@ pub fn one_line(text: impl ToString) -> String {
     visible(&text.to_string().split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
-/// A text as a field: in quotes where it has a comma, a quote, a line break, or white space at an end, which some readers
-/// drop.
-#[cfg(feature = "cli")]
-pub fn csv_field(text: &str) -> String {
-    if text.contains([',', '"', '\n', '\r']) || text.trim() != text {
-        return format!("\"{}\"", text.replace('"', "\"\""));
-    }
-    text.to_owned()
-}
-
 /// A number of bytes: `2.5 GB`.
 pub fn bytes(count: u64) -> String {
     const UNITS: [&str; 4] = ["kB", "MB", "GB", "TB"];

@@ -13,6 +13,7 @@ use super::run_data::Found;
 use super::{drivers, introduce, json, out, run_data, say};
 use crate::data::Resident;
 use crate::device::DeviceChoice;
+use crate::report::eval::{FILES, PAGE};
 use crate::text::shown;
 use crate::train::{self, Evaluation, answers, evaluate};
 use crate::{Result, op};
@@ -68,7 +69,8 @@ struct Line<'a> {
 pub fn run(args: &EvalArgs) -> Result<()> {
     let model = args.model.read()?;
     let file = &model.file;
-    let folder = args.report.as_deref().map(ReportFolder::create).transpose()?;
+    let folder =
+        args.report.as_deref().map(|folder| ReportFolder::create(folder, &FILES)).transpose()?;
     let opened = drivers::open(args.device)?;
     op::choose(run_data::tuning(file, &opened).unwrap_or_default());
     let Found { data, own_data, .. } = run_data::for_model(&args.data, &model)?;
@@ -82,8 +84,9 @@ pub fn run(args: &EvalArgs) -> Result<()> {
         None => (evaluate(&network, &images)?, None),
         Some(folder) => {
             let answers = answers(&network, &images)?;
-            let page = folder.write(&report::of(&model, &data, own_data, &answers)?)?;
-            (answers.evaluation, Some(page))
+            let report = report::of(&model, &data, own_data, &answers)?;
+            let folder = folder.write(report.files()?)?;
+            (answers.evaluation, Some(folder.join(PAGE)))
         }
     };
     let epoch = model.trained.as_ref().map(|trained| trained.epoch);

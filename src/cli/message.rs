@@ -36,7 +36,9 @@ fn hint(error: &Error) -> Option<String> {
         Error::Occupied { holds_run: true, .. } => {
             "resume it with --resume, replace it with --exist-ok, or name another with --out".into()
         }
-        Error::Occupied { holds_run: false, .. } => "name another with --out".into(),
+        Error::Occupied { holds_run: false, .. } | Error::NotEmpty { .. } => {
+            "name another with --out".into()
+        }
         Error::Exists { .. } => "replace it with --exist-ok, or name another with --out".into(),
         Error::Interrupted { run: Some(run), .. } => {
             format!("resume with: tnet-gpu train --resume {}", quoted(run))
@@ -99,6 +101,7 @@ mod tests {
             ),
             (Error::Occupied { folder: run.clone(), holds_run: true }, "--exist-ok"),
             (Error::Occupied { folder: run.clone(), holds_run: false }, "--out"),
+            (Error::NotEmpty { folder: run.clone() }, "--out"),
             (
                 Error::Interrupted { signal: 2, run: Some(run) },
                 "; resume with: tnet-gpu train --resume runs/mps-bond1-1",

@@ -2,6 +2,7 @@
 //! sees. Results go to standard output, everything else to standard error.
 
 mod bench;
+mod compare;
 mod completions;
 mod compress;
 mod data;
@@ -21,6 +22,7 @@ mod progress;
 mod recipe;
 mod report;
 mod run_data;
+mod runs;
 mod signals;
 mod study;
 mod sweep;
@@ -94,6 +96,8 @@ enum Command {
     Table(table::TableArgs),
     /// Measure a trained network on the test images
     Eval(eval::EvalArgs),
+    /// Put finished runs side by side: accuracy, size and time of each network, over its seeds
+    Compare(compare::CompareArgs),
     /// Tell what images show, with a trained network
     Predict(predict::PredictArgs),
     /// Make a trained network smaller, and print what each size costs in accuracy
@@ -183,6 +187,7 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
         Command::Sweep(args) => sweep::run(args, given),
         Command::Table(args) => table::run(args, given),
         Command::Eval(args) => eval::run(args),
+        Command::Compare(args) => compare::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Compress(args) => compress::run(args),
         Command::Export(args) => export::run(args),

@@ -9,7 +9,7 @@ use crate::files::{self, Pending};
 use crate::model::ModelFile;
 use crate::report::classification::Classification;
 use crate::report::curves::Curve;
-use crate::report::eval::{EvalReport, FILES, PAGE};
+use crate::report::eval::EvalReport;
 use crate::report::table;
 use crate::train::{Answers, EpochMetrics, run};
 use crate::{Error, Result};
@@ -18,41 +18,56 @@ use crate::{Error, Result};
 #[derive(Debug)]
 pub struct ReportFolder {
     path: PathBuf,
-    /// In the order of [`FILES`].
+    /// In the order of their names.
     pending: Vec<Pending>,
     /// Whether this process made the folder.
     made: bool,
 }
 
 impl ReportFolder {
-    /// Makes the folder if it is missing, and opens its files.
+    /// Makes the folder if it is missing, and opens the files with these names.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] naming the folder or the file that cannot be written.
-    pub fn create(path: &Path) -> Result<Self> {
+    pub fn create(path: &Path, names: &[&str]) -> Result<Self> {
         let made = !path.exists();
         fs::create_dir_all(path).map_err(Error::io("create the report folder", path))?;
         // Those of a process that was killed; this one has none yet.
-        files::remove_temporaries(path, &FILES)?;
+        files::remove_temporaries(path, names)?;
         let mut folder = Self { path: path.to_path_buf(), pending: Vec::new(), made };
-        for name in FILES {
+        for name in names {
             folder.pending.push(Pending::create(&path.join(name))?);
         }
         Ok(folder)
     }
 
-    /// Writes all files and returns the path of the page. The old content of each is replaced by the whole new one.
+    /// The same for a folder that must be missing or empty.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotEmpty`] when it is not, and as [`ReportFolder::create`].
+    pub fn create_new(path: &Path, names: &[&str]) -> Result<Self> {
+        if path.is_dir() {
+            files::remove_temporaries(path, names)?;
+            if !files::is_empty(path)? {
+                return Err(Error::NotEmpty { folder: path.to_path_buf() });
+            }
+        }
+        Self::create(path, names)
+    }
+
+    /// Writes all files, in the order of their names, and returns the folder. The old content of each is replaced by the
+    /// whole new one.
     ///
     /// # Errors
     ///
     /// [`Error::Io`] naming the file that cannot be written.
-    pub fn write(mut self, report: &EvalReport) -> Result<PathBuf> {
-        let contents = report.files()?;
+    pub fn write(mut self, contents: impl IntoIterator<Item = Vec<u8>>) -> Result<PathBuf> {
         for (file, content) in self.pending.drain(..).zip(contents) {
             file.commit(&content)?;
         }
-        Ok(self.path.join(PAGE))
+        Ok(self.path.clone())
     }
 }
 

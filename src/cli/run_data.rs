@@ -41,17 +41,6 @@ struct Config {
     images: LoadOptions,
 }
 
-/// How many training images the run of a file uses, if it lies in the folder of its run.
-pub fn train_images(file: &Path) -> Option<usize> {
-    #[derive(Deserialize)]
-    struct Images {
-        train_images: usize,
-    }
-    let text = fs::read_to_string(run::config_beside(file)).ok()?;
-    let Images { train_images } = toml::from_str(&text).ok()?;
-    Some(train_images)
-}
-
 /// Where the data was on which a network was trained, and how it was taken, if its file lies in the folder of its run;
 /// `data` is what the file says of it.
 fn own(file: &Path, data: &str) -> Option<(PathBuf, LoadOptions)> {

@@ -2,7 +2,10 @@
 //! evaluation.
 
 pub mod axis;
+pub mod bands;
 pub mod classification;
+#[cfg(feature = "cli")]
+pub mod csv;
 pub mod curves;
 #[cfg(feature = "cli")]
 pub mod eval;

@@ -20,6 +20,8 @@ pub struct FinishedRun {
     pub best: Option<(usize, f64)>,
     /// SHA-256 of the test images; none in files of earlier versions.
     pub test: Option<String>,
+    /// How many training images it used, the held-out ones included, if `config.toml` tells.
+    pub train_images: Option<usize>,
 }
 
 impl FinishedRun {
@@ -29,15 +31,20 @@ impl FinishedRun {
     ///
     /// [`Error::Malformed`] when it is none, is damaged, or its run is not over.
     pub fn read(folder: &Path) -> Result<Self> {
-        let Newest { checkpoint, .. } = run::newest(folder)?;
+        let Newest { file, checkpoint, passed_over } = run::newest(folder)?;
         if !is_over(&checkpoint) {
+            // The checkpoint of the last epoch may be there, and damaged.
+            if let Some(error @ Error::Malformed { .. }) = passed_over {
+                return Err(error);
+            }
             let epochs = checkpoint.config.epochs;
             let found = format!("one in epoch {} of {epochs}", checkpoint.epoch + 1);
             return Err(Error::malformed(folder, "run", "one that is over", found));
         }
         let history = run::history_of(folder, checkpoint.epoch)?;
         let Checkpoint { config, best, test, .. } = checkpoint;
-        Ok(Self { folder: folder.to_path_buf(), config, history, best, test })
+        let train_images = run::train_images(&file);
+        Ok(Self { folder: folder.to_path_buf(), config, history, best, test, train_images })
     }
 
     /// The epoch whose network counts: the best on the held-out images, or the last.

@@ -43,8 +43,7 @@ pub fn summaries(rows: &[Row]) -> Vec<Summary> {
 
 fn summary(first: &Row, group: &[&Row]) -> Summary {
     let spread = |figure: fn(&Figures) -> f64| {
-        let figures = group.iter().filter_map(|row| row.figures()).map(figure);
-        Spread::of(figures.filter(|figure| figure.is_finite()))
+        Spread::of(group.iter().filter_map(|row| row.figures()).map(figure))
     };
     Summary {
         point: first.point.clone(),

@@ -5,7 +5,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use super::FinishedRun;
 use super::grid::{PlannedRun, Point};
 use crate::Result;
-use crate::text::csv_field;
+use crate::report::csv::field;
 
 /// What a run came to.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -117,11 +117,11 @@ impl Row {
                 let times = format!("{seconds:.3},{step},{latency_us:.1}");
                 (format!("{accuracies},{times}"), epoch.to_string(), String::new())
             }
-            Outcome::Failed(problem) => (",,,,".into(), String::new(), csv_field(problem)),
+            Outcome::Failed(problem) => (",,,,".into(), String::new(), field(problem)),
         };
-        let names = [network, bond, factors].map(|name| csv_field(name)).join(",");
+        let names = [network, bond, factors].map(|name| field(name)).join(",");
         let seed = self.seed;
-        let recipe = csv_field(recipe);
+        let recipe = field(recipe);
         format!("{names},{seed},{parameters},{first},{work},{figures},{recipe},{epoch},{error}")
     }
 

@@ -14,9 +14,9 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Of these numbers.
+    /// Of these numbers, without those that are NaN or infinite.
     pub fn of(numbers: impl IntoIterator<Item = f64>) -> Self {
-        let numbers: Vec<f64> = numbers.into_iter().collect();
+        let numbers: Vec<f64> = numbers.into_iter().filter(|number| number.is_finite()).collect();
         let count = numbers.len();
         let mean = numbers.iter().sum::<f64>() / count as f64;
         let squares: f64 = numbers.iter().map(|number| (number - mean).powi(2)).sum();
@@ -51,7 +51,7 @@ mod tests {
         assert!((spread.sd - (32.0_f64 / 7.0).sqrt()).abs() < 1e-15);
         assert!((spread.error() - (4.0_f64 / 7.0).sqrt()).abs() < 1e-15);
         assert_eq!(spread.text(2), "5.00 ± 2.14");
-        assert_eq!(Spread::of([0.25]).text(3), "0.250");
+        assert_eq!(Spread::of([0.25, f64::NAN]).text(3), "0.250");
         assert_eq!((Spread::of([]).text(3), Spread::of([]).count), (String::new(), 0));
     }
 }

@@ -121,12 +121,14 @@ impl RecipeName {
         match self {
             Self::Article => article,
             Self::Small => Settings {
-                epochs: 100,
-                lr: 3e-3,
-                dropout: 0.05,
+                epochs: 60,
+                lr: 6e-3,
+                dropout: 0.0,
                 recipe: Recipe {
                     schedule: RateSchedule::Cosine,
+                    weight_decay: 0.05,
                     label_smoothing: 0.1,
+                    average: Some(0.999),
                     ..article.recipe
                 },
                 ..article

@@ -9,8 +9,8 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::checkpoint::Checkpoint;
 use super::metrics::EpochMetrics;
@@ -351,6 +351,18 @@ pub fn to_resume(path: &Path) -> Result<PathBuf> {
     Ok(folder)
 }
 
+/// The run folder that is meant where a whole run is to be read: every file of one stands for it.
+///
+/// # Errors
+///
+/// [`Error::Malformed`] for another file, or a folder of runs, with the folder to name instead.
+pub fn to_study(path: &Path) -> Result<PathBuf> {
+    if !path.is_file() {
+        return of_folder(path);
+    }
+    folder_of_file(path).ok_or_else(|| Error::malformed(path, "run folder", "a folder", "a file"))
+}
+
 /// The run folder or the checkpoint that is meant where a network is to be read: other files of a run stand for it.
 ///
 /// # Errors
@@ -370,6 +382,17 @@ pub fn to_read(path: &Path) -> Result<PathBuf> {
 /// Where the configuration of a checkpoint in a run folder is.
 pub fn config_beside(checkpoint: &Path) -> PathBuf {
     checkpoint.with_file_name(CONFIG)
+}
+
+/// How many training images the run of a checkpoint uses, if it lies in the folder of its run.
+pub fn train_images(checkpoint: &Path) -> Option<usize> {
+    #[derive(Deserialize)]
+    struct Images {
+        train_images: usize,
+    }
+    let text = fs::read_to_string(config_beside(checkpoint)).ok()?;
+    let Images { train_images } = toml::from_str(&text).ok()?;
+    Some(train_images)
 }
 
 /// The metrics of the first `epochs` epochs of a run.
@@ -463,11 +486,7 @@ impl Drop for RunFolder {
 fn named(folder: &Path, exist_ok: bool) -> Result<(PathBuf, bool)> {
     let made = !folder.exists();
     fs::create_dir_all(folder).map_err(Error::io("create the run folder", folder))?;
-    let unreadable = || Error::io("read the folder", folder);
-    let mut is_empty = true;
-    for entry in fs::read_dir(folder).map_err(unreadable())? {
-        is_empty &= files::is_litter(&entry.map_err(unreadable())?.file_name());
-    }
+    let is_empty = files::is_empty(folder)?;
     // A run that was killed at once may have only its log.
     let holds_run = [CONFIG, LOG].iter().any(|name| folder.join(name).is_file());
     if is_empty || (holds_run && exist_ok) {

@@ -77,7 +77,8 @@ fn bash_completes() {
     "#;
     let home = home();
     // A number is taken as it is, and no file is offered for it.
-    let others = [("tnet-gpu comp", "compress,completions"), ("tnet-gpu train --seed 2", "2")];
+    let others =
+        [("tnet-gpu comp", "compare,compress,completions"), ("tnet-gpu train --seed 2", "2")];
     let lines = [&LINES[..], &others].concat();
     let mut arguments = vec!["--norc", "-c", ask, "bash"];
     arguments.extend(lines.iter().map(|(line, _)| line));

@@ -8,6 +8,7 @@
 //! - `bench`: every row is measured and exported.
 //! - `checkpoints`: damaged and forged checkpoints are refused, and a run resumes from a whole one.
 //! - `cli`: wrong options are refused before anything is done.
+//! - `compare`: the figures of `compare` are those of the runs, in every form, and what cannot be compared is refused.
 //! - `compilers`: AMD's compiler fits every kernel for GPUs into its registers, without a GPU.
 //! - `completions`: bash and zsh complete commands, options, values and files.
 //! - `compress`: the cores nearest to a matrix, and those fitted to its inputs, are what plain loops in f64 say.
@@ -59,6 +60,7 @@ mod bad_data;
 mod bench;
 mod checkpoints;
 mod cli;
+mod compare;
 #[cfg(target_os = "linux")]
 mod compilers;
 #[cfg(unix)]

@@ -66,6 +66,7 @@ fn a_run_and_its_data_may_have_paths_of_any_bytes() {
         for arguments in [
             arguments(&["eval", "--device", "cpu", "--json"], &run),
             arguments(&["eval", "--device", "cpu"], &run),
+            arguments(&["compare"], &run),
         ] {
             let output = command(&[]).args(arguments).output().unwrap();
             assert_eq!(code(&output), 0, "{name:?}: {}", stderr(&output));

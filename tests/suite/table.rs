@@ -9,7 +9,8 @@ use crate::common::executable::{Training, code, command, error_line, stderr, std
 
 fn table(training: &Training, more: &[&str]) -> Output {
     let (data, out) = (training.path("data"), training.path("table"));
-    let options = ["table", "--data", &data, "--device", "cpu", "--out", &out, "--batch-size", "16"];
+    let options =
+        ["table", "--data", &data, "--device", "cpu", "--out", &out, "--batch-size", "16"];
     command(&[&options[..], more].concat()).output().unwrap()
 }
 
@@ -41,7 +42,8 @@ fn every_family_has_a_network_of_every_size() {
         assert!((accuracies.iter().sum::<f64>() / 2.0 - mean).abs() < 1e-6);
     }
     // It goes on where it stands, and takes no other options.
-    let again = table(&training, &[&sizes[..], &["--epochs", "2", "--seeds", "2", "--json"]].concat());
+    let again =
+        table(&training, &[&sizes[..], &["--epochs", "2", "--seeds", "2", "--json"]].concat());
     assert_eq!(code(&again), 0, "{}", stderr(&again));
     assert!(stderr(&again).contains("16 runs, 16 of them over"), "{}", stderr(&again));
     let line: Vec<Value> = serde_json::from_str(&stdout(&again)).unwrap();

@@ -13,7 +13,7 @@ use crate::device::OpenDevice;
 use crate::model::ModelFile;
 use crate::net::Snapshot;
 use crate::text::shown;
-use crate::train::{Splits, StopFlag, TrainConfig, evaluate};
+use crate::train::{Splits, StopFlag, TrainConfig, evaluate, run};
 use crate::{Result, memory};
 
 /// What a bond is chosen by.
@@ -83,7 +83,7 @@ impl Data {
         };
         let train_images = match (train_images, &model.trained) {
             (Some(count), _) => count,
-            (None, Some(_)) => run_data::train_images(&model.file).unwrap_or(data.train.count),
+            (None, Some(_)) => run::train_images(&model.file).unwrap_or(data.train.count),
             (None, None) => data.train.count,
         };
         let (folder, splits) = split(data, config, train_images)?;

@@ -4,8 +4,8 @@ use std::fmt::Write;
 use std::path::PathBuf;
 
 use super::super::classification::{Classification, Scores};
+use super::super::csv::field;
 use crate::net::Prediction;
-use crate::text::csv_field as field;
 
 /// `predictions.csv`: a line for each image, with the probability of every class, and, where `files` has as many as there
 /// are images, its file. Every number is read back as it was.
@@ -68,22 +68,6 @@ pub fn classes(names: &[String], found: &Classification) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_quoted_where_they_have_to_be() {
-        for (name, expected) in [
-            ("T-shirt/top", "T-shirt/top"),
-            ("<&'>", "<&'>"),
-            ("a,b", "\"a,b\""),
-            ("the \"best\"", "\"the \"\"best\"\"\""),
-            ("two\nlines", "\"two\nlines\""),
-            (" x", "\" x\""),
-            ("猫", "猫"),
-            ("", ""),
-        ] {
-            assert_eq!(field(name), expected);
-        }
-    }
 
     #[test]
     fn numbers_are_read_back_as_they_were() {

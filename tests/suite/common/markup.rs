@@ -74,7 +74,7 @@ fn parse_attributes(mut text: &str) -> HashMap<String, String> {
     attributes
 }
 
-/// A text with its entities replaced; XML knows no others than these.
+/// A text with its entities replaced; XML knows no others by name than these.
 #[track_caller]
 fn decoded(text: &str) -> String {
     let allowed =
@@ -90,7 +90,7 @@ fn decoded(text: &str) -> String {
             "lt" => '<',
             "gt" => '>',
             "quot" => '"',
-            "#39" => '\'',
+            "apos" | "#39" => '\'',
             other => panic!("&{other}; in {text}"),
         });
         rest = after;
