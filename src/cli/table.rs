@@ -69,6 +69,9 @@ pub struct TableArgs {
     json: bool,
 }
 
+/// The text of a cell.
+type Text = fn(&Summary) -> String;
+
 /// A cell of the table: a family's network of a size.
 #[derive(Debug, Serialize)]
 struct Cell<'a> {
@@ -179,8 +182,7 @@ fn accuracy(summary: &Summary) -> String {
 
 /// Prints both tables for people.
 fn print(budgets: &[usize], cells: &[Cell<'_>]) -> Result<()> {
-    let parts: [(&str, fn(&Summary) -> String); 2] =
-        [("test accuracy", accuracy), ("step / image (µs)", times)];
+    let parts: [(&str, Text); 2] = [("test accuracy", accuracy), ("step / image (µs)", times)];
     for (name, text) in parts {
         let header = header(name, budgets);
         let header: Vec<&str> = header.iter().map(String::as_str).collect();
@@ -196,7 +198,7 @@ fn print(budgets: &[usize], cells: &[Cell<'_>]) -> Result<()> {
 /// `table.md`.
 fn markdown(budgets: &[usize], cells: &[Cell<'_>], device: &str) -> String {
     let mut text = String::from("# Accuracy at equal numbers of parameters\n");
-    let parts: [(&str, fn(&Summary) -> String); 3] = [
+    let parts: [(&str, Text); 3] = [
         ("test accuracy", accuracy),
         ("parameters", |summary| thousands(summary.parameters)),
         ("step / image (µs)", times),
