@@ -55,7 +55,13 @@ pub struct RecipeArgs {
 
     /// Evaluate and keep the mean of the weights, which after each step keeps this share of itself [default: no mean;
     /// 0.999 without a SHARE]
-    #[arg(long, value_name = "SHARE", num_args = 0..=1, default_missing_value = "0.999")]
+    #[arg(
+        long,
+        value_name = "SHARE",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "0.999"
+    )]
     average: Option<f64>,
 
     /// End training after so many epochs without a better accuracy on the images that --validation holds out
@@ -128,7 +134,8 @@ pub fn typed(config: &TrainConfig) -> Vec<String> {
     let others = texts(config).into_iter().zip(texts(&default));
     let others = others.filter(|(option, default)| option != default).map(|(option, _)| option);
     let options = epochs.into_iter().chain(others);
-    options.flat_map(|(id, text)| [format!("--{}", id.replace('_', "-")), text]).collect()
+    // With an equals sign, which --average needs.
+    options.map(|(id, text)| format!("--{}={text}", id.replace('_', "-"))).collect()
 }
 
 /// The options that a run keeps, as they are typed.

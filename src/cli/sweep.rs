@@ -188,7 +188,7 @@ pub fn run(args: &SweepArgs, given: &[&str]) -> Result<()> {
     }
     let planned = saved.study.runs(saved.images)?;
     let runs = Runs { folder: args.out.join(RUNS), planned, opened };
-    runs.check()?;
+    runs.check(data.as_ref().map(|data| (data, saved.images.count)))?;
     std::fs::create_dir_all(&args.out).map_err(Error::io("create the folder", &args.out))?;
     saved.write(&args.out)?;
     if args.plan {
@@ -230,6 +230,10 @@ fn typed_study(args: &SweepArgs, given: &[&str]) -> Result<Option<Study>> {
             Err(Error::argument(id, problem))
         }
         (None, None) if Saved::is_in(&args.out) => Ok(None),
+        (None, None) if args.collect => {
+            let problem = format!("{}: it holds no study", shown(&args.out));
+            Err(Error::argument("out", problem))
+        }
         (None, _) => options(args, given).map(Some),
     }
 }

@@ -94,7 +94,7 @@ pub fn run(args: &TableArgs, given: &[&str]) -> Result<()> {
     let seeds = (0..seeds as u64).map(|at| args.recipe.seed.wrapping_add(at)).collect();
     let planned = families::study(&args.parameters, images, recipe, seeds)?.runs(images)?;
     let runs = Runs { folder: args.out.join("runs"), planned, opened };
-    runs.check()?;
+    runs.check(Some((&data, count)))?;
     std::fs::create_dir_all(&args.out).map_err(Error::io("create the folder", &args.out))?;
     let train_images = count;
     let material = Material { data, images: load_options, train_images, stop: listen()? };

@@ -16,8 +16,9 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use tempfile::{TempDir, tempdir};
 use tnet_gpu::Error;
-use tnet_gpu::data::fashion_mnist;
-use tnet_gpu::net::Model;
+use tnet_gpu::data::{Resident, fashion_mnist};
+use tnet_gpu::net::{Model, Snapshot};
+use tnet_gpu::train::checkpoint::Checkpoint;
 use tnet_gpu::train::{
     self, Conduct, EpochMetrics, Observer, RateSchedule, Recipe, RunFolder, Splits, StepReport,
     StopFlag, TrainConfig, run,
@@ -157,6 +158,7 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
         go(&changed, &data, device, &stopped, 0);
         assert_equal_runs(name, &stopped, &straight);
         let [one, other] = [&at("Mps"), &straight].map(|run| run::newest(run).unwrap().checkpoint);
+        assert_is_evaluated(&other, &straight, &data, device);
         let [one, other] = [one, other].map(|checkpoint| checkpoint.snapshot().unwrap());
         assert!(one.weights() != other.weights(), "{name}: the recipe changes nothing");
     }
@@ -166,6 +168,19 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
         go(&config, &data, device, &at(again), 0);
         assert_equal_runs(again, &at(again), &at("Mps"));
     }
+}
+
+/// What a checkpoint gives to others is the network that was evaluated: the mean of the weights, where there is one.
+fn assert_is_evaluated(checkpoint: &Checkpoint, run: &Path, data: &Splits, device: &Device) {
+    let network = checkpoint.snapshot().unwrap().on(device).unwrap();
+    let found = train::evaluate(&network, &Resident::new(&data.test, device)).unwrap();
+    let lines = metrics_without_time(run);
+    let told: Vec<&str> = lines.last().unwrap().split(',').collect();
+    assert_eq!(told[3..], [format!("{:.6}", found.loss), format!("{:.6}", found.accuracy)]);
+    let raw = checkpoint.state.weights.iter().map(|weight| weight.values.clone()).collect();
+    let raw = Snapshot::new(checkpoint.config.network.clone(), raw).unwrap();
+    let averages = checkpoint.config.recipe.average.is_some();
+    assert_eq!(raw.weights() != checkpoint.snapshot().unwrap().weights(), averages);
 }
 
 /// A training run of the executable that takes a while, and saves every step.
@@ -344,7 +359,6 @@ fn options_that_would_change_the_run_are_refused() {
         ("--warmup", "1"),
         ("--weight-decay", "0.1"),
         ("--label-smoothing", "0.1"),
-        ("--average", "0.9"),
         ("--patience", "3"),
         ("--size", "4,4"),
         ("--seed", "7"),
@@ -355,6 +369,11 @@ fn options_that_would_change_the_run_are_refused() {
         let output = training.resume(&[option, value]);
         assert_eq!(code(&output), 2, "{option}: {}", stderr(&output));
         assert!(error_line(&output).contains(&format!("{option}: ")), "{}", stderr(&output));
+    }
+    for (option, name) in [("--average=0.9", "--average: "), ("--recipe=small", "--recipe: ")] {
+        let output = training.resume(&[option]);
+        assert_eq!(code(&output), 2, "{option}: {}", stderr(&output));
+        assert!(error_line(&output).contains(name), "{}", stderr(&output));
     }
     for other in [["--out", "elsewhere"], ["--exist-ok", "--epochs=4"]] {
         let output = training.resume(&other);

@@ -9,6 +9,7 @@ use rand::{Rng, SeedableRng};
 use rand_chacha::ChaCha8Rng;
 use serde_json::Value;
 
+use crate::common::data::{files, write_files};
 use crate::common::executable::{
     Training, assert_no_temporaries, code, command, error_line, in_shell, metrics, stderr, stdout,
 };
@@ -158,7 +159,23 @@ fn a_study_grows_but_does_not_change() {
         "{}",
         stderr(&output)
     );
+    // So are other images, or fewer.
+    let output = run(&training, "study", &["--train-images", "50"]);
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    let mut files = files();
+    *files.get_mut("t10k-images-idx3-ubyte").unwrap().last_mut().unwrap() ^= 1;
+    write_files(Path::new(&training.path("other")), &files);
+    let (data, out) = (training.path("other"), training.path("study"));
+    let output = command(&["sweep", "--data", &data, "--device", "cpu", "--out", &out]).output();
+    let output = output.unwrap();
+    assert_eq!(code(&output), 1, "{}", stderr(&output));
+    assert!(error_line(&output).contains("on other images"), "{}", stderr(&output));
     assert_eq!(grown, rows(&training, "study"));
+    // Nothing is gathered where there is no study.
+    let output = run(&training, "stduy", &["--collect"]);
+    assert_eq!(code(&output), 2, "{}", stderr(&output));
+    assert!(error_line(&output).contains("stduy: it holds no study"), "{}", stderr(&output));
+    assert!(!Path::new(&training.path("stduy")).exists());
 }
 
 #[test]
@@ -298,8 +315,7 @@ fn a_plan_is_commands_for_the_same_runs() {
         "0.1",
         "--label-smoothing",
         "0.1",
-        "--average",
-        "0.9",
+        "--average=0.9",
         "--patience",
         "2",
         "--validation",

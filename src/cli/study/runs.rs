@@ -72,19 +72,30 @@ impl Runs {
         self.folder.join(&run.name)
     }
 
-    /// Checks that folders which hold runs already hold those of this study.
+    /// Checks that folders which hold runs already hold those of this study and, where these are known, of its images.
     ///
     /// # Errors
     ///
     /// [`Error::Resume`] naming one that does not.
-    pub fn check(&self) -> Result<()> {
+    pub fn check(&self, material: Option<(&DataSet, usize)>) -> Result<()> {
+        let known = material.map(|(data, count)| (data.test.sha256(), count));
         for planned in &self.planned {
             let folder = self.path(planned);
+            let refused = |what: &str| {
+                let problem = format!(
+                    "it was trained {what} than this study has; name another folder for the study, or remove the run"
+                );
+                Err(Error::Resume { run: folder.clone(), problem })
+            };
             let config: Option<TrainConfig> = run::config_of(&folder)?;
             if config.is_some_and(|config| config != planned.config) {
-                let problem = "it was trained with other options than this study has; name another \
-                               folder for the study, or remove the run";
-                return Err(Error::Resume { run: folder, problem: problem.into() });
+                return refused("with other options");
+            }
+            let Some((test, count)) = &known else { continue };
+            let Ok(Newest { file, checkpoint, .. }) = run::newest(&folder) else { continue };
+            let other_test = checkpoint.test.is_some_and(|other| other != *test);
+            if other_test || run::train_images(&file).is_some_and(|other| other != *count) {
+                return refused("on other images");
             }
         }
         Ok(())
