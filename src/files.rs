@@ -5,6 +5,8 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use serde::de::DeserializeOwned;
+
 use crate::{Error, Result};
 
 /// Suffix of a file that is being written, after the number of the process that writes it.
@@ -142,6 +144,33 @@ impl Drop for Pending {
 /// [`Error::Io`]; the old content of `path` is then still there.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> Result<Synced> {
     Pending::create(path)?.commit(bytes)
+}
+
+/// Reads a TOML file, of which `what` says what it should be.
+///
+/// # Errors
+///
+/// [`Error::Io`] when it cannot be read, [`Error::Malformed`] naming the line that is wrong.
+pub fn read_toml<T: DeserializeOwned>(path: &Path, what: &str) -> Result<T> {
+    let text = fs::read_to_string(path).map_err(Error::io("read", path))?;
+    toml::from_str(&text).map_err(|error| Error::toml(path, &text, what, &error))
+}
+
+/// What was read, or nothing where there is no such file.
+///
+/// # Errors
+///
+/// What else kept it from being read.
+pub fn if_there<T>(read: Result<T>) -> Result<Option<T>> {
+    match read {
+        Err(error) if is_missing(&error) => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+/// Whether an error says that there is no such file.
+pub fn is_missing(error: &Error) -> bool {
+    matches!(error, Error::Io { source, .. } if source.kind() == ErrorKind::NotFound)
 }
 
 /// Removes the temporary files of killed processes: `NAME.NUMBER.tmp` for the names given.

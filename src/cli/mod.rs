@@ -12,6 +12,7 @@ mod eval;
 mod export;
 mod log;
 mod man;
+mod material;
 mod message;
 mod model;
 mod network;

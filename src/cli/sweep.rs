@@ -4,12 +4,11 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, ValueEnum};
 
-use super::data::DataArgs;
 use super::paths::quoted;
 use super::progress::load;
-use super::recipe::{self, RecipeArgs};
+use super::recipe;
 use super::signals::listen;
-use super::study::{Material, Runs, Saved, Shard, State, write_results};
+use super::study::{Material, Runs, Saved, Shard, State, StudyArgs, write_results};
 use super::{at_least_one, drivers, factors, json, out, say};
 use crate::data::DataSet;
 use crate::device::DeviceChoice;
@@ -109,27 +108,12 @@ pub struct SweepArgs {
     #[arg(long, value_name = "J,L", value_parser = factors)]
     in_factors: Option<[usize; 2]>,
 
-    #[command(flatten)]
-    recipe: RecipeArgs,
-
-    /// Runs of each network, with seeds from --seed on
-    #[arg(long, value_name = "N", default_value = "3", value_parser = at_least_one())]
-    seeds: usize,
-
     /// Most parameters of the network that the report is to recommend
     #[arg(long, value_name = "N")]
     budget: Option<usize>,
 
-    /// Where to train: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
-    #[arg(long, default_value_t)]
-    device: DeviceChoice,
-
     #[command(flatten)]
-    data: DataArgs,
-
-    /// Train on the first N images only
-    #[arg(long, value_name = "N")]
-    train_images: Option<usize>,
+    how: StudyArgs,
 
     /// Folder of the study; one that holds runs of it goes on where they stand
     #[arg(long, value_name = "DIR")]
@@ -171,7 +155,7 @@ struct Line<'a> {
 
 /// Runs the command; `given` are the ids of the options that were typed.
 pub fn run(args: &SweepArgs, given: &[&str]) -> Result<()> {
-    let opened = drivers::open(args.device)?;
+    let opened = drivers::open(args.how.on.device)?;
     op::choose(op::Choices::default());
     let saved = Saved::read(&args.out)?;
     let typed = typed_study(args, given)?;
@@ -265,8 +249,8 @@ fn options(args: &SweepArgs, given: &[&str]) -> Result<Study> {
         };
         args.files.iter().map(of_file).collect()
     };
-    let seeds = (0..args.seeds as u64).map(|at| args.recipe.seed.wrapping_add(at)).collect();
-    let recipes = vec![args.recipe.choice(given)];
+    let seeds = args.how.first_seeds(args.how.seeds);
+    let recipes = vec![args.how.recipe.choice(given)];
     Study { seeds, budget: args.budget, recipes, networks }.with_files(Path::new(""))
 }
 
@@ -278,11 +262,11 @@ fn with_data(
 ) -> Result<(Saved, DataSet)> {
     let of_study = saved.as_ref().map(|saved| (&saved.load, saved.images.input));
     let load_options =
-        args.data.options(of_study.map(|(load, _)| load), of_study.map(|(_, input)| input));
-    let folder = args.data.path().or(saved.as_ref().map(|saved| &*saved.data));
+        args.how.on.data.options(of_study.map(|(load, _)| load), of_study.map(|(_, input)| input));
+    let folder = args.how.on.data.path().or(saved.as_ref().map(|saved| &*saved.data));
     let data = load(folder, &load_options)?;
     let (input, classes) = (data.train.shape, data.classes.len());
-    let count = args.train_images.or(saved.as_ref().map(|saved| saved.images.count));
+    let count = args.how.on.train_images.or(saved.as_ref().map(|saved| saved.images.count));
     let count = count.unwrap_or(data.train.count).min(data.train.count);
     let images = Images { input, classes, count };
     let study = match (typed, saved) {
@@ -348,15 +332,8 @@ fn report(
     ];
     let mut table = table::new(&header, true);
     for summary in &summaries {
-        let [validation, test] =
-            [summary.validation_accuracy, summary.test_accuracy].map(|spread| spread.text(4));
-        let [step, latency] =
-            [summary.step_us, summary.latency_us].map(|spread| match spread.count {
-                0 => String::new(),
-                _ => format!("{:.0}", spread.mean),
-            });
-        let parameters = table::thousands(summary.parameters);
-        table.add_row([summary.point.title(), parameters, validation, test, step, latency]);
+        let cells = [summary.point.title(), table::thousands(summary.parameters)];
+        table.add_row(cells.into_iter().chain(summary.texts()));
     }
     out(&table.to_string())?;
     out(&sentence(&summaries, budget))?;
@@ -399,15 +376,15 @@ fn print_plan(args: &SweepArgs, runs: &Runs) -> Result<()> {
         write_whole(&file, net::file::write(&planned.config.network)?.as_bytes())?;
         let mut words = vec!["tnet-gpu train --network".to_owned(), quoted(&file)];
         words.extend(recipe::typed(&planned.config));
-        if let Some(data) = args.data.path() {
+        if let Some(data) = args.how.on.data.path() {
             words.extend(["--data".into(), quoted(data)]);
         }
-        words.extend(args.data.typed());
-        if let Some(count) = args.train_images {
+        words.extend(args.how.on.data.typed());
+        if let Some(count) = args.how.on.train_images {
             words.extend(["--train-images".into(), count.to_string()]);
         }
-        if args.device != DeviceChoice::default() {
-            words.extend(["--device".into(), args.device.to_string()]);
+        if args.how.on.device != DeviceChoice::default() {
+            words.extend(["--device".into(), args.how.on.device.to_string()]);
         }
         words.extend(["--out".into(), folder]);
         out(&words.join(" "))?;

@@ -6,17 +6,14 @@ use std::path::PathBuf;
 use clap::Args;
 use serde::Serialize;
 
-use super::data::DataArgs;
 use super::progress::load;
-use super::recipe::RecipeArgs;
 use super::signals::listen;
-use super::study::{Material, Runs, write_results};
+use super::study::{Material, Runs, StudyArgs, write_results};
 use super::{at_least_one, drivers, json, out, say};
-use crate::device::DeviceChoice;
 use crate::files::write_whole;
 use crate::report::table::{self, thousands};
 use crate::study::families::{self, Family};
-use crate::study::{Images, Spread, Summary, summaries};
+use crate::study::{Images, Summary, summaries};
 use crate::text::shown;
 use crate::train::{RecipeChoice, RecipeName};
 use crate::{Error, Result, op};
@@ -43,22 +40,7 @@ pub struct TableArgs {
     quick: bool,
 
     #[command(flatten)]
-    recipe: RecipeArgs,
-
-    /// Runs of each network, with seeds from --seed on
-    #[arg(long, value_name = "N", default_value = "3", value_parser = at_least_one())]
-    seeds: usize,
-
-    /// Where to train: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
-    #[arg(long, default_value_t)]
-    device: DeviceChoice,
-
-    #[command(flatten)]
-    data: DataArgs,
-
-    /// Train on the first N images only
-    #[arg(long, value_name = "N")]
-    train_images: Option<usize>,
+    how: StudyArgs,
 
     /// Folder of the table; one that holds runs of it goes on where they stand
     #[arg(long, value_name = "DIR")]
@@ -83,15 +65,15 @@ struct Cell<'a> {
 
 /// Runs the command; `given` are the ids of the options that were typed.
 pub fn run(args: &TableArgs, given: &[&str]) -> Result<()> {
-    let opened = drivers::open(args.device)?;
+    let opened = drivers::open(args.how.on.device)?;
     op::choose(op::Choices::default());
-    let load_options = args.data.options(None, None);
-    let data = load(args.data.path(), &load_options)?;
-    let count = args.train_images.unwrap_or(data.train.count).min(data.train.count);
+    let load_options = args.how.on.data.options(None, None);
+    let data = load(args.how.on.data.path(), &load_options)?;
+    let count = args.how.on.train_images.unwrap_or(data.train.count).min(data.train.count);
     let images = Images { input: data.train.shape, classes: data.classes.len(), count };
 
     let (recipe, seeds) = choice(args, given);
-    let seeds = (0..seeds as u64).map(|at| args.recipe.seed.wrapping_add(at)).collect();
+    let seeds = args.how.first_seeds(seeds);
     let planned = families::study(&args.parameters, images, recipe, seeds)?.runs(images)?;
     let runs = Runs { folder: args.out.join("runs"), planned, opened };
     runs.check(Some((&data, count)))?;
@@ -121,7 +103,7 @@ pub fn run(args: &TableArgs, given: &[&str]) -> Result<()> {
 /// How the networks are trained, and the number of seeds: as typed, else as for small networks, or quickly.
 fn choice(args: &TableArgs, given: &[&str]) -> (RecipeChoice, usize) {
     const QUICK_EPOCHS: usize = 5;
-    let typed = args.recipe.choice(given);
+    let typed = args.how.recipe.choice(given);
     let named = given.contains(&"recipe");
     let recipe = RecipeChoice {
         recipe: if named { typed.recipe } else { RecipeName::Small },
@@ -129,7 +111,7 @@ fn choice(args: &TableArgs, given: &[&str]) -> (RecipeChoice, usize) {
         ..typed
     };
     let one = args.quick && !given.contains(&"seeds");
-    (recipe, if one { 1 } else { args.seeds })
+    (recipe, if one { 1 } else { args.how.seeds })
 }
 
 /// In the order of the families, then of the sizes.
@@ -169,11 +151,7 @@ fn header(first: &str, budgets: &[usize]) -> Vec<String> {
 
 /// `431 / 12`: a step, and one image, in microseconds.
 fn times(summary: &Summary) -> String {
-    let text = |spread: Spread| match spread.count {
-        0 => "?".into(),
-        _ => format!("{:.0}", spread.mean),
-    };
-    format!("{} / {}", text(summary.step_us), text(summary.latency_us))
+    format!("{} / {}", summary.step_us.rounded(), summary.latency_us.rounded())
 }
 
 fn accuracy(summary: &Summary) -> String {

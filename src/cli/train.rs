@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 
-use super::data::DataArgs;
+use super::material::MaterialArgs;
 use super::network::{NetworkArgs, kept};
 use super::progress::{Progress, load};
 use super::recipe::RecipeArgs;
@@ -13,7 +13,7 @@ use super::training::{Ready, RunConfig, check_memory, check_space, id, split};
 use super::tuning::{self, Tune};
 use super::{drivers, json, out, run_data, say};
 use crate::data::{DataSet, LoadOptions};
-use crate::device::{DeviceChoice, OpenDevice};
+use crate::device::OpenDevice;
 use crate::net;
 use crate::op;
 use crate::text::shown;
@@ -42,16 +42,8 @@ pub struct TrainArgs {
     #[command(flatten)]
     recipe: RecipeArgs,
 
-    /// Where to train: auto, cpu, vulkan, metal, dx12 or gl; the last four also as NAME:N
-    #[arg(long, default_value_t)]
-    device: DeviceChoice,
-
     #[command(flatten)]
-    data: DataArgs,
-
-    /// Train on the first N images only
-    #[arg(long, value_name = "N")]
-    train_images: Option<usize>,
+    on: MaterialArgs,
 
     /// Time the parts of every step and print how the time is spent; this slows training down
     #[arg(long)]
@@ -102,10 +94,10 @@ pub fn run(args: &TrainArgs, given: &[&str]) -> Result<()> {
 /// `--print-network`.
 fn print_network(args: &TrainArgs, given: &[&str]) -> Result<()> {
     let source = args.network.source(given, args.recipe.dropout())?;
-    let stack = match args.data.path() {
+    let stack = match args.on.data.path() {
         None => source.guess()?,
         Some(path) => {
-            let options = args.data.options(None, source.input());
+            let options = args.on.data.options(None, source.input());
             let (input, classes) = shape_of(&load(Some(path), &options)?);
             source.stack(input, classes)?
         }
@@ -118,18 +110,18 @@ fn shape_of(data: &DataSet) -> (net::Shape, usize) {
 }
 
 fn begin(args: &TrainArgs, given: &[&str]) -> Result<Ready> {
-    let opened = drivers::open(args.device)?;
+    let opened = drivers::open(args.on.device)?;
     // The image size and the number of classes are not known yet: guess Fashion-MNIST's. If the guess is
     // wrong, the kernels are compiled when they are needed.
     let source = args.network.source(given, args.recipe.dropout())?;
     let guess = args.recipe.config(given, source.guess()?)?;
     // So that the kernels are compiled that will be used.
     op::choose(tuning::recall(args.tune, &opened, &guess).unwrap_or_default());
-    let images = args.data.options(None, source.input());
-    let data = load_warming_up(&guess, &opened, args.data.path(), &images)?;
+    let images = args.on.data.options(None, source.input());
+    let data = load_warming_up(&guess, &opened, args.on.data.path(), &images)?;
     let (input, classes) = shape_of(&data);
     let config = args.recipe.config(given, source.stack(input, classes)?)?;
-    let train_images = args.train_images.unwrap_or(data.train.count);
+    let train_images = args.on.train_images.unwrap_or(data.train.count);
     let (folder, splits) = split(data, &config, train_images)?;
     check_space(&opened, &config, &splits)?;
     let stop = listen()?;
@@ -171,7 +163,7 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
     config.save_every = args.save_every.unwrap_or(config.save_every);
 
     let choice = if given.contains(&"device") {
-        args.device
+        args.on.device
     } else {
         config.device.parse().map_err(|problem| {
             Error::malformed(path.join("config.toml"), "device", "a device", problem)
@@ -182,13 +174,13 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
 
     // A network that was compressed without data takes any that fits it.
     let has_data = !checkpoint.data.is_empty();
-    let (typed, own) = (args.data.path(), has_data.then_some(config.data.as_path()));
+    let (typed, own) = (args.on.data.path(), has_data.then_some(config.data.as_path()));
     let folder = run_data::folder(typed, own, checkpoint.test.as_deref());
-    let images = args.data.options(Some(&config.images), Some(config.train.network.input));
+    let images = args.on.data.options(Some(&config.images), Some(config.train.network.input));
     let data = load_warming_up(&config.train, &opened, folder, &images);
     let data = data.map_err(run_data::explain(typed, folder))?;
     if !has_data {
-        config.train_images = args.train_images.unwrap_or(data.train.count);
+        config.train_images = args.on.train_images.unwrap_or(data.train.count);
         run_data::check_fit(&file, &config.train.network, &data)?;
     }
     let (folder, splits) = split(data, &config.train, config.train_images)?;
@@ -222,12 +214,12 @@ fn resume(args: &TrainArgs, typed: &Path, given: &[&str]) -> Result<Ready> {
 fn check_kept(args: &TrainArgs, given: &[&str], config: &RunConfig) -> Result<()> {
     args.network.check_kept(given, config.preset.as_ref(), &config.train.network)?;
     args.recipe.check_kept(given, &config.train)?;
-    let typed = args.train_images.unwrap_or_default().to_string();
+    let typed = args.on.train_images.unwrap_or_default().to_string();
     if config.data_sha256.is_empty() {
         return Ok(());
     }
     kept(given, [("train_images", typed, config.train_images.to_string())])?;
-    args.data.check_kept(given, &config.images)
+    args.on.data.check_kept(given, &config.images)
 }
 
 /// Reads the data while an adapter compiles its kernels.

@@ -67,7 +67,7 @@ pub struct RunFigures {
     pub validation_accuracy: Option<f64>,
     /// Seconds of all training steps, without evaluation.
     pub seconds: f64,
-    /// Microseconds of one training step.
+    /// Microseconds of one training step; NaN, which JSON has as null, where the run does not tell.
     pub step_us: f64,
     /// Microseconds from one image to its probabilities.
     pub latency_us: f64,
@@ -184,7 +184,7 @@ impl Comparison {
         format!("{}\n\n{}.\n", self.table_of(markdown_text), self.notes().join(". "))
     }
 
-    /// A line for each run. Every number is read back as it was.
+    /// A line for each run. Every number is read back as it was; one that there is not is left out.
     pub fn csv(&self) -> String {
         let mut text = String::from(
             "group,run,seed,parameters,dense_parameters,epoch,test_accuracy,validation_accuracy,seconds,step_us,latency_us\n",
@@ -197,6 +197,7 @@ impl Comparison {
             let (name, folder) = (field(&group.name), field(&run.run));
             let held_out =
                 run.validation_accuracy.map_or_else(String::new, |accuracy| accuracy.to_string());
+            let step_us = if step_us.is_nan() { String::new() } else { step_us.to_string() };
             // Infallible: a String takes everything.
             let _ = writeln!(
                 text,
@@ -378,10 +379,8 @@ mod tests {
 
     #[test]
     fn any_name_is_one_cell_of_markdown_and_one_field_of_csv() {
-        let found = comparison(vec![(
-            "a|b, <c> \"d\"\n",
-            vec![run(1, 0.1, Some(0.7)), run(2, 1.0 / 3.0, None)],
-        )]);
+        let untimed = RunFigures { step_us: f64::NAN, ..run(2, 1.0 / 3.0, None) };
+        let found = comparison(vec![("a|b, <c> \"d\"\n", vec![run(1, 0.1, Some(0.7)), untimed])]);
         let markdown = found.markdown();
         let lines: Vec<&str> = markdown.lines().collect();
         assert!(lines[2].starts_with(r#"| a\|b, \<c> "d"\\n "#), "{markdown}");
@@ -396,7 +395,7 @@ mod tests {
             "{rows}"
         );
         assert!(
-            rows.ends_with(",\"runs/a,b-2\",2,2000,4000,7,0.3333333333333333,,42,1700.25,25.5\n"),
+            rows.ends_with(",\"runs/a,b-2\",2,2000,4000,7,0.3333333333333333,,42,,25.5\n"),
             "{rows}"
         );
     }

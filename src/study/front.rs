@@ -29,6 +29,18 @@ pub struct Summary {
     pub failed: usize,
 }
 
+impl Summary {
+    /// Accuracy on the held-out and on the test images, and microseconds of a step and of one image, as texts.
+    pub fn texts(&self) -> [String; 4] {
+        [
+            self.validation_accuracy.text(4),
+            self.test_accuracy.text(4),
+            self.step_us.rounded(),
+            self.latency_us.rounded(),
+        ]
+    }
+}
+
 /// The rows of each network together, in the order of their first.
 pub fn summaries(rows: &[Row]) -> Vec<Summary> {
     let mut groups: Vec<(&Row, Vec<&Row>)> = Vec::new();

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::read_toml;
 use crate::net::{self, Layer, Model, Preset, Shape, Stack};
 use crate::train::{RecipeChoice, TrainConfig};
 use crate::{Error, Result};
@@ -40,25 +41,18 @@ fn article() -> Vec<RecipeChoice> {
 #[serde(default, deny_unknown_fields)]
 pub struct NetworkGrid {
     /// What it is called; by default its model, or the file's name.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// A file that describes it, in place of the options below.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<PathBuf>,
     /// The network itself, in place of a file.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub stack: Option<Stack>,
     /// Which hidden layers are tensor networks.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub model: Option<Model>,
     /// Widths of the hidden layers.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub hidden: Option<Vec<usize>>,
     /// The rate of dropout; by default the recipe's.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub dropout: Option<f64>,
     /// Extents into which a first tensor network folds an image.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub in_factors: Option<[usize; 2]>,
     /// Bonds to try, each for all tensor networks or a list with one for each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -120,9 +114,7 @@ impl Study {
     ///
     /// [`Error::Io`] when a file cannot be read, [`Error::Malformed`] naming the line that is wrong.
     pub fn read(path: &Path) -> Result<Self> {
-        let text = std::fs::read_to_string(path).map_err(Error::io("read", path))?;
-        let study: Self = toml::from_str(&text)
-            .map_err(|error| Error::toml(path, &text, "a study: networks and recipes", &error))?;
+        let study: Self = read_toml(path, "a study: networks and recipes")?;
         study.with_files(crate::files::parent(path))
     }
 

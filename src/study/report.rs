@@ -59,13 +59,7 @@ pub fn markdown(rows: &[Row], summaries: &[Summary], conditions: Conditions) -> 
     text += "|---|--:|--:|--:|--:|--:|--:|\n";
     for summary in summaries {
         let [parameters, work] = [summary.parameters, summary.multiply_adds].map(thousands);
-        let [validation, test] =
-            [summary.validation_accuracy, summary.test_accuracy].map(|spread| spread.text(4));
-        let [step, latency] =
-            [summary.step_us, summary.latency_us].map(|spread| match spread.count {
-                0 => String::new(),
-                _ => format!("{:.0}", spread.mean),
-            });
+        let [validation, test, step, latency] = summary.texts();
         let title = summary.point.title().replace('|', "\\|");
         let _ = writeln!(
             text,

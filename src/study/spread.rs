@@ -29,11 +29,16 @@ impl Spread {
         self.sd / (self.count as f64).sqrt()
     }
 
-    /// `0.8954 ± 0.0012`, or the number alone if there is only one.
+    /// `431`: the mean alone, or `?` if there is none.
+    pub fn rounded(&self) -> String {
+        Self { sd: 0.0, count: self.count.min(1), ..*self }.text(0)
+    }
+
+    /// `0.8954 ± 0.0012`, or the number alone if there is only one; `?` of none.
     pub fn text(&self, decimals: usize) -> String {
         let Self { count, mean, sd } = *self;
         match count {
-            0 => String::new(),
+            0 => "?".into(),
             1 => format!("{mean:.decimals$}"),
             _ => format!("{mean:.decimals$} ± {sd:.decimals$}"),
         }
@@ -50,8 +55,8 @@ mod tests {
         assert_eq!((spread.count, spread.mean), (8, 5.0));
         assert!((spread.sd - (32.0_f64 / 7.0).sqrt()).abs() < 1e-15);
         assert!((spread.error() - (4.0_f64 / 7.0).sqrt()).abs() < 1e-15);
-        assert_eq!(spread.text(2), "5.00 ± 2.14");
+        assert_eq!((spread.text(2), spread.rounded()), ("5.00 ± 2.14".into(), "5".into()));
         assert_eq!(Spread::of([0.25, f64::NAN]).text(3), "0.250");
-        assert_eq!((Spread::of([]).text(3), Spread::of([]).count), (String::new(), 0));
+        assert_eq!((Spread::of([]).text(3), Spread::of([]).rounded()), ("?".into(), "?".into()));
     }
 }

@@ -21,10 +21,8 @@ pub struct Recipe {
     pub label_smoothing: f64,
     /// The share of itself that a mean of the weights keeps in a step. That mean is evaluated then, and read from
     /// checkpoints.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub average: Option<f64>,
     /// Epochs without a better accuracy on the held-out images after which training ends.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub patience: Option<usize>,
 }
 
@@ -142,41 +140,29 @@ impl RecipeName {
 #[serde(default, deny_unknown_fields, rename_all = "snake_case")]
 pub struct RecipeChoice {
     /// What it is called in a study of several.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// The named recipe.
     pub recipe: RecipeName,
     /// Passes over the training images.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub epochs: Option<usize>,
     /// Images per step.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub batch_size: Option<usize>,
     /// Adam's learning rate.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub lr: Option<f64>,
     /// Number of training images held out; how many by default depends on who trains.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub validation: Option<usize>,
     /// Distribution of the weights before training.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub init: Option<MpsInit>,
     /// See [`Recipe`], as the next five.
-    #[serde(skip_serializing_if = "Option::is_none")]
     pub schedule: Option<RateSchedule>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "see Recipe")]
     pub warmup: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "see Recipe")]
     pub weight_decay: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "see Recipe")]
     pub label_smoothing: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "see Recipe")]
     pub average: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
     #[expect(missing_docs, reason = "see Recipe")]
     pub patience: Option<usize>,
 }

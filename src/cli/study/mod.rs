@@ -1,5 +1,6 @@
 //! The training of many runs, as `sweep` and `table` carry it out.
 
+mod options;
 mod progress;
 mod runs;
 mod saved;
@@ -7,6 +8,7 @@ mod shard;
 
 use std::path::Path;
 
+pub use options::StudyArgs;
 pub use runs::{Material, Runs, State};
 pub use saved::Saved;
 pub use shard::Shard;

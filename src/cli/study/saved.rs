@@ -1,14 +1,13 @@
 //! `sweep.toml`: the study of a folder, with all that its runs follow from, so that it goes on without its options.
 
 use std::fs;
-use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use super::super::paths;
 use crate::data::LoadOptions;
-use crate::files::write_whole;
+use crate::files::{if_there, read_toml, write_whole};
 use crate::study::{Images, Study};
 use crate::{Error, Result};
 
@@ -41,14 +40,7 @@ impl Saved {
     ///
     /// [`Error::Io`] when it cannot be read, [`Error::Malformed`] naming the line that is wrong.
     pub fn read(folder: &Path) -> Result<Option<Self>> {
-        let path = folder.join(FILE);
-        let text = match fs::read_to_string(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
-            Err(error) => return Err(Error::io("read", &path)(error)),
-        };
-        let saved = toml::from_str(&text);
-        saved.map(Some).map_err(|error| Error::toml(&path, &text, "the study of a folder", &error))
+        if_there(read_toml(&folder.join(FILE), "the study of a folder"))
     }
 
     /// Writes it, unless the folder has the same.
