@@ -54,6 +54,7 @@
 mod common;
 
 mod accuracy;
+mod adam;
 mod any_network;
 mod archives;
 mod bad_data;
@@ -80,6 +81,7 @@ mod images;
 #[cfg(target_os = "linux")]
 mod launches;
 mod layer;
+mod loss;
 mod matmul;
 mod models;
 mod net;

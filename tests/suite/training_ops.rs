@@ -1,8 +1,6 @@
 //! The operations of a training step, checked against Burn's own and against plain loops.
 
 use burn::backend::DispatchDevice;
-use burn::nn::loss::CrossEntropyLossConfig;
-use burn::optim::{AdamWConfig, GradientsParams};
 use burn::tensor::{DType, Device, Tensor};
 use tnet_gpu::Error;
 use tnet_gpu::data::{Resident, resident};
@@ -23,11 +21,6 @@ on_each_device!(
     dropout_keeps_its_share,
     every_device_drops_the_same,
     the_gradient_goes_where_something_was_kept,
-    the_loss_and_its_gradient_are_those_of_burn,
-    smoothed_labels_are_those_of_the_formula,
-    many_images_are_summed,
-    adam_is_that_of_burn,
-    a_mean_of_weights_forgets,
     the_step_of_a_dense_layer_is_that_of_its_gradients,
     what_is_shared_is_not_written_to,
     operands_that_do_not_fit_are_named,
@@ -227,169 +220,6 @@ fn the_gradient_goes_where_something_was_kept(device: &Device) {
         assert_eq!(got, expected);
         assert!(got.iter().any(|&value| value != 0.0));
     }
-}
-
-fn the_loss_and_its_gradient_are_those_of_burn(device: &Device) {
-    for (batch, classes) in [(1, 2), (5, 10), (128, 10), (300, 3), (257, 256)] {
-        let logits: Vec<f32> = numbers(batch * classes, 8).iter().map(|x| 20.0 * x).collect();
-        let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
-        // The order reverses the batch, so that a label must be looked up through it.
-        let order: Vec<i32> = (0..batch as i32).rev().collect();
-        let (grad, sums) = training::softmax_cross_entropy(
-            tensor(&logits, [batch, classes], device),
-            integers(&labels, device),
-            integers(&order, device),
-            0.0,
-        )
-        .unwrap();
-
-        let flex = Device::flex().autodiff();
-        let burn = tensor(&logits, [batch, classes], &flex).require_grad();
-        let reversed: Vec<i32> = labels.iter().rev().copied().collect();
-        let targets = integers(&reversed, &flex);
-        let loss = CrossEntropyLossConfig::new().init(&flex).forward(burn.clone(), targets);
-        let expected = values(burn.grad(&loss.backward()).unwrap());
-        let off = largest_difference(&values(grad), &expected);
-        // Exponentials that differ by up to e⁴⁰, each right to a few units in the last place.
-        assert!(off < 5e-6, "{batch} x {classes}: gradient off by {off}");
-        let mean = loss.into_scalar::<f32>();
-        let right = logits
-            .chunks(classes)
-            .zip(&reversed)
-            .filter(|(row, label)| row.iter().all(|logit| *logit <= row[**label as usize]))
-            .count();
-        let sums = totals(sums);
-        // A unit in the last place of logits up to 20 is 2e-6.
-        let off = (sums[0] / batch as f32 - mean).abs() / (1.0 + mean);
-        assert!(off < 5e-6, "{batch} x {classes}: loss off by {off}");
-        assert_eq!(sums[1], right as f32);
-    }
-}
-
-/// Losses, and images classified right, of all rows.
-fn totals(sums: Tensor<2>) -> [f32; 2] {
-    let sums = values(sums);
-    [0, 1].map(|column| sums.iter().skip(column).step_by(2).sum())
-}
-
-/// Against the definition in f64: a cross entropy with the target `(1 - s) [c = label] + s / classes`.
-fn smoothed_labels_are_those_of_the_formula(device: &Device) {
-    for (batch, classes, smoothing) in [(5, 10, 0.05), (130, 3, 0.3), (1, 2, 0.9)] {
-        let logits: Vec<f32> = numbers(batch * classes, 8).iter().map(|x| 6.0 * x).collect();
-        let labels: Vec<i32> = (0..batch).map(|b| (b * 7 % classes) as i32).collect();
-        let order: Vec<i32> = (0..batch as i32).collect();
-        let (grad, sums) = training::softmax_cross_entropy(
-            tensor(&logits, [batch, classes], device),
-            integers(&labels, device),
-            integers(&order, device),
-            smoothing,
-        )
-        .unwrap();
-        let (mut losses, mut expected) = (0.0, Vec::new());
-        for (row, label) in logits.chunks(classes).zip(&labels) {
-            let row: Vec<f64> = row.iter().copied().map(f64::from).collect();
-            let total = row.iter().map(|logit| logit.exp()).sum::<f64>();
-            for (class, logit) in row.iter().enumerate() {
-                let own = if class == *label as usize { 1.0 - f64::from(smoothing) } else { 0.0 };
-                let target = own + f64::from(smoothing) / classes as f64;
-                losses -= target * (logit - total.ln());
-                expected.push(((logit.exp() / total - target) / batch as f64) as f32);
-            }
-        }
-        // As without smoothing; a target that is wrong is off by a hundredth or more.
-        let off = largest_difference(&values(grad), &expected);
-        assert!(off < 5e-6, "{batch} x {classes}: gradient off by {off}");
-        let off = (f64::from(totals(sums)[0]) / losses - 1.0).abs();
-        assert!(off < 5e-6, "{batch} x {classes}: loss off by {off}");
-    }
-}
-
-/// Many more images than one workgroup sums.
-fn many_images_are_summed(device: &Device) {
-    let batch = 20_001;
-    let logits = Tensor::<2>::zeros([batch, 2], device);
-    let labels: Vec<i32> = (0..batch).map(|b| b % 2).collect();
-    let order: Vec<i32> = (0..batch).collect();
-    let (_, sums) = training::softmax_cross_entropy(
-        logits,
-        integers(&labels, device),
-        integers(&order, device),
-        0.0,
-    )
-    .unwrap();
-    let sums = totals(sums);
-    assert!((sums[0] / (batch as f32 * 2.0_f32.ln()) - 1.0).abs() < 1e-5, "{sums:?}");
-    assert_eq!(sums[1], 10_001.0, "of equal logits the first counts");
-}
-
-fn adam_is_that_of_burn(device: &Device) {
-    for decay in [0.0, 0.3] {
-        adam_that_decays_is_that_of_burn(device, decay);
-    }
-}
-
-fn adam_that_decays_is_that_of_burn(device: &Device, decay: f32) {
-    let count = 1000;
-    let autodiff = Device::flex().autodiff();
-    // A module with one weight: its gradient is what the loss multiplies it by.
-    let mut burn = burn::nn::LinearConfig::new(count, 1).with_bias(false).init(&autodiff);
-    let mut optimizer = AdamWConfig::new().with_epsilon(1e-7).with_weight_decay(decay).init();
-    let start = values(burn.weight.val());
-    let layout = Layout::new([count]);
-    let zeros = vec![0.0; count];
-    let state = layout.state([vec![&start], vec![&zeros], vec![&zeros]]);
-    let mut ours = Tensor::<1>::from_data(&state[..], device);
-    for step in 1..=5 {
-        let grad = numbers(count, 10 + step);
-        let loss = (burn.weight.val() * tensor(&grad, [count, 1], &autodiff)).sum();
-        let grads = GradientsParams::from_grads(loss.backward(), &burn);
-        burn = optimizer.step(1e-2, burn, grads);
-        // In two rows of partial sums.
-        let mut rows = vec![0.0; 2 * layout.stride];
-        for (at, grad) in grad.iter().enumerate() {
-            rows[at] = 0.25 * grad;
-            rows[layout.stride + at] = 0.75 * grad;
-        }
-        let grads = tensor(&rows, [2, layout.stride], device);
-        let step = AdamStep::new(1e-2, BETAS, 1e-7, step).decaying(1e-2, f64::from(decay));
-        let words = StepWords::new(&step, &[], device);
-        ours = training::adam(ours, grads, &words, BETAS).unwrap();
-    }
-    let ours = values(training::weight(&ours, &layout, 0, [count]).unwrap());
-    // Burn computes `1 - 0.999ᵗ` in f32, which errs by 6e-8, 6e-5 of 0.001, and its root by half of that:
-    // five steps of 1e-2 differ by up to 1.5e-6, with weights of 0.08 at most.
-    let off = largest_difference(&ours, &values(burn.weight.val()));
-    assert!(off < 2e-5, "{off}");
-    assert!(largest_difference(&ours, &start) > 1e-2);
-}
-
-/// Of a layer of two weights, in place; what lies between and behind the weights of the state is not looked at.
-fn a_mean_of_weights_forgets(device: &Device) {
-    let layout = Layout::new([5, 70]);
-    let state = numbers(3 * layout.stride, 4);
-    let mut expected = numbers(layout.stride, 5);
-    let mut mean = tensor(&expected, [layout.stride], device);
-    let on_device = tensor(&state, [state.len()], device);
-    for step in [1, 2, 1000] {
-        let step = AdamStep::new(0.1, BETAS, 1e-7, step).averaging(0.9, step);
-        assert!(step.inertia <= 0.9 && step.inertia > 0.1, "{step:?}");
-        mean = training::average(mean, &on_device, &StepWords::new(&step, &[], device)).unwrap();
-        for (mean, value) in expected.iter_mut().zip(&state) {
-            *mean = step.inertia * *mean + (1.0 - step.inertia) * value;
-        }
-    }
-    // A GPU may fuse the multiply-add: a unit in the last place each step.
-    assert!(largest_difference(&values(mean.clone()), &expected) < 1e-6);
-    assert_eq!(values(on_device), state);
-    // Shared, it is not written to.
-    let words = StepWords::new(&AdamStep::new(0.1, BETAS, 1e-7, 1), &[], device);
-    let next = training::average(mean.clone(), &tensor(&state, [state.len()], device), &words);
-    assert_eq!(
-        values(next.unwrap())[..],
-        state[..layout.stride],
-        "without inertia it is the state"
-    );
-    assert!(largest_difference(&values(mean), &expected) < 1e-6);
 }
 
 /// The step of a dense layer is that of its gradients: with a bias and without, after a ReLU and not. The CPU computes
