@@ -119,14 +119,15 @@ impl RecipeName {
         match self {
             Self::Article => article,
             Self::Small => Settings {
-                epochs: 60,
+                epochs: 100,
+                batch_size: 64,
                 lr: 6e-3,
                 dropout: 0.0,
                 recipe: Recipe {
                     schedule: RateSchedule::Cosine,
                     weight_decay: 0.05,
                     label_smoothing: 0.1,
-                    average: Some(0.999),
+                    average: Some(0.9995),
                     ..article.recipe
                 },
                 ..article

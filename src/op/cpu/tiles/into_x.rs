@@ -4,7 +4,7 @@ use std::mem::MaybeUninit;
 
 use super::Tiles;
 use crate::mps::View;
-use crate::op::cpu::simd::{LANES, Product};
+use crate::op::cpu::simd::{LANES, Product, Transpose};
 
 /// `F` as the right side of `grad_X[s, r] = Σ_kv V[s, k v] F[k v, r]`.
 pub(super) struct IntoX {
@@ -57,16 +57,13 @@ impl IntoX {
             }
             if self.direct {
                 grad_x.write_copy_of_slice(rows);
-                continue;
-            }
-            for (at, row) in rows.chunks_exact(self.padded_r).enumerate() {
-                if x_r == 1 {
+            } else if x_r == 1 {
+                for (at, row) in rows.chunks_exact(self.padded_r).enumerate() {
                     grad_x[at * x_s..][..r].write_copy_of_slice(&row[..r]);
-                } else {
-                    for (column, &value) in row[..r].iter().enumerate() {
-                        grad_x[at * x_s + column * x_r].write(value);
-                    }
                 }
+            } else {
+                let by_r = Transpose { elements: rows, rows: s, columns: r, stride: self.padded_r };
+                by_r.into_uninit(grad_x, x_r, tiles.arch);
             }
         }
     }

@@ -184,6 +184,10 @@ impl<'a> Tiles<'a> {
         }
         let Some(rows) = rows else { return };
         for (at, row) in rows.chunks_exact(self.padded_v).enumerate() {
+            if y_v == 1 {
+                add(&mut y[at * y_w..][..v], &row[..v]);
+                continue;
+            }
             for (column, value) in row[..v].iter().enumerate() {
                 y[at * y_w + column * y_v] += value;
             }
