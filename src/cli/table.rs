@@ -74,7 +74,7 @@ pub fn run(args: &TableArgs, given: &[&str]) -> Result<()> {
 
     let (recipe, seeds) = choice(args, given);
     let seeds = args.how.first_seeds(seeds);
-    let planned = families::study(&args.parameters, images, recipe, seeds)?.runs(images)?;
+    let planned = families::runs(&args.parameters, images, &recipe, &seeds)?;
     let runs = Runs { folder: args.out.join("runs"), planned, opened };
     runs.check(Some((&data, count)))?;
     std::fs::create_dir_all(&args.out).map_err(Error::io("create the folder", &args.out))?;

@@ -133,15 +133,6 @@ impl Study {
         Ok(self)
     }
 
-    /// The file that says the same.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Internal`] when it cannot be written as text.
-    pub fn to_text(&self) -> Result<String> {
-        toml::to_string(self).map_err(|error| Error::internal("writing a study", error))
-    }
-
     /// All its runs: network by network, recipe by recipe, seed by seed.
     ///
     /// # Errors
@@ -399,7 +390,7 @@ mod tests {
         assert_eq!(names, ["my-net-bond4-16x32-4x2-seed1", "my-net-bond5-6-16x32-4x2-seed1"]);
         // What is written says the same.
         let again: Study = toml::from_str(text).unwrap();
-        let again: Study = toml::from_str(&again.to_text().unwrap()).unwrap();
+        let again: Study = toml::from_str(&toml::to_string(&again).unwrap()).unwrap();
         assert_eq!(again.runs(IMAGES).unwrap(), runs);
         for (from, to, expected) in [
             ("[5, 6]", "[5, 6, 7]", "5,6,7: expected one number, or one for each of 2"),

@@ -130,7 +130,6 @@ impl RecipeName {
                     average: Some(0.9995),
                     ..article.recipe
                 },
-                ..article
             },
         }
     }
