@@ -29,8 +29,7 @@ test: setup
 	done
 	$(MAKE) examples
 
-# Trains the small model of own_model on the CPU, compresses that of compress_linear, loads a short run and predicts, and
-# draws a figure of a run of two epochs.
+# Trains the small model of own_model on the CPU, compresses that of compress_linear, loads a short run and predicts.
 examples:
 	$(CARGO) run --release --locked --example own_model -- cpu
 	$(CARGO) run --release --locked --example compress_linear -- cpu
