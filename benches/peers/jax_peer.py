@@ -9,8 +9,14 @@ import optax
 
 from common import BATCH, DROPOUT, LEARNING_RATE, SEED, arguments, load, report
 
-parser = arguments(__doc__, ["mps", "mps-all", "dense"], ["scan", "loop"])
+parser = arguments(__doc__, ["mps", "mps-all", "chain", "dense"], ["scan", "loop"])
 parser.add_argument("--bond2", type=int, help="mps-all: bond of the second layer, else as the first")
+parser.add_argument(
+    "--way",
+    choices=["fold", "cores", "einsum"],
+    default="fold",
+    help="chain: the cores folded into two, one after the other, or as einsum's best path",
+)
 args = parser.parse_args()
 
 
@@ -30,10 +36,48 @@ def mps(key_a, key_c, j, l, bond, m=32, n=16):
     }
 
 
+INPUTS, OUTPUTS = (4, 7, 4, 7), (8, 4, 4, 4)
+
+
+def chain(key, bond):
+    """Four cores `[k, o, i, k']` and a bias from 784 inputs to 512 outputs."""
+    std = (2 / 784 / bond**3) ** (1 / 8)
+    bonds = (1, bond, bond, bond, 1)
+    shapes = zip(bonds, OUTPUTS, INPUTS, bonds[1:])
+    keys = jax.random.split(key, 4)
+    cores = [std * jax.random.normal(key, shape) for key, shape in zip(keys, shapes)]
+    return {"cores": cores, "b": jnp.zeros(512)}
+
+
+def chained(cores, x):
+    """The layer of a chain, without its bias."""
+    x = x.reshape(-1, *INPUTS)
+    g1, g2, g3, g4 = cores
+    if args.way == "fold":
+        a = jnp.einsum("oik,kpjl->opijl", g1[0], g2).reshape(32, 28, -1)
+        c = jnp.einsum("koil,lpj->ijkop", g3, g4[..., 0]).reshape(28, -1, 16)
+        u = jnp.einsum("bjl,lkn->bjkn", x.reshape(-1, 28, 28), c)
+        y = jnp.einsum("bjkn,mjk->bmn", u, a)
+    elif args.way == "cores":
+        right = 1
+        for core in reversed(cores):
+            k, o, i, last = core.shape
+            x = x.reshape(-1, i * last, right)
+            x = jnp.einsum("sq,pqr->psr", core.reshape(k * o, i * last), x)
+            right *= o
+        y = x
+    else:
+        names = "xoik,kpjl,lqmn,nrsy,bijms->bopqr"
+        y = jnp.einsum(names, g1, g2, g3, g4, x, optimize="optimal")
+    return y.reshape(-1, 512)
+
+
 def layer(weights, x):
     """A dense layer or a tensor network, whichever the weights belong to."""
     if "w" in weights:
         return x @ weights["w"] + weights["b"]
+    if "cores" in weights:
+        return chained(weights["cores"], x) + weights["b"]
     a, c, bias = weights["a"], weights["c"], weights["b"]
     x = x.reshape(-1, a.shape[1], c.shape[1])
     # The cheaper order: the core with 16 outputs first.
@@ -50,7 +94,7 @@ def dropout(key, x):
 def network(weights, x, key=None):
     """Logits; with a key, as in training."""
     keys = (None, None) if key is None else jax.random.split(key)
-    for name, drop in zip(("layer1", "layer2"), keys):
+    for name, drop in zip([name for name in ("layer1", "layer2") if name in weights], keys):
         x = jax.nn.relu(layer(weights[name], x))
         if drop is not None:
             x = dropout(drop, x)
@@ -69,6 +113,10 @@ weights = {
     else dense(keys[4], 512, 512),
     "layer3": dense(keys[5], 512, 10),
 }
+if args.layer == "chain":
+    # A network of one hidden layer: a dense one beside it would take most of the time.
+    weights["layer1"] = chain(keys[0], args.bond)
+    del weights["layer2"]
 optimizer = optax.adam(LEARNING_RATE)
 train_x, train_y, test_x, test_y = (jnp.asarray(array) for array in load(args.images))
 batches = args.images // BATCH

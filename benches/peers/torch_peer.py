@@ -7,7 +7,7 @@ from torch import nn
 
 from common import BATCH, DROPOUT, LEARNING_RATE, SEED, arguments, load, report
 
-parser = arguments(__doc__, ["mps", "mps-all", "dense"], ["eager", "compile", "graph"])
+parser = arguments(__doc__, ["mps", "mps-all", "chain", "dense"], ["eager", "compile", "graph"])
 parser.add_argument("--device", choices=["cuda", "cpu"], help="cuda where there is one, else cpu")
 args = parser.parse_args()
 device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -31,6 +31,21 @@ class Mps(nn.Module):
         return (torch.einsum("bjnk,mjk->bmn", u, self.a) + self.bias).flatten(1)
 
 
+def chain(bond):
+    """Four cores from 784 inputs to 512 outputs, by TensorLy-Torch."""
+    from tltorch import FactorizedLinear
+
+    layer = FactorizedLinear(
+        (4, 7, 4, 7),
+        (8, 4, 4, 4),
+        rank=[1, bond, bond, bond, 1],
+        factorization="blocktt",
+        implementation="factorized",
+    )
+    layer.weight.normal_(0, (2 / 784) ** 0.5)
+    return layer
+
+
 network = nn.Sequential(
     nn.Linear(784, 512) if args.layer == "dense" else Mps(args.bond, 28, 28),
     nn.ReLU(),
@@ -39,7 +54,11 @@ network = nn.Sequential(
     nn.ReLU(),
     nn.Dropout(DROPOUT),
     nn.Linear(512, 10),
-).to(device)
+)
+if args.layer == "chain":
+    # A network of one hidden layer: a dense one beside it would take most of the time.
+    network = nn.Sequential(chain(args.bond), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(512, 10))
+network = network.to(device)
 optimizer = torch.optim.Adam(
     network.parameters(),
     lr=LEARNING_RATE,

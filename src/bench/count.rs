@@ -69,12 +69,7 @@ impl Work {
                 return Self::of_step(&if dense { network.dense() } else { network }, batch as f64);
             }
         };
-        let mps = Mps {
-            in_factors: [spec.j, spec.l],
-            out_factors: [spec.m, spec.n],
-            bond: spec.k,
-            bias: true,
-        };
+        let mps = Mps::new([spec.j, spec.l], [spec.m, spec.n], spec.k);
         let input = [spec.inputs(), 1, 1];
         let layer: Layer = match dense {
             true => Dense { out: spec.outputs(), bias: true }.into(),

@@ -16,7 +16,7 @@ use serde::{Serialize, Serializer};
 use crate::device::{Adapter, OpenDevice};
 use crate::mps::MpsSpec;
 use crate::mps::strategy::Strategy;
-use crate::net::{Model, Preset, Stack};
+use crate::net::{Layer, Model, Placed, Preset, Stack};
 use crate::op::gpu::launch::launches;
 use crate::train::memory::Place;
 use crate::{Error, Result, memory, op};
@@ -78,8 +78,8 @@ impl Subject {
                 model: Model::Mps,
                 bond: vec![spec.k],
                 hidden: vec![spec.outputs(), 512],
-                in_factors: Some([spec.j, spec.l]),
-                out_factors: Some([spec.m, spec.n]),
+                in_factors: Some(vec![spec.j, spec.l]),
+                out_factors: Some(vec![spec.m, spec.n]),
                 ..Preset::default()
             }
             .stack([1, spec.j, spec.l], CLASSES),
@@ -312,10 +312,16 @@ impl Case<'_> {
         }
     }
 
-    /// The plans by which the layer is executed, in words; a dense network has none, and of other networks none is told.
+    /// The plans by which the layer is executed, in words, or those of a network's tensor layers; a dense network has none.
     fn plan(&self, device: &Device) -> Option<String> {
         let Self { pass, subject, batch, .. } = self;
-        let Subject::Layer(spec) = subject else { return None };
+        let spec = match subject {
+            Subject::Layer(spec) => spec,
+            Subject::Network(network) if *pass == Pass::Step => {
+                return plan_of_network(network, *batch, device);
+            }
+            Subject::Network(_) => return None,
+        };
         let forward = || op::forward_plan(spec, *batch, device);
         let grads = || op::grads_plan(spec, *batch, device);
         match pass {
@@ -374,4 +380,19 @@ impl Case<'_> {
         };
         Row { plan, figures: Some(figures), error: None, ..self.failed(String::new()) }
     }
+}
+
+/// How the tensor layers of a network are computed, by their names.
+fn plan_of_network(network: &Stack, batch: usize, device: &Device) -> Option<String> {
+    let plan = |placed: Placed| {
+        let Layer::Mps(layer) = placed.layer else { return None };
+        let chain = layer.chain();
+        let plan = match chain.two_cores() {
+            Some(spec) => op::forward_plan(&spec, batch, device),
+            None => op::chain::chain_plan(&chain, batch, device),
+        };
+        Some(format!("{} {plan}", placed.name))
+    };
+    let plans: Vec<String> = network.placed().ok()?.into_iter().filter_map(plan).collect();
+    (!plans.is_empty()).then(|| plans.join("; "))
 }

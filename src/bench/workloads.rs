@@ -126,12 +126,7 @@ impl Layer {
             Self::Composed(Cores { a, c, bias }) => {
                 let weights =
                     [a.clone().flatten(0, 2), c.clone().flatten(0, 2), bias.clone().flatten(0, 1)];
-                let layer = Mps {
-                    in_factors: [spec.j, spec.l],
-                    out_factors: [spec.m, spec.n],
-                    bond: spec.k,
-                    bias: true,
-                };
+                let layer = Mps::new([spec.j, spec.l], [spec.m, spec.n], spec.k);
                 return Ok(layer.composed([spec.inputs(), 1, 1], &weights, x));
             }
             Self::Dense(linear) => return Ok(linear.forward(x)),

@@ -293,10 +293,10 @@ fn verified(opened: &OpenDevice) -> String {
     let cases = verify::built_in();
     let mut failed = Vec::new();
     for case in &cases {
-        match verify::run(case, &opened.device) {
+        match case.run(&opened.device) {
             Ok(distances) if distances.pass() => {}
-            Ok(distances) => failed.push(format!("{} is off: {distances:?}", case.name)),
-            Err(error) => failed.push(format!("{}: {error}", case.name)),
+            Ok(distances) => failed.push(format!("{} is off: {distances}", case.name())),
+            Err(error) => failed.push(format!("{}: {error}", case.name())),
         }
     }
     match failed.first() {

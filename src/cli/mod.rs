@@ -273,6 +273,21 @@ fn at_least_one() -> RangedU64ValueParser<usize> {
     RangedU64ValueParser::new().range(1..)
 }
 
+/// Extents of a tensor network's input or output, two or more, as in `28,28`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Factors(pub Vec<usize>);
+
+impl FromStr for Factors {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = |number: &str| number.trim().parse().ok().filter(|&number| number > 0);
+        let numbers: Option<Vec<usize>> = text.split(',').map(number).collect();
+        let expected = || "expected two or more whole numbers above 0, as in 28,28".into();
+        numbers.filter(|numbers| numbers.len() > 1).map(Self).ok_or_else(expected)
+    }
+}
+
 /// Parses two extents, as in `28,28`.
 fn factors(text: &str) -> Result<[usize; 2], String> {
     let numbers: Option<Vec<usize>> = text
@@ -319,6 +334,10 @@ mod tests {
         assert_eq!(factors("49, 16"), Ok([49, 16]));
         for text in ["", "28", "28,", "28,0", "1,2,3", "a,b", "-1,5", "28x28"] {
             assert!(factors(text).is_err(), "{text}");
+        }
+        assert_eq!("4, 7,28".parse(), Ok(Factors(vec![4, 7, 28])));
+        for text in ["", "28", "28,", "28,0", "a,b"] {
+            assert!(text.parse::<Factors>().is_err(), "{text}");
         }
     }
 }

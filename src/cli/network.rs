@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::{at_least_one, factors};
+use super::{Factors, at_least_one};
 use crate::net::{self, Model, Preset, Shape, Stack};
 use crate::text::shown;
 use crate::{Error, Result};
@@ -15,11 +15,11 @@ const GUESS: (Shape, usize) = ([1, 28, 28], 10);
 /// Options of the network.
 #[derive(Debug, Args)]
 pub struct NetworkArgs {
-    /// Which hidden layers are tensor networks (two cores joined by a bond): the first, none, or all
+    /// Which hidden layers are tensor networks (cores joined by bonds): the first, none, or all
     #[arg(long, value_enum, default_value_t)]
     model: Model,
 
-    /// Size K of the bond, one for all tensor networks or one for each; dense has none
+    /// Size K of the bonds, one for all tensor networks or one for each; dense has none
     #[arg(long, value_name = "K,…", value_delimiter = ',', default_value = "1", value_parser = at_least_one())]
     bond: Vec<usize>,
 
@@ -31,21 +31,25 @@ pub struct NetworkArgs {
     #[arg(long, value_name = "RATE", default_value_t = 0.2)]
     dropout: f64,
 
-    /// Extents M,N into which the first layer's output is folded [default: the factors of its width
-    /// that are closest to each other, 32,16 for 512; other layers always have those]
-    #[arg(long, value_name = "M,N", value_parser = factors)]
-    out_factors: Option<[usize; 2]>,
+    /// Number of cores of every tensor network [default: 2, and of the first as many as its factors]
+    #[arg(long, value_name = "N")]
+    cores: Option<usize>,
 
-    /// Extents J,L into which an image is folded [default: its height and width]
-    #[arg(long, value_name = "J,L", value_parser = factors)]
-    in_factors: Option<[usize; 2]>,
+    /// Extents M,N,… into which the first layer's output is folded, one for each core [default: the factors of its width
+    /// that are closest to each other, 32,16 for 512; other layers always have those]
+    #[arg(long, value_name = "M,N,…")]
+    out_factors: Option<Factors>,
+
+    /// Extents J,L,… into which an image is folded [default: its height and width, or factors of them]
+    #[arg(long, value_name = "J,L,…")]
+    in_factors: Option<Factors>,
 
     /// Train the network of a file instead; --print-network writes one to begin with
     #[arg(
         id = "network",
         long,
         value_name = "FILE",
-        conflicts_with_all = ["model", "bond", "hidden", "dropout", "out_factors", "in_factors"]
+        conflicts_with_all = ["model", "bond", "hidden", "dropout", "cores", "out_factors", "in_factors"]
     )]
     file: Option<PathBuf>,
 }
@@ -76,14 +80,17 @@ impl NetworkArgs {
     }
 
     fn preset(&self) -> Preset {
-        let first = self.out_factors.map_or(512, |[m, n]| m.saturating_mul(n));
+        let product = |Factors(factors): &Factors| factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor));
+        let first = self.out_factors.as_ref().map_or(512, product);
+        let list = |factors: &Option<Factors>| factors.clone().map(|Factors(factors)| factors);
         Preset {
             model: self.model,
             bond: self.bond.clone(),
             hidden: self.hidden.clone().unwrap_or_else(|| vec![first, 512]),
             dropout: self.dropout,
-            in_factors: self.in_factors,
-            out_factors: self.out_factors,
+            cores: self.cores,
+            in_factors: list(&self.in_factors),
+            out_factors: list(&self.out_factors),
         }
     }
 
@@ -96,7 +103,10 @@ impl NetworkArgs {
         let bonds: Vec<String> = self.bond.iter().map(usize::to_string).collect();
         match self.model {
             Model::Dense => "dense".into(),
-            model => format!("{model}-bond{}", bonds.join("-")),
+            model => {
+                let cores = self.cores.map_or_else(String::new, |cores| format!("-cores{cores}"));
+                format!("{model}{cores}-bond{}", bonds.join("-"))
+            }
         }
     }
 
@@ -147,20 +157,20 @@ pub fn text(choice: &impl ValueEnum) -> String {
 }
 
 /// The options that make a network, as they are typed.
-fn texts(preset: &Preset) -> [(&'static str, String); 6] {
-    let Preset { model, ref bond, ref hidden, dropout, in_factors, out_factors } = *preset;
+fn texts(preset: &Preset) -> [(&'static str, String); 7] {
+    let Preset { model, bond, hidden, dropout, cores, in_factors, out_factors } = preset;
     let list =
         |numbers: &[usize]| numbers.iter().map(usize::to_string).collect::<Vec<_>>().join(",");
-    let pair = |factors: Option<[usize; 2]>| {
-        factors.map_or_else(|| "the default".into(), |factors| list(&factors))
-    };
+    let or_default = |text: Option<String>| text.unwrap_or_else(|| "the default".into());
+    let factors = |factors: &Option<Vec<usize>>| or_default(factors.as_deref().map(list));
     [
         ("model", model.to_string()),
         ("bond", list(bond)),
         ("hidden", list(hidden)),
         ("dropout", dropout.to_string()),
-        ("out_factors", pair(out_factors)),
-        ("in_factors", pair(in_factors)),
+        ("cores", or_default(cores.map(|cores| cores.to_string()))),
+        ("out_factors", factors(out_factors)),
+        ("in_factors", factors(in_factors)),
     ]
 }
 
@@ -201,8 +211,11 @@ impl Source {
         match self {
             Self::File { stack, .. } => Ok(stack.clone()),
             Self::Preset(preset) => {
-                if let Some([height, width]) = preset.in_factors {
-                    input = [1, height, width];
+                // The pixels that the factors say, in rows of those on the right.
+                if let Some(factors) = &preset.in_factors {
+                    let product = |factors: &[usize]| factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor));
+                    let (rows, columns) = factors.split_at(factors.len().div_ceil(2));
+                    input = [1, product(rows), product(columns)];
                 }
                 preset.stack(input, classes)
             }

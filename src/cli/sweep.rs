@@ -9,7 +9,7 @@ use super::progress::load;
 use super::recipe;
 use super::signals::listen;
 use super::study::{Material, Runs, Saved, Shard, State, StudyArgs, write_results};
-use super::{at_least_one, drivers, factors, json, out, say};
+use super::{Factors as FactorList, at_least_one, drivers, json, out, say};
 use crate::data::DataSet;
 use crate::device::DeviceChoice;
 use crate::files::write_whole;
@@ -31,7 +31,7 @@ const RUNS: &str = "runs";
 const NETWORKS: &str = "networks";
 
 /// Ids of the options that say which runs there are.
-const OF_GRID: [&str; 22] = [
+const OF_GRID: [&str; 23] = [
     "network",
     "model",
     "bond",
@@ -40,6 +40,7 @@ const OF_GRID: [&str; 22] = [
     "out_factors",
     "factors",
     "in_factors",
+    "cores",
     "recipe",
     "init",
     "epochs",
@@ -76,11 +77,11 @@ pub struct SweepArgs {
         long = "network",
         value_name = "FILE,…",
         value_delimiter = ',',
-        conflicts_with_all = ["model", "hidden", "dropout", "in_factors"]
+        conflicts_with_all = ["model", "hidden", "dropout", "in_factors", "cores"]
     )]
     files: Vec<PathBuf>,
 
-    /// Which hidden layers are tensor networks (two cores joined by a bond): the first, none, or all
+    /// Which hidden layers are tensor networks (cores joined by bonds): the first, none, or all
     #[arg(long, value_enum, default_value_t)]
     model: Model,
 
@@ -97,16 +98,20 @@ pub struct SweepArgs {
     dropout: f64,
 
     /// Extents to try into which the first tensor network's output is folded
-    #[arg(long, value_name = "M,N;…", value_delimiter = ';', value_parser = factors, conflicts_with = "factors")]
-    out_factors: Vec<[usize; 2]>,
+    #[arg(long, value_name = "M,N;…", value_delimiter = ';', conflicts_with = "factors")]
+    out_factors: Vec<FactorList>,
+
+    /// Number of cores of every tensor network [default: 2, and of the first as many as its factors]
+    #[arg(long, value_name = "N")]
+    cores: Option<usize>,
 
     /// Try the extents, at most four, with which the first layer takes the fewest operations and is not far from square
     #[arg(long, value_enum, conflicts_with = "network")]
     factors: Option<Factors>,
 
     /// Extents J,L into which an image is folded [default: its height and width]
-    #[arg(long, value_name = "J,L", value_parser = factors)]
-    in_factors: Option<[usize; 2]>,
+    #[arg(long, value_name = "J,L,…")]
+    in_factors: Option<FactorList>,
 
     /// Most parameters of the network that the report is to recommend
     #[arg(long, value_name = "N")]
@@ -225,26 +230,29 @@ fn typed_study(args: &SweepArgs, given: &[&str]) -> Result<Option<Study>> {
 /// The grid of the options.
 fn options(args: &SweepArgs, given: &[&str]) -> Result<Study> {
     let bonds: Vec<Bonds> = args.bond.iter().copied().map(Bonds::All).collect();
+    let out_factors: Vec<Vec<usize>> =
+        args.out_factors.iter().map(|FactorList(factors)| factors.clone()).collect();
     let networks = if args.files.is_empty() {
         let default = || [1, 2, 4, 8].map(Bonds::All).into();
         vec![NetworkGrid {
             model: Some(args.model),
             hidden: args.hidden.clone(),
             dropout: given.contains(&"dropout").then_some(args.dropout),
-            in_factors: args.in_factors,
+            cores: args.cores,
+            in_factors: args.in_factors.clone().map(|FactorList(factors)| factors),
             bond: match args.model {
                 Model::Dense => Vec::new(),
                 _ if bonds.is_empty() => default(),
                 _ => bonds,
             },
-            out_factors: args.out_factors.clone(),
+            out_factors,
             ..NetworkGrid::default()
         }]
     } else {
         let of_file = |file: &PathBuf| NetworkGrid {
             file: Some(file.clone()),
             bond: bonds.clone(),
-            out_factors: args.out_factors.clone(),
+            out_factors: out_factors.clone(),
             ..NetworkGrid::default()
         };
         args.files.iter().map(of_file).collect()
@@ -283,16 +291,17 @@ fn with_data(
 
 /// The study with factors that are proposed.
 fn with_factors(mut study: Study, images: Images) -> Study {
-    let [_, height, width] = images.input;
     for network in &mut study.networks {
         let first = network.hidden.as_ref().and_then(|hidden| hidden.first()).copied();
-        let folded = network.in_factors.unwrap_or([images.input[0] * height, width]);
+        let cores = network.cores.unwrap_or(2);
+        let folded = network.in_factors.clone();
+        let folded = folded.unwrap_or_else(|| net::image_factors(images.input, cores));
         let bond = network.bond.iter().map(|bonds| match bonds {
             Bonds::All(bond) => *bond,
             Bonds::Each(each) => each.first().copied().unwrap_or(1),
         });
         let bond = bond.max().unwrap_or(1);
-        network.out_factors = study::factors::propose(folded, first.unwrap_or(512), bond);
+        network.out_factors = study::factors::propose(&folded, first.unwrap_or(512), bond);
     }
     study
 }

@@ -22,7 +22,7 @@ pub struct VerifyArgs {
     #[arg(long, default_value_t)]
     device: DeviceChoice,
 
-    /// Check against the safetensors files in a folder instead of the built-in sizes
+    /// Check against the safetensors files in a folder, or one of them, instead of the built-in sizes
     #[arg(long, value_name = "DIR")]
     cases: Option<PathBuf>,
 
@@ -49,19 +49,22 @@ pub fn run(args: &VerifyArgs) -> Result<()> {
     let opened = drivers::open(args.device)?;
     introduce(&opened);
 
-    let mut table = table::new(&["case", "y", "da", "dc", "dbias", "dx", ""], true);
+    let mut table = table::new(&["case", "y", "cores", "bias", "x", ""], true);
     let mut failed = 0;
     for case in &cases {
-        let distances = verify::run(case, &opened.device)?;
+        let distances = case.run(&opened.device)?;
         let pass = distances.pass();
         failed += usize::from(!pass);
         if args.json {
-            let line = Line { name: &case.name, distances, pass };
+            let line = Line { name: case.name(), distances, pass };
             out(&json(&line)?)?;
         } else {
-            let Distances { y, da, dc, dbias, dx } = distances;
-            let mut row = vec![case.name.clone()];
-            row.extend([y, da, dc, dbias, dx].map(|distance| format!("{distance:.1e}")));
+            let largest = |of: fn(&str) -> bool| format!("{:.1e}", distances.largest(of));
+            let is_core = |name: &str| !["y", "dbias", "dx"].contains(&name);
+            let of_columns: [fn(&str) -> bool; 4] =
+                [|name| name == "y", is_core, |name| name == "dbias", |name| name == "dx"];
+            let mut row = vec![case.name().to_owned()];
+            row.extend(of_columns.map(largest));
             row.push(if pass { "pass" } else { "FAIL" }.into());
             table.add_row(row);
         }

@@ -1,8 +1,10 @@
 //! A layer of a trained network, replaced by one of fewer parameters.
 
+use super::cores::check;
 use super::{Cores, Moments, Nearest, fit, output_error};
 use crate::mps::MpsSpec;
-use crate::net::{Layer, Mps, Snapshot, factors_of, features};
+use crate::mps::chain::reference::matrix;
+use crate::net::{Layer, Mps, Snapshot, features, pair_of};
 use crate::{Error, Result};
 
 /// The matrix and the bias of a layer.
@@ -32,13 +34,22 @@ impl Matrix {
                 Some(Self { inputs: weight.len() / outputs, outputs, weight, bias })
             }
             Layer::Mps(mps) => {
-                let spec = mps.spec();
-                let merged = Cores::new(spec, &weights[0], &weights[1])?.matrix();
+                let chain = mps.chain();
+                let merged = match chain.two_cores() {
+                    Some(spec) => Cores::new(spec, &weights[0], &weights[1])?.matrix(),
+                    None => {
+                        let cores = &weights[..chain.cores()];
+                        for (at, core) in cores.iter().enumerate() {
+                            check("cores", core, chain.core_shape(at).iter().product())?;
+                        }
+                        matrix(&chain, cores)
+                    }
+                };
                 Some(Self {
                     weight: merged.into_iter().map(|number| number as f32).collect(),
-                    bias: weights.get(2).cloned(),
-                    inputs: spec.inputs(),
-                    outputs: spec.outputs(),
+                    bias: weights.get(chain.cores()).cloned(),
+                    inputs: chain.input(),
+                    outputs: chain.output(),
                 })
             }
             Layer::Relu(_) | Layer::Gelu(_) | Layer::Dropout(_) => None,
@@ -110,18 +121,18 @@ impl Candidate {
             return Err(Error::Layer { layer: placed.name.clone(), problem });
         };
         let own = match placed.layer {
-            Layer::Mps(mps) => Some(*mps),
+            Layer::Mps(mps) => mps.two_cores(),
             _ => None,
         };
         let of_image = || {
             let [channels, height, width] = placed.input;
             let image = [channels * height, width];
-            if image.contains(&1) { factors_of(features(placed.input)) } else { image }
+            if image.contains(&1) { pair_of(features(placed.input)) } else { image }
         };
-        let inputs = in_factors.or(own.map(|own| own.in_factors)).unwrap_or_else(of_image);
+        let inputs = in_factors.or(own.map(|own| [own.j, own.l])).unwrap_or_else(of_image);
         let outputs = out_factors
-            .or(own.map(|own| own.out_factors))
-            .unwrap_or_else(|| factors_of(matrix.outputs));
+            .or(own.map(|own| [own.m, own.n]))
+            .unwrap_or_else(|| pair_of(matrix.outputs));
         for (name, [one, other], width) in
             [("in_factors", inputs, matrix.inputs), ("out_factors", outputs, matrix.outputs)]
         {
@@ -131,12 +142,12 @@ impl Candidate {
                 return Err(Error::argument(name, problem));
             }
         }
-        let kept = own.filter(|own| own.in_factors == inputs && own.out_factors == outputs);
+        let kept = own.filter(|own| [own.j, own.l] == inputs && [own.m, own.n] == outputs);
         Ok(Self {
             at,
             name: placed.name.clone(),
             spec: MpsSpec::new(inputs, outputs, 1)?,
-            bond: kept.map(|own| own.bond),
+            bond: kept.map(|own| own.k),
             nearest: Nearest::to_matrix(&matrix.weight, inputs, outputs)?,
             matrix,
         })
@@ -151,7 +162,7 @@ impl Candidate {
     pub fn layer(&self, bond: usize, by: By) -> Mps {
         let MpsSpec { m, n, j, l, .. } = self.spec;
         let bias = self.matrix.bias.is_some() || by == By::Data;
-        Mps { in_factors: [j, l], out_factors: [m, n], bond, bias }
+        Mps { bias, ..Mps::new([j, l], [m, n], bond) }
     }
 
     /// The largest bond that makes sense: a tensor layer's own, else the one at which nothing is lost.
@@ -247,11 +258,11 @@ impl Candidate {
         // The bond lies above `low`, and not above that of `best`.
         let mut low = 0;
         let mut best = compressed(self.largest_bond())?;
-        while low + 1 < best.layer.bond {
-            let middle = compressed(usize::midpoint(low, best.layer.bond))?;
+        while low + 1 < best.bond() {
+            let middle = compressed(usize::midpoint(low, best.bond()))?;
             match middle.output_error {
                 Some(missed) if missed <= error => best = middle,
-                _ => low = middle.layer.bond,
+                _ => low = middle.bond(),
             }
         }
         Ok(best)
@@ -259,6 +270,11 @@ impl Candidate {
 }
 
 impl Compressed {
+    /// The bond of its layer.
+    pub fn bond(&self) -> usize {
+        self.layer.bond.largest()
+    }
+
     /// The network with this layer in the place of the one that was compressed.
     ///
     /// # Errors

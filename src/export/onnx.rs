@@ -6,10 +6,12 @@
 //! | output | `logits` | `[batch, classes]` | f32, before softmax |
 //!
 //! The batch may be of any size. The names of the classes are in the model's metadata under `classes`, as a list in JSON.
-//! A tensor layer is two matrix products, in the order that takes fewer multiply-adds; its matrix is never built.
+//! A tensor layer of two cores is two matrix products, in the order that takes fewer multiply-adds, a longer chain one for each
+//! core; its matrix is never built.
 
 use super::protobuf::Message;
-use crate::mps::{MpsSpec, Order};
+use crate::mps::chain::End;
+use crate::mps::{Chain, MpsSpec, Order};
 use crate::net::{Layer, Snapshot, features};
 use crate::{Error, Result};
 
@@ -110,6 +112,25 @@ impl Graph {
         self.node("Add", &[&y, &bias], name.to_owned())
     }
 
+    /// One core after the other, from the right: `[(b p), s, r] = core[s, q] · [(b p), q, r]`.
+    fn chain(&mut self, name: &str, x: &str, chain: &Chain, weights: &[Vec<f32>]) -> String {
+        let part = |of: &str| format!("{name}.{of}");
+        let mut value = x.to_owned();
+        for step in chain.steps(End::Right) {
+            let (core, own) = (format!("g{}", step.core + 1), &weights[step.core]);
+            let x = self.reshape(&value, &[step.terms(), step.r.extent], &part(&format!("x_{core}")));
+            let core_value = self.floats(&part(&core), &[step.sums(), step.terms()], own);
+            value = self.node("MatMul", &[&core_value, &x], part(&format!("y_{core}")));
+        }
+        let outputs = chain.output();
+        let Some(bias) = weights.get(chain.cores()) else {
+            return self.reshape(&value, &[outputs], name);
+        };
+        let y = self.reshape(&value, &[outputs], &part("y"));
+        let bias = self.floats(&part("bias"), &[outputs], bias);
+        self.node("Add", &[&y, &bias], name.to_owned())
+    }
+
     /// `x Φ(x)`: the operator of that name is of a later opset.
     fn gelu(&mut self, name: &str, x: &str) -> String {
         let part = |of: &str| format!("{name}.{of}");
@@ -159,7 +180,13 @@ pub fn to_bytes(snapshot: &Snapshot, classes: &[String]) -> Result<Vec<u8>> {
             Layer::Dense(layer) => {
                 graph.dense(name, &value, [features(placed.input), layer.out], weights)
             }
-            Layer::Mps(layer) => graph.mps(name, &value, &layer.spec(), weights),
+            Layer::Mps(layer) => {
+                let chain = layer.chain();
+                match chain.two_cores() {
+                    Some(spec) => graph.mps(name, &value, &spec, weights),
+                    None => graph.chain(name, &value, &chain, weights),
+                }
+            }
             Layer::Relu(_) => graph.node("Relu", &[&value], name.clone()),
             Layer::Gelu(_) => graph.gelu(name, &value),
             // It acts in training only.

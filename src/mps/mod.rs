@@ -1,7 +1,8 @@
 //! The mathematics of the layer, independent of any device: extents and counts ([`spec`]), the order
 //! of the contractions and the letters of the kernels ([`view`]), what is decided about a pass ([`plan`], [`strategy`], [`tiles`]),
-//! initial cores ([`init`]) and the f64 reference ([`mod@reference`]).
+//! initial cores ([`init`]) and the f64 reference ([`mod@reference`]); and chains of more than two cores ([`chain`]).
 
+pub mod chain;
 pub mod init;
 pub mod plan;
 pub mod reference;
@@ -10,6 +11,7 @@ pub mod strategy;
 pub mod tiles;
 pub mod view;
 
-pub use init::MpsInit;
+pub use chain::Chain;
+pub use init::{Fan, MpsInit};
 pub use spec::MpsSpec;
 pub use view::{Order, View};

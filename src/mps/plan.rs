@@ -46,7 +46,7 @@ pub struct Piece {
 }
 
 /// Cuts three nested loops, the outermost first, into pieces of at most [`MAX_ITERATIONS`].
-fn pieces([outer, middle, inner]: [usize; 3]) -> Vec<Piece> {
+pub(crate) fn pieces([outer, middle, inner]: [usize; 3]) -> Vec<Piece> {
     // A loop's end costs an iteration, so one of `n` counts as `n + 1`, and its body one more.
     let r = inner.min(MAX_ITERATIONS / 4);
     let k = middle.min(MAX_ITERATIONS / (r + 2)).max(1);
@@ -295,46 +295,69 @@ fn can_tile(view: &View, times: Times) -> bool {
     [s, r, v, w].iter().all(|extent| extent.is_multiple_of(4)) && iterations <= MAX_ITERATIONS
 }
 
+/// What the strategies are expected to take, in multiply-adds of the tiled kernels that take as long.
+struct Work {
+    contracted: f64,
+    rebuilt: f64,
+    plain: f64,
+}
+
+impl Work {
+    fn of(layer: &MpsSpec, order: Order, (batch, times): (usize, Times), target: Target) -> Self {
+        let times = match times {
+            Times::Once => 1.0,
+            Times::ForEachCore => 2.0,
+        };
+        let [images, bond] = [batch, layer.k].map(|count| count as f64);
+        let contracted = times * images * order.multiply_adds(layer) as f64;
+        let dense = dense(layer);
+        // Measured with `bench --variant all` at the article's extents: a multiply-add of the
+        // rebuilt strategy takes this part of one of the tiled kernels', and permuting W as long as
+        // this many samples.
+        let (part, permuted) = match target {
+            Target::Cpu => (0.9, 48.0),
+            Target::Software => (0.75, 48.0),
+            // A guess: no GPU has been at hand. Both kernels take as many multiply-adds for a load, tiles of a product
+            // leave fewer lanes idle.
+            Target::Gpu => (0.8, 16.0),
+        };
+        let rebuilt = dense * part * (images + permuted + times * bond);
+        // On a GPU the launches count that it has more of: 4, or 9 for the gradients. One takes some 4 µs, in which a
+        // card does 40 million multiply-adds.
+        let launches = match target {
+            Target::Gpu => 40e6 * (5.0 * times - 1.0),
+            Target::Cpu | Target::Software => 0.0,
+        };
+        // The plain kernels take 18 times as long for a multiply-add there.
+        Self { contracted, rebuilt: rebuilt + launches, plain: 18.0 * contracted }
+    }
+}
+
+/// Multiply-adds per sample of the dense layer.
+fn dense(layer: &MpsSpec) -> f64 {
+    layer.inputs() as f64 * layer.outputs() as f64
+}
+
+/// What the forward pass is expected to take, in multiply-adds of the tiled kernels that take as long.
+pub(crate) fn expected_work(spec: &MpsSpec, batch: usize, target: Target) -> f64 {
+    let work = Work::of(spec, Order::cheaper(spec), (batch, Times::Once), target);
+    if dense(spec) <= MAX_REBUILT { work.contracted.min(work.rebuilt) } else { work.contracted }
+}
+
 /// The strategy that is expected to take the least time: `layer` with its extents as the tiled kernels get
 /// them, whether these are padded, and whether those kernels can compute it.
 fn fastest(
     layer: &MpsSpec,
     order: Order,
-    (batch, times): (usize, Times),
+    pass: (usize, Times),
     target: Target,
     (padded, tiles): (bool, bool),
 ) -> Strategy {
-    let times = match times {
-        Times::Once => 1.0,
-        Times::ForEachCore => 2.0,
-    };
-    let [images, bond] = [batch, layer.k].map(|count| count as f64);
-    let contracted = times * images * order.multiply_adds(layer) as f64;
-    let dense = layer.inputs() as f64 * layer.outputs() as f64;
-    // Measured with `bench --variant all` at the article's extents: a multiply-add of the
-    // rebuilt strategy takes this part of one of the tiled kernels', and permuting W as long as
-    // this many samples.
-    let (part, permuted) = match target {
-        Target::Cpu => (0.9, 48.0),
-        Target::Software => (0.75, 48.0),
-        // A guess: no GPU has been at hand. Both kernels take as many multiply-adds for a load, tiles of a product
-        // leave fewer lanes idle.
-        Target::Gpu => (0.8, 16.0),
-    };
-    let rebuilt = dense * part * (images + permuted + times * bond);
-    // On a GPU the launches count that it has more of: 4, or 9 for the gradients. One takes some 4 µs, in which a card does
-    // 40 million multiply-adds.
-    let launches = match target {
-        Target::Gpu => 40e6 * (5.0 * times - 1.0),
-        Target::Cpu | Target::Software => 0.0,
-    };
-    let rebuilt = rebuilt + launches;
-    // The plain kernels take 18 times as long for a multiply-add there, and the six copies into other
-    // extents and back as long as 4 million of the tiled ones' (0.5 ms).
-    let plain = 18.0 * contracted;
+    let Work { contracted, rebuilt, plain } = Work::of(layer, order, pass, target);
     match target {
+        // The six copies into other extents and back take as long as 4 million multiply-adds (0.5 ms).
         Target::Software if padded && plain < rebuilt.min(contracted) + 4e6 => Strategy::Plain,
-        _ if rebuilt < contracted && dense <= MAX_REBUILT => Strategy::Rebuilt,
+        _ if rebuilt < contracted && dense(layer) <= MAX_REBUILT => Strategy::Rebuilt,
         _ if tiles => Strategy::Tiled,
         _ => Strategy::Plain,
     }

@@ -6,7 +6,7 @@ use burn::tensor::Tensor;
 use rand_chacha::ChaCha8Rng;
 
 use super::{Layer, Shape, features};
-use crate::mps::{MpsInit, MpsSpec};
+use crate::mps::{Fan, MpsInit};
 use crate::op::activation::Activation;
 use crate::op::state::{Betas, Layout};
 use crate::op::training::{self, ReluBefore};
@@ -88,8 +88,8 @@ pub trait Kind: fmt::Debug {
 pub struct Call<'a> {
     /// The shape of a sample of its input.
     pub input: Shape,
-    /// Its weights, flat, in the order of [`Kind::weights`]; in a backward pass they are in the state.
-    pub weights: &'a [Tensor<1>],
+    /// Its weights, in the order of [`Kind::weights`]; in a backward pass they are in the state.
+    pub weights: &'a Weights,
     /// What is done to the output after the layer.
     pub activation: Activation,
     /// What changes from step to step.
@@ -99,16 +99,6 @@ pub struct Call<'a> {
 }
 
 impl Call<'_> {
-    /// A weight in its shape.
-    pub fn weight<const D: usize>(&self, index: usize, shape: [usize; D]) -> Tensor<D> {
-        self.weights[index].clone().reshape(shape)
-    }
-
-    /// A weight in its shape, if the layer has it.
-    pub fn optional<const D: usize>(&self, index: usize, shape: [usize; D]) -> Option<Tensor<D>> {
-        self.weights.get(index).map(|weight| weight.clone().reshape(shape))
-    }
-
     /// Applies the activation.
     ///
     /// # Errors
@@ -138,6 +128,62 @@ impl Call<'_> {
         grad_y: Tensor<2>,
     ) -> Result<(Option<ReluBefore>, Tensor<2>)> {
         training::before_relu(y, grad_y, self.activation, self.words)
+    }
+}
+
+/// The weights of a layer on a device: side by side in one tensor, as a [`Layout`] says.
+#[derive(Debug, Clone)]
+pub struct Weights {
+    numbers: Option<Tensor<1>>,
+    layout: Layout,
+}
+
+impl Weights {
+    /// The first numbers of a tensor, which may go on: none of a layer without weights.
+    pub fn new(numbers: Option<Tensor<1>>, layout: Layout) -> Self {
+        Self { numbers, layout }
+    }
+
+    /// Where each lies.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// One of them, in its shape.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] when there is none of that shape.
+    pub fn get<const D: usize>(&self, index: usize, shape: [usize; D]) -> Result<Tensor<D>> {
+        training::weight(self.numbers()?, &self.layout, index, shape)
+    }
+
+    /// The same, if the layer has it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Weights::get`].
+    pub fn optional<const D: usize>(
+        &self,
+        index: usize,
+        shape: [usize; D],
+    ) -> Result<Option<Tensor<D>>> {
+        let has = index < self.layout.weights.len();
+        has.then(|| self.get(index, shape)).transpose()
+    }
+
+    /// All of them, as the layout has them.
+    ///
+    /// # Errors
+    ///
+    /// As [`Weights::get`].
+    pub fn all(&self) -> Result<Tensor<1>> {
+        training::values(self.numbers()?, &self.layout)
+    }
+
+    fn numbers(&self) -> Result<&Tensor<1>> {
+        let missing = || Error::internal("computing a layer", "it has no weights");
+        self.numbers.as_ref().ok_or_else(missing)
     }
 }
 
@@ -179,7 +225,7 @@ impl Backward<'_> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Weight {
     /// `a`, `weight`, `bias`, ….
-    pub name: &'static str,
+    pub name: String,
     /// Its shape.
     pub shape: Vec<usize>,
     /// Its values before training.
@@ -206,7 +252,7 @@ pub enum Draw {
         outputs: usize,
     },
     /// A core of a tensor network.
-    Core(MpsSpec),
+    Core(Fan),
 }
 
 impl Draw {
@@ -235,7 +281,7 @@ impl Draw {
         };
         match (self, init) {
             (Self::Zeros, _) => Ok(vec![0.0; count]),
-            (Self::Core(spec), _) => numbers(normal, init.core_std(&spec)),
+            (Self::Core(fan), _) => numbers(normal, init.core_std(fan)),
             // He et al. 2015, eq. 10, and Glorot and Bengio 2010, eq. 16.
             (Self::Matrix { inputs, .. }, MpsInit::He) => {
                 numbers(normal, (2.0 / inputs as f64).sqrt())

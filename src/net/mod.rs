@@ -18,11 +18,11 @@ mod preset;
 mod snapshot;
 mod stack;
 
-pub use kind::{Backward, Call, Draw, Kind, MultiplyAdds, Stepped, Weight};
+pub use kind::{Backward, Call, Draw, Kind, MultiplyAdds, Stepped, Weight, Weights};
 pub use layer::*;
 pub use network::{Network, Prediction, Stage};
 pub(crate) use network::{rows, softmax};
-pub use preset::{Model, Preset, factors_of};
+pub use preset::{Model, Preset, factors_of, image_factors, pair_of};
 pub use snapshot::Snapshot;
 pub use stack::{Placed, Stack};
 

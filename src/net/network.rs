@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use burn::tensor::{Device, Tensor};
 
-use super::{Backward, Call, Layer, Shape, Stack, Stepped, Weight};
+use super::{Backward, Call, Layer, Shape, Stack, Stepped, Weight, Weights};
 use crate::op::activation::Activation;
 use crate::op::state::Layout;
 use crate::op::words::StepWords;
@@ -33,7 +33,7 @@ impl Stage {
         Layout::new(self.layer.kind().weights(self.input).iter().map(Weight::count))
     }
 
-    fn call<'a>(&self, weights: &'a [Tensor<1>], words: &'a StepWords, drops: bool) -> Call<'a> {
+    fn call<'a>(&self, weights: &'a Weights, words: &'a StepWords, drops: bool) -> Call<'a> {
         let activation = match (drops, self.seed) {
             (true, Some(seed)) => self.activation.seeded(seed),
             _ => self.activation.without_dropout(),
@@ -41,14 +41,14 @@ impl Stage {
         Call { input: self.input, weights, activation, words, wants_grad_x: self.wants_grad_x() }
     }
 
-    /// The output of a batch. `weights` are those of this stage, flat; unless it `drops`, nothing is dropped.
+    /// The output of a batch. `weights` are those of this stage; unless it `drops`, nothing is dropped.
     ///
     /// # Errors
     ///
     /// [`crate::Error::Shape`] when an operand does not fit.
     pub fn forward(
         &self,
-        weights: &[Tensor<1>],
+        weights: &Weights,
         words: &StepWords,
         drops: bool,
         x: Tensor<2>,
@@ -62,7 +62,8 @@ impl Stage {
     ///
     /// As [`Stage::forward`].
     pub fn backward(&self, words: &StepWords, step: Backward) -> Result<Stepped> {
-        self.layer.kind().backward(&self.call(&[], words, true), step)
+        let weights = Weights::new(None, step.layout.clone());
+        self.layer.kind().backward(&self.call(&weights, words, true), step)
     }
 
     /// Whether a stage before it has weights, and so needs the gradient by its input.
@@ -79,8 +80,8 @@ impl Stage {
 /// A network for evaluation.
 #[derive(Debug, Clone)]
 pub struct Network {
-    /// Each with its weights, flat.
-    stages: Vec<(Stage, Vec<Tensor<1>>)>,
+    /// Each with its weights.
+    stages: Vec<(Stage, Weights)>,
     /// Where nothing is dropped, no words are read.
     words: StepWords,
 }
@@ -90,22 +91,23 @@ impl Network {
     ///
     /// # Errors
     ///
-    /// As [`Stack::placed`]; [`Error::Argument`] when there is not one for each weight.
-    pub fn new(stack: &Stack, values: Vec<Tensor<1>>, device: &Device) -> Result<Self> {
-        let weights = stack.weights()?.len();
-        if values.len() != weights {
-            let problem = format!("{}: expected one for each of {weights} weights", values.len());
-            return Err(Error::argument("values", problem));
-        }
+    /// As [`Stack::placed`]; [`Error::Argument`] naming `weights` when they are not as many, or of other sizes, than the
+    /// network has.
+    pub fn new(stack: &Stack, weights: &[Vec<f32>], device: &Device) -> Result<Self> {
+        stack.check_weights(weights)?;
         let own = |stage: Stage| {
-            let own = values[stage.weights.clone()].to_vec();
-            (stage, own)
+            let (own, layout) = (&weights[stage.weights.clone()], stage.layout());
+            let numbers = (!own.is_empty()).then(|| {
+                let values = layout.values(own.iter().map(Vec::as_slice).collect());
+                Tensor::from_data(&values[..], device)
+            });
+            (stage, Weights::new(numbers, layout))
         };
         Ok(Self::of(stack.stages()?.into_iter().map(own).collect(), device))
     }
 
     /// The network of these stages, each with its weights.
-    pub(crate) fn of(stages: Vec<(Stage, Vec<Tensor<1>>)>, device: &Device) -> Self {
+    pub(crate) fn of(stages: Vec<(Stage, Weights)>, device: &Device) -> Self {
         Self { stages, words: StepWords::none(device) }
     }
 

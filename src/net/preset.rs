@@ -44,10 +44,14 @@ pub struct Preset {
     pub hidden: Vec<usize>,
     /// The rate of dropout after each hidden layer; 0 for none.
     pub dropout: f64,
-    /// Extents `[J, L]` into which a first tensor network folds an image; none for its height and width.
-    pub in_factors: Option<[usize; 2]>,
-    /// Extents `[M, N]` of the first layer's output; none for [`factors_of`] its width.
-    pub out_factors: Option<[usize; 2]>,
+    /// Number of cores of every tensor network; none for as many as the factors of the first have, and two of the others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cores: Option<usize>,
+    /// Extents into which a first tensor network folds an image, one for each core; none for its height and width, each in
+    /// factors where there are more cores.
+    pub in_factors: Option<Vec<usize>>,
+    /// Extents of the first layer's output, as many; none for [`factors_of`] its width.
+    pub out_factors: Option<Vec<usize>>,
 }
 
 impl Default for Preset {
@@ -57,17 +61,45 @@ impl Default for Preset {
             bond: vec![1],
             hidden: vec![512, 512],
             dropout: 0.2,
+            cores: None,
             in_factors: None,
             out_factors: None,
         }
     }
 }
 
-/// The two factors of a width that are closest to each other, the larger first: 512 is 32 x 16, a prime number is
-/// itself x 1.
-pub fn factors_of(width: usize) -> [usize; 2] {
+/// So many factors of a width, those with the smallest sum, the larger ones first: 512 is 32 x 16 and 8 x 4 x 4 x 4, a
+/// prime number is itself x 1.
+pub fn factors_of(width: usize, count: usize) -> Vec<usize> {
+    let divisors: Vec<usize> = (1..=width).filter(|small| width.is_multiple_of(*small)).collect();
+    smallest_sum(width, count, width, &divisors).unwrap_or_default()
+}
+
+/// So many factors of an image: those of its rows, then those of its columns, so that a factor is a part of either. In colour,
+/// the channels go with the rows.
+pub fn image_factors([channels, height, width]: Shape, cores: usize) -> Vec<usize> {
+    let halves = [(channels * height, cores.div_ceil(2)), (width, cores / 2)];
+    let smaller_first = |(extent, count)| factors_of(extent, count).into_iter().rev();
+    halves.into_iter().flat_map(smaller_first).collect()
+}
+
+/// The two factors of a width that are closest to each other, the larger first.
+pub fn pair_of(width: usize) -> [usize; 2] {
     let small = (1..=width.isqrt()).rev().find(|small| width.is_multiple_of(*small));
     small.map_or([width, 1], |small| [width / small, small])
+}
+
+/// The factors that are at most `most`, if there are any.
+fn smallest_sum(width: usize, count: usize, most: usize, divisors: &[usize]) -> Option<Vec<usize>> {
+    if count <= 1 {
+        return (count == 1 && width <= most).then(|| vec![width]);
+    }
+    let fits = |first: &&usize| **first <= most && width.is_multiple_of(**first);
+    let with = |&first: &usize| {
+        let rest = smallest_sum(width / first, count - 1, first, divisors)?;
+        Some([&[first], &rest[..]].concat())
+    };
+    divisors.iter().filter(fits).filter_map(with).min_by_key(|factors| factors.iter().sum::<usize>())
 }
 
 impl Preset {
@@ -96,23 +128,17 @@ impl Preset {
         let mut layers: Vec<Layer> = Vec::new();
         let mut inputs = features(input);
         for (at, &width) in self.hidden.iter().enumerate() {
-            let out_factors = match (at, self.out_factors) {
-                (0, Some([m, n])) if m.checked_mul(n) != Some(width) => {
-                    let problem =
-                        format!("{m},{n}: expected a product of {width}, the first layer's width");
-                    return Err(Error::argument("out_factors", problem));
+            let (in_factors, out_factors) = match at {
+                0 => self.first_factors(input, width)?,
+                _ => {
+                    let cores = self.cores.unwrap_or(2);
+                    (factors_of(inputs, cores), factors_of(width, cores))
                 }
-                (0, Some(factors)) => factors,
-                _ => factors_of(width),
-            };
-            let in_factors = match at {
-                0 => self.first_in_factors(input)?,
-                _ => factors_of(inputs),
             };
             layers.push(match at < tensor_layers {
                 true => {
                     let bond = self.bond[at % self.bond.len()];
-                    Mps { in_factors, out_factors, bond, bias: true }.into()
+                    Mps::new(in_factors, out_factors, bond).into()
                 }
                 false => Dense { out: width, bias: true }.into(),
             });
@@ -129,22 +155,43 @@ impl Preset {
         Ok(stack)
     }
 
-    /// The factors of an image: by default its height and width; in colour, the channels go with the height.
-    fn first_in_factors(&self, input: Shape) -> Result<[usize; 2]> {
-        let [channels, height, width] = input;
-        let Some([j, l]) = self.in_factors else { return Ok([channels * height, width]) };
-        let pixels = features(input);
-        if j.checked_mul(l) == Some(pixels) {
-            return Ok([j, l]);
+    /// The factors of an image and of the first layer's width. Those of an image are by default its height and width, of
+    /// more cores the factors of both; in colour, the channels go with the height.
+    fn first_factors(&self, input: Shape, outputs: usize) -> Result<(Vec<usize>, Vec<usize>)> {
+        let typed = self.in_factors.as_ref().or(self.out_factors.as_ref());
+        let cores = self.cores.or(typed.map(Vec::len)).unwrap_or(2);
+        if !(2..=MOST_CORES).contains(&cores) {
+            let problem = format!("{cores}: expected 2 to {MOST_CORES}");
+            return Err(Error::argument("cores", problem));
         }
+        let [channels, height, width] = input;
         let image = match channels {
             1 => format!("{height} x {width}"),
             _ => format!("{channels} x {height} x {width}"),
         };
-        let problem = format!("{j},{l}: expected a product of {pixels}, an image's {image} pixels");
-        Err(Error::argument("in_factors", problem))
+        let in_factors = self.in_factors.clone().unwrap_or_else(|| image_factors(input, cores));
+        let out_factors = self.out_factors.clone().unwrap_or_else(|| factors_of(outputs, cores));
+        for (name, factors, product, of) in [
+            ("in_factors", &in_factors, features(input), format!("an image's {image} pixels")),
+            ("out_factors", &out_factors, outputs, "the first layer's width".to_owned()),
+        ] {
+            let found: Vec<String> = factors.iter().map(usize::to_string).collect();
+            let found = found.join(",");
+            if factors.len() != cores {
+                let problem = format!("{found}: expected {cores} factors, one for each core");
+                return Err(Error::argument(name, problem));
+            }
+            if factors.iter().try_fold(1_usize, |all, &factor| all.checked_mul(factor)) != Some(product) {
+                let problem = format!("{found}: expected a product of {product}, {of}");
+                return Err(Error::argument(name, problem));
+            }
+        }
+        Ok((in_factors, out_factors))
     }
 }
+
+/// Most cores of a tensor network that is made from options.
+const MOST_CORES: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -153,14 +200,32 @@ mod tests {
     #[test]
     fn factors_are_as_close_as_possible() {
         for (width, factors) in [
-            (512, [32, 16]),
-            (784, [28, 28]),
-            (300, [20, 15]),
-            (509, [509, 1]),
-            (2, [2, 1]),
-            (1, [1, 1]),
+            (512, &[32, 16][..]),
+            (784, &[28, 28]),
+            (300, &[20, 15]),
+            (509, &[509, 1]),
+            (2, &[2, 1]),
+            (1, &[1, 1]),
+            (512, &[8, 4, 4, 4]),
+            (784, &[14, 8, 7]),
+            (28_224, &[14, 14, 12, 12]),
+            (7, &[7, 1, 1, 1]),
         ] {
-            assert_eq!(factors_of(width), factors, "{width}");
+            assert_eq!(factors_of(width, factors.len()), factors, "{width}");
         }
+    }
+
+    #[test]
+    fn a_chain_keeps_the_rows_of_an_image() {
+        let factors = |cores, input: Shape| {
+            let preset = Preset { cores: Some(cores), ..Preset::default() };
+            let stack = preset.stack(input, 10).unwrap();
+            let Layer::Mps(layer) = &stack.layers[0] else { panic!("{stack:?}") };
+            (layer.in_factors.clone(), layer.out_factors.clone())
+        };
+        assert_eq!(factors(4, [1, 28, 28]), (vec![4, 7, 4, 7], vec![8, 4, 4, 4]));
+        assert_eq!(factors(3, [1, 28, 28]), (vec![4, 7, 28], vec![8, 8, 8]));
+        assert_eq!(factors(2, [3, 32, 32]), (vec![96, 32], vec![32, 16]));
+        assert_eq!(factors(4, [3, 32, 32]).0, [8, 12, 4, 8]);
     }
 }

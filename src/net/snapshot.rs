@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 
 use super::{Layer, Network, Stack};
 use crate::{Error, Result};
@@ -22,13 +22,7 @@ impl Snapshot {
     /// As [`Stack::placed`]; [`Error::Argument`] naming `weights` when they are not as many, or of other sizes, than the
     /// network has.
     pub fn new(stack: Stack, weights: Vec<Vec<f32>>) -> Result<Self> {
-        let counts: Vec<usize> =
-            stack.weights()?.iter().map(|(_, weight)| weight.count()).collect();
-        if weights.iter().map(Vec::len).ne(counts.iter().copied()) {
-            let found: Vec<usize> = weights.iter().map(Vec::len).collect();
-            let problem = format!("of sizes {found:?}: expected {counts:?}");
-            return Err(Error::argument("weights", problem));
-        }
+        stack.check_weights(&weights)?;
         Ok(Self { stack, weights })
     }
 
@@ -95,9 +89,6 @@ impl Snapshot {
     ///
     /// As [`Stack::placed`].
     pub fn on(&self, device: &Device) -> Result<Network> {
-        let weights = self.weights.iter().map(|weight| {
-            Tensor::from_data(TensorData::new(weight.clone(), [weight.len()]), device)
-        });
-        Network::new(&self.stack, weights.collect(), device)
+        Network::new(&self.stack, &self.weights, device)
     }
 }

@@ -114,6 +114,21 @@ impl Stack {
         Ok(named.collect())
     }
 
+    /// Checks that these are as many numbers for each weight as the network has.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`]; [`Error::Argument`] naming `weights` when they are not.
+    pub fn check_weights(&self, weights: &[Vec<f32>]) -> Result<()> {
+        let counts: Vec<usize> =
+            self.weights()?.iter().map(|(_, weight)| weight.count()).collect();
+        let found: Vec<usize> = weights.iter().map(Vec::len).collect();
+        if found == counts {
+            return Ok(());
+        }
+        Err(Error::argument("weights", format!("of sizes {found:?}: expected {counts:?}")))
+    }
+
     /// Number of trainable parameters.
     ///
     /// # Errors

@@ -99,7 +99,8 @@ fn spec_of<B: LayerOps>(x: [usize; 3], a: &FloatTensor<B>, c: &FloatTensor<B>) -
     (spec, batch)
 }
 
-fn forward<B: LayerOps>(
+/// The layer, and the activation after it.
+pub(super) fn forward<B: LayerOps>(
     x: FloatTensor<B>,
     a: FloatTensor<B>,
     c: FloatTensor<B>,

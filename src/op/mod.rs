@@ -12,6 +12,7 @@
 
 pub mod activation;
 mod autodiff;
+pub mod chain;
 pub mod choice;
 mod cpu;
 mod fused;

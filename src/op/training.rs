@@ -418,6 +418,18 @@ pub fn weight<const D: usize>(
     Ok(Tensor::from_dispatch(part))
 }
 
+/// All weights in the state of their layer, or in the mean of their values, as the layout has them; they are not copied.
+///
+/// # Errors
+///
+/// As [`gather_images`].
+pub fn values(state: &Tensor<1>, layout: &Layout) -> Result<Tensor<1>> {
+    check_floats([("state", state.dtype())])?;
+    check_shape("state", state.dims(), state.dims().map(|count| count.max(layout.stride)))?;
+    let part = Dispatch::part(state.clone().into_dispatch(), 0, Shape::new([layout.stride]));
+    Ok(Tensor::from_dispatch(part))
+}
+
 /// `count` whole numbers of a tensor from `begin` on, which are not copied.
 pub(crate) fn integers_of(
     numbers: &Tensor<1, Int>,

@@ -86,8 +86,8 @@ impl Family {
             let first = [ASPECT * width, width];
             // The dense output layer has as many inputs as the second has outputs.
             let second = if budget < 2 * 16 * 16 * (classes + 1) { [8, 8] } else { [16, 16] };
-            let layer = |in_factors, out_factors| {
-                Layer::from(Mps { in_factors, out_factors, bond, bias: true })
+            let layer = |in_factors: [usize; 2], out_factors: [usize; 2]| {
+                Layer::from(Mps::new(in_factors, out_factors, bond))
             };
             vec![layer([channels * height, columns], first), layer(first, second)]
         };

@@ -52,14 +52,16 @@ pub struct NetworkGrid {
     pub hidden: Option<Vec<usize>>,
     /// The rate of dropout; by default the recipe's.
     pub dropout: Option<f64>,
+    /// Number of cores of every tensor network.
+    pub cores: Option<usize>,
     /// Extents into which a first tensor network folds an image.
-    pub in_factors: Option<[usize; 2]>,
+    pub in_factors: Option<Vec<usize>>,
     /// Bonds to try, each for all tensor networks or a list with one for each.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub bond: Vec<Bonds>,
     /// Extents of the output of the first tensor network to try.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub out_factors: Vec<[usize; 2]>,
+    pub out_factors: Vec<Vec<usize>>,
 }
 
 /// The bond of all tensor networks, or of each.
@@ -192,11 +194,11 @@ impl NetworkGrid {
     /// Its networks.
     fn stacks(&self, recipe: &RecipeChoice, images: Images) -> Result<Vec<(Point, Stack)>> {
         let bonds: Vec<Option<&Bonds>> = or_none(&self.bond);
-        let factors: Vec<Option<&[usize; 2]>> = or_none(&self.out_factors);
+        let factors: Vec<Option<&Vec<usize>>> = or_none(&self.out_factors);
         let mut stacks = Vec::new();
         for &factors in &factors {
             for &bond in &bonds {
-                let (name, stack) = self.stack(bond, factors.copied(), recipe, images)?;
+                let (name, stack) = self.stack(bond, factors.cloned(), recipe, images)?;
                 let point = Point::of(name, recipe.name.clone().unwrap_or_default(), &stack);
                 stacks.push((point, stack));
             }
@@ -207,7 +209,7 @@ impl NetworkGrid {
     fn stack(
         &self,
         bond: Option<&Bonds>,
-        out_factors: Option<[usize; 2]>,
+        out_factors: Option<Vec<usize>>,
         recipe: &RecipeChoice,
         images: Images,
     ) -> Result<(String, Stack)> {
@@ -218,13 +220,15 @@ impl NetworkGrid {
         };
         let Some(stack) = &self.stack else {
             let model = self.model.unwrap_or_default();
-            let first = out_factors.map_or(512, |[m, n]| m.saturating_mul(n));
+            let product = |factors: &Vec<usize>| factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor));
+            let first = out_factors.as_ref().map_or(512, product);
             let preset = Preset {
                 model,
                 bond: bonds.filter(|_| model != Model::Dense).unwrap_or_else(|| vec![1]),
                 hidden: self.hidden.clone().unwrap_or_else(|| vec![first, 512]),
                 dropout: self.dropout.unwrap_or_else(|| recipe.recipe.settings().dropout),
-                in_factors: self.in_factors,
+                cores: self.cores.filter(|_| model != Model::Dense),
+                in_factors: self.in_factors.clone(),
                 out_factors: out_factors.filter(|_| model != Model::Dense),
             };
             let stack = preset.stack(images.input, images.classes)?;
@@ -242,7 +246,7 @@ impl NetworkGrid {
                 return Err(Error::argument("bond", problem));
             }
             for (at, layer) in tensor_layers.iter_mut().enumerate() {
-                layer.bond = bonds[at % bonds.len()];
+                layer.bond = bonds[at % bonds.len()].into();
             }
         }
         if let (Some(factors), Some(first)) = (out_factors, tensor_layers.first_mut()) {
@@ -288,7 +292,8 @@ impl Point {
         let mut layers = stack.layers.clone();
         let tensor_layers: Vec<&mut net::Mps> =
             layers.iter_mut().filter_map(tensor_layer).collect();
-        let mut bonds: Vec<usize> = tensor_layers.iter().map(|layer| layer.bond).collect();
+        let mut bonds: Vec<String> =
+            tensor_layers.iter().map(|layer| layer.bond.to_string()).collect();
         if bonds.iter().all(|bond| *bond == bonds[0]) {
             bonds.truncate(1);
         }

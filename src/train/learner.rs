@@ -10,7 +10,7 @@ use super::profile::{Marks, Profile};
 use super::schedule::{Schedule, StepInput};
 use super::{Rate, Recipe, TrainConfig};
 use crate::data::Resident;
-use crate::net::{Backward, Network, Stack, Stage};
+use crate::net::{Backward, Network, Stack, Stage, Weights};
 use crate::op::state::{AdamStep, Betas};
 use crate::op::submit_to_software;
 use crate::op::training;
@@ -218,10 +218,10 @@ impl Learner {
     pub fn network(&self) -> Result<Network> {
         let stages = self.stages.iter().zip(&self.states).zip(&self.averages);
         let stages = stages.map(|((stage, state), average)| {
-            let values = average.as_ref().or(state.as_ref());
-            Ok((stage.clone(), weights(stage, values)?))
+            let values = average.as_ref().or(state.as_ref()).cloned();
+            (stage.clone(), Weights::new(values, stage.layout()))
         });
-        Ok(Network::of(stages.collect::<Result<_>>()?, &self.device))
+        Ok(Network::of(stages.collect(), &self.device))
     }
 
     /// What the next steps take, on the device: the images `order`, `batch_size` at a time, at most [`MOST_STEPS`] steps.
@@ -272,7 +272,8 @@ impl Learner {
         marks.end("batch", "")?;
         for (stage, state) in stages.iter().zip(&*states) {
             inputs.push(x.clone());
-            x = stage.forward(&weights(stage, state.as_ref())?, &words, true, x)?;
+            let weights = Weights::new(state.clone(), stage.layout());
+            x = stage.forward(&weights, &words, true, x)?;
             marks.end(&stage.name, "")?;
         }
         // The loss's gradient takes the place of the logits, unless they are needed.
@@ -314,12 +315,4 @@ impl Learner {
         submit_to_software(&self.device)?;
         Ok(sums)
     }
-}
-
-/// The weights of a stage, each flat, in its state or in their mean.
-fn weights(stage: &Stage, state: Option<&Tensor<1>>) -> Result<Vec<Tensor<1>>> {
-    let Some(state) = state else { return Ok(Vec::new()) };
-    let layout = stage.layout();
-    let each = 0..layout.weights.len();
-    each.map(|at| training::weight(state, &layout, at, [layout.weights[at][1]])).collect()
 }

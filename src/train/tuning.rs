@@ -78,7 +78,7 @@ fn alternatives(config: &TrainConfig, device: &Device) -> Result<Vec<Alternative
     let mut seen: Vec<(MpsSpec, Pass)> = Vec::new();
     for stage in config.network.stages()? {
         let Layer::Mps(layer) = &stage.layer else { continue };
-        let spec = layer.spec();
+        let Some(spec) = layer.two_cores() else { continue };
         if spec.inputs() * spec.outputs() > MOST_REBUILT {
             continue;
         }

@@ -14,21 +14,27 @@ use crate::net::steps;
 
 /// A layer of any kind for a number of inputs, by some numbers that are drawn.
 fn layer(inputs: usize, [kind, first, second, third]: [usize; 4]) -> Layer {
+    // Of two, three or four cores.
+    let cores = 2 + first % 3;
     let factors = |number: usize, of: usize| {
-        let divisors: Vec<usize> = (1..=of).filter(|small| of.is_multiple_of(*small)).collect();
-        let small = divisors[number % divisors.len()];
-        [of / small, small]
+        let mut rest = of;
+        let mut factors = Vec::new();
+        for _ in 1..cores {
+            let divisors: Vec<usize> = (1..=rest).filter(|small| rest.is_multiple_of(*small)).collect();
+            let divisor = divisors[number % divisors.len()];
+            factors.push(divisor);
+            rest /= divisor;
+        }
+        factors.push(rest);
+        factors
     };
     let bias = !third.is_multiple_of(3);
     let out = 1 + first % 40;
     match Layer::KINDS[kind % Layer::KINDS.len()] {
-        "mps" => Mps {
-            in_factors: factors(second, inputs),
-            out_factors: factors(third, out),
-            bond: 1 + second % 5,
-            bias,
+        "mps" => {
+            let bonds: Vec<usize> = (1..cores).map(|cut| 1 + (second + cut * third) % 5).collect();
+            Mps { bias, ..Mps::new(factors(second, inputs), factors(third, out), bonds) }.into()
         }
-        .into(),
         "dense" => Dense { out, bias }.into(),
         "relu" => Relu {}.into(),
         "gelu" => Gelu {}.into(),

@@ -137,7 +137,7 @@ pub fn stack(
         model,
         bond: vec![bond],
         hidden: vec![m * n, 512],
-        out_factors: Some([m, n]),
+        out_factors: Some(vec![m, n]),
         ..Preset::default()
     };
     preset.stack([1, height, width], classes).unwrap()

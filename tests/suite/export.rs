@@ -44,8 +44,13 @@ fn model(input: [usize; 3], layers: Vec<Layer>) -> ModelFile {
     }
 }
 
-fn mps(in_factors: [usize; 2], out_factors: [usize; 2], bond: usize, bias: bool) -> Layer {
-    Mps { in_factors, out_factors, bond, bias }.into()
+fn mps<const D: usize>(
+    in_factors: [usize; D],
+    out_factors: [usize; D],
+    bond: usize,
+    bias: bool,
+) -> Layer {
+    Mps { bias, ..Mps::new(in_factors, out_factors, bond) }.into()
 }
 
 fn dense(out: usize, bias: bool) -> Layer {
@@ -78,6 +83,7 @@ fn every_kind_of_layer_is_the_same_in_onnx() {
         // C first, then A first: J L N + M J N against M J L + M N L multiply-adds a bond.
         ([1, 6, 4], vec![mps([6, 4], [5, 2], 3, true), relu(), dense(3, true)]),
         ([1, 4, 6], vec![mps([4, 6], [2, 5], 3, true), relu(), dense(3, false)]),
+        ([1, 6, 4], vec![mps([2, 3, 4], [5, 1, 2], 3, true), relu(), mps([5, 2, 1, 1], [1, 3, 1, 2], 2, false)]),
         ([1, 6, 4], vec![mps([6, 4], [5, 2], 2, false)]),
         ([1, 4, 6], vec![mps([4, 6], [2, 5], 2, false)]),
         ([3, 2, 4], vec![mps([6, 4], [4, 4], 1, true), relu(), mps([2, 8], [1, 7], 4, true)]),

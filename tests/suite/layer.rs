@@ -10,7 +10,7 @@ use tnet_gpu::mps::reference::{self, Operands, Outcome, relative_error};
 use tnet_gpu::op::activation::Activation;
 use tnet_gpu::op::training;
 use tnet_gpu::op::{MpsOps, mps_layer, mps_linear, mps_step_grads};
-use tnet_gpu::verify::{self, TOLERANCE};
+use tnet_gpu::verify::TOLERANCE;
 
 use crate::common::cases::{CASES, operands};
 use crate::common::{largest_difference, seeded, tensor, values};
@@ -110,8 +110,8 @@ fn close(got: &[f32], expected: &[f64], what: &str) {
 
 fn every_built_in_case_is_right(device: &Device) {
     for case in CASES.iter() {
-        let distances = verify::run(case, device).unwrap();
-        assert!(distances.pass(), "{}: {distances:?}", case.name);
+        let distances = case.run(device).unwrap();
+        assert!(distances.pass(), "{}: {distances}", case.name());
     }
 }
 

@@ -59,6 +59,7 @@ mod any_network;
 mod archives;
 mod bad_data;
 mod bench;
+mod chain;
 mod checkpoints;
 mod cli;
 mod compare;

@@ -224,8 +224,7 @@ fn every_device_computes_the_same_dense_layers(device: &Device) {
         let (learner, ..) = steps(&config, device, &[0]);
         let moments = learner.state().unwrap().weights.into_iter().map(|weight| weight.mean);
         let drawn = config.network.draw(MpsInit::He, 5).unwrap();
-        let drawn = drawn.iter().map(|values| Tensor::from_data(&values[..], device)).collect();
-        let network = Network::new(&config.network, drawn, device).unwrap();
+        let network = Network::new(&config.network, &drawn, device).unwrap();
         let x = tensor(&numbers(32 * 784, 1), [32, 784], device);
         (values(network.logits(x).unwrap()), moments.collect::<Vec<_>>())
     };
@@ -308,7 +307,7 @@ fn the_first_weights_stay_what_they_were() {
 #[test]
 fn a_stack_that_does_not_fit_names_the_layer() {
     let mps =
-        |in_factors, bond| Layer::from(Mps { in_factors, out_factors: [4, 4], bond, bias: true });
+        |in_factors: [usize; 2], bond: usize| Layer::from(Mps::new(in_factors, [4, 4], bond));
     let dense = |out| Layer::from(Dense { out, bias: true });
     for (layers, expected) in [
         (vec![], "layers: none: expected at least one"),
@@ -317,7 +316,7 @@ fn a_stack_that_does_not_fit_names_the_layer() {
             vec![dense(20), Relu {}.into(), mps([4, 4], 1)],
             "mps3: in: 4,4: expected a product of 20",
         ),
-        (vec![mps([8, 8], 0)], "mps1: bond: 0: the bond must be at least 1"),
+        (vec![mps([8, 8], 0)], "mps1: bond: 0: each must be at least 1"),
         (vec![mps([8, 8], usize::MAX)], "mps1: bond: a layer of 8x8 -> 4x4"),
         (vec![dense(0)], "dense1: out: 0: expected at least 1"),
         (vec![dense(usize::MAX)], "dense1: out: 18446744073709551615: a matrix from 64 inputs"),
@@ -366,7 +365,19 @@ fn a_file_that_is_no_network_names_the_line_or_the_layer() {
         ),
         (
             &format!("{head}kind = \"mps\"\nin = [2]\nout = [2, 2]\nbond = 1"),
-            "net.toml: mps2: expected a layer, found invalid length 1",
+            "net.toml: mps2: in: 2: expected two factors or more",
+        ),
+        (
+            &format!("{head}kind = \"mps\"\nin = [2, 2]\nout = [2, 2]\nbond = \"2\""),
+            "net.toml: mps2: expected a layer, found bond: expected a number, or a list of numbers",
+        ),
+        (
+            &format!("{head}kind = \"mps\"\nin = [2, 2, 1]\nout = [2, 2, 1]\nbond = []"),
+            "net.toml: mps2: bond: none: expected 2 numbers, one between each two cores",
+        ),
+        (
+            &format!("{head}kind = \"mps\"\nin = [2, 1, 2]\nout = [2, 2]\nbond = 1"),
+            "net.toml: mps2: out: 2,2: expected 3 factors, as many as the input has",
         ),
         (
             &format!("{head}kind = \"dropout\"\nrate = 2"),
@@ -392,8 +403,8 @@ fn a_state_of_another_network_is_refused() {
     Learner::resume(&config(1), &state, &device).unwrap();
     let error = Learner::resume(&config(2), &state, &device).unwrap_err().to_string();
     assert!(error.starts_with("state: "), "{error}");
-    let error = Network::new(&config(1).network, Vec::new(), &device).unwrap_err().to_string();
-    assert!(error.starts_with("values: 0: expected one for each of 7"), "{error}");
+    let error = Network::new(&config(1).network, &[], &device).unwrap_err().to_string();
+    assert!(error.starts_with("weights: of sizes []: expected ["), "{error}");
 }
 
 #[test]
@@ -404,8 +415,10 @@ fn options_that_do_not_fit_are_named() {
         (Preset { bond: vec![1, 2], ..default() }, "bond: 1,2: expected one number"),
         (Preset { model: Model::MpsAll, bond: vec![1, 2, 3], ..default() }, "bond: 1,2,3: "),
         (Preset { model: Model::Dense, bond: vec![1, 2], ..default() }, "bond: 1,2: "),
-        (Preset { out_factors: Some([16, 16]), ..default() }, "out_factors: 16,16: "),
-        (Preset { in_factors: Some([28, 27]), ..default() }, "in_factors: 28,27: "),
+        (Preset { out_factors: Some(vec![16, 16]), ..default() }, "out_factors: 16,16: "),
+        (Preset { in_factors: Some(vec![28, 27]), ..default() }, "in_factors: 28,27: "),
+        (Preset { in_factors: Some(vec![4, 7, 28]), out_factors: Some(vec![32, 16]), ..default() }, "out_factors: 32,16: expected 3"),
+        (Preset { cores: Some(1), ..default() }, "cores: 1: expected 2 to 16"),
         (Preset { dropout: 1.5, ..default() }, "dropout3: rate: 1.5: "),
         (Preset { dropout: -0.5, ..default() }, "dropout3: rate: -0.5: "),
         (Preset { dropout: f64::NAN, ..default() }, "dropout3: rate: NaN: "),

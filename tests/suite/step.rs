@@ -20,17 +20,23 @@ on_each_device!(a_step_is_that_of_autodiff, gradients_are_those_of_finite_differ
 /// Every kind of layer, with and without a bias, in places where the ReLU and the dropout after a layer run with it and
 /// where they do not.
 fn mixed() -> Stack {
-    let mps = |in_factors, out_factors, bond, bias| Mps { in_factors, out_factors, bond, bias };
+    let mps = |in_factors: &[usize], out_factors: &[usize], bond: usize, bias| Mps {
+        bias,
+        ..Mps::new(in_factors, out_factors, bond)
+    };
     let layers: Vec<Layer> = vec![
         Dropout { rate: 0.1 }.into(),
-        mps([5, 4], [6, 4], 3, false).into(),
+        mps(&[5, 4], &[6, 4], 3, false).into(),
         Relu {}.into(),
         Dense { out: 15, bias: false }.into(),
         Gelu {}.into(),
         Dropout { rate: 0.3 }.into(),
         Relu {}.into(),
-        mps([3, 5], [7, 2], 2, true).into(),
+        mps(&[3, 5], &[7, 2], 2, true).into(),
         Relu {}.into(),
+        mps(&[2, 7, 1], &[2, 3, 2], 2, true).into(),
+        Relu {}.into(),
+        mps(&[1, 2, 3, 2], &[2, 3, 1, 2], 3, false).into(),
         Dropout { rate: 0.2 }.into(),
         Dropout { rate: 0.2 }.into(),
         Dense { out: 3, bias: true }.into(),

@@ -4,6 +4,7 @@ use std::fs;
 
 use serde_json::Value;
 use tempfile::tempdir;
+use tnet_gpu::verify::Case;
 
 use crate::common;
 use crate::common::cases::{CASES, primes, write_case};
@@ -16,10 +17,14 @@ fn every_built_in_case_is_reported() {
     let lines = stdout(&output);
     let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
     let names: Vec<_> = lines.iter().map(|line| line["name"].as_str().unwrap()).collect();
-    assert_eq!(names, CASES.iter().map(|case| case.name.as_str()).collect::<Vec<_>>());
-    for line in lines {
-        for name in ["y", "da", "dc", "dbias", "dx"] {
-            let distance = line[name].as_f64().unwrap();
+    assert_eq!(names, CASES.iter().map(Case::name).collect::<Vec<_>>());
+    for (line, case) in lines.iter().zip(CASES.iter()) {
+        let cores: &[&str] = match case {
+            Case::TwoCores(_) => &["da", "dc"],
+            Case::Chain(_) => &["dg1", "dg2", "dg3"],
+        };
+        for name in ["y", "dbias", "dx"].iter().chain(cores) {
+            let distance = line[*name].as_f64().unwrap();
             assert!((0.0..=1e-5).contains(&distance), "{line}");
         }
     }

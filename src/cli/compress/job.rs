@@ -128,16 +128,17 @@ impl Job {
             };
             let inputs = if index == 0 { self.first_inputs.as_ref() } else { own.as_ref() };
             let compressed = self.layer(candidate, goal, inputs)?;
-            let Compressed { layer, weight_error, output_error, .. } = compressed;
+            let bond = compressed.bond();
+            let Compressed { weight_error, output_error, .. } = compressed;
             snapshot = compressed.into_place(&snapshot, candidate.at)?;
             rows.push(Row {
                 layer: candidate.name.clone(),
-                bond: layer.bond,
+                bond,
                 parameters: snapshot.stack().parameters()?,
                 weight_error,
                 output_error,
                 accuracy: self.accuracy(&snapshot)?,
-                spec: layer.spec(),
+                spec: candidate.spec(bond),
             });
         }
         Ok((snapshot, rows))
@@ -165,7 +166,7 @@ impl Job {
             Goal::Error(error) => candidate.within(error, self.by, inputs, &allowed)?,
         };
         if let (By::Data, Some(error)) = (self.by, compressed.output_error) {
-            let (name, bond, sweeps) = (&candidate.name, compressed.layer.bond, compressed.sweeps);
+            let (name, bond, sweeps) = (&candidate.name, compressed.bond(), compressed.sweeps);
             let sweeps = if sweeps == 1 { "1 sweep".into() } else { format!("{sweeps} sweeps") };
             say!("{name}, bond {bond}: error of the outputs {error:.4} after {sweeps}");
         }

@@ -38,9 +38,9 @@ impl Kind for Dense {
         let (inputs, outputs) = (features(input), self.out);
         let matrix = Draw::Matrix { inputs, outputs };
         let mut weights =
-            vec![Weight { name: "weight", shape: vec![inputs, outputs], draw: matrix }];
+            vec![Weight { name: "weight".into(), shape: vec![inputs, outputs], draw: matrix }];
         if self.bias {
-            weights.push(Weight { name: "bias", shape: vec![outputs], draw: Draw::Zeros });
+            weights.push(Weight { name: "bias".into(), shape: vec![outputs], draw: Draw::Zeros });
         }
         weights
     }
@@ -55,8 +55,8 @@ impl Kind for Dense {
     }
 
     fn forward(&self, call: &Call, x: Tensor<2>) -> Result<Tensor<2>> {
-        let weight = call.weight(0, [features(call.input), self.out]);
-        let bias = call.optional(1, [self.out]);
+        let weight = call.weights.get(0, [features(call.input), self.out])?;
+        let bias = call.weights.optional(1, [self.out])?;
         training::linear(x, weight, bias, call.activation, call.words)
     }
 

@@ -5,6 +5,7 @@
 
 mod activation;
 mod adam;
+mod chain;
 mod pool;
 mod simd;
 mod tiles;
@@ -186,7 +187,7 @@ mod tests {
     use crate::train::{Learner, Recipe, TrainConfig};
 
     /// Weights and moments after two steps of a network, whose batch does not come out even in pieces.
-    fn trained(model: Model, bond: usize) -> Vec<u32> {
+    fn trained(model: Model, cores: usize, bond: usize) -> Vec<u32> {
         let (height, width, batch) = (28, 28, 130);
         let set = ImageSet {
             count: batch,
@@ -194,7 +195,8 @@ mod tests {
             pixels: (0..batch * height * width).map(|at| (at * 37 % 256) as u8).collect(),
             labels: (0..batch).map(|image| (image % 10) as u8).collect(),
         };
-        let preset = Preset { model, bond: vec![bond], ..Preset::default() };
+        let (cores, bond) = (Some(cores), vec![bond]);
+        let preset = Preset { model, cores, bond, ..Preset::default() };
         let config = TrainConfig {
             epochs: 1,
             batch_size: batch,
@@ -242,10 +244,13 @@ mod tests {
     fn the_bits_do_not_depend_on_the_number_of_threads() {
         let run = || {
             [
-                trained(Model::Mps, 1),
-                trained(Model::Mps, 16),
-                trained(Model::Dense, 1),
-                trained(Model::MpsAll, 2),
+                trained(Model::Mps, 2, 1),
+                trained(Model::Mps, 2, 16),
+                trained(Model::Dense, 2, 1),
+                trained(Model::MpsAll, 2, 2),
+                // Folded, and core by core.
+                trained(Model::MpsAll, 4, 8),
+                trained(Model::MpsAll, 6, 2),
                 grad_x(4),
                 grad_x(64),
             ]

@@ -154,6 +154,121 @@ fn opaque(pointer: *const f32) -> *const f32 {
     pointer
 }
 
+/// Sums `[i, j, lane]` of products of two tensors of samples side by side, one lane for each: what remains to be done is to
+/// add up the lanes.
+///
+/// ```text
+/// sums[i, j, lane] += Σ_{p,r} left[p, i, r, lane] · right[p, j, r, lane]
+/// ```
+#[derive(Debug, Clone, Copy)]
+pub struct Outer<'a> {
+    /// The outer of the two modes that are summed over.
+    pub p: usize,
+    /// The inner one.
+    pub r: usize,
+    /// Number of rows `i`.
+    pub rows: usize,
+    /// Number of columns `j`.
+    pub columns: usize,
+    /// The left side.
+    pub left: &'a [f32],
+    /// The right side.
+    pub right: &'a [f32],
+}
+
+/// Rows and columns of a tile of [`Outer`], whose sums are kept in registers: 16, and 8 operands.
+const OUTER: usize = 4;
+
+impl Outer<'_> {
+    /// Adds the sums to those that are there.
+    pub fn add_to(self, sums: &mut [f32], arch: Arch) {
+        let Self { p, r, rows, columns, left, right } = self;
+        assert!(left.len() >= p * rows * r * LANES && right.len() >= p * columns * r * LANES);
+        assert!(sums.len() >= rows * columns * LANES);
+        arch.dispatch(OuterKernel { outer: self, sums });
+    }
+}
+
+struct OuterKernel<'a, 'b> {
+    outer: Outer<'a>,
+    sums: &'b mut [f32],
+}
+
+impl WithSimd for OuterKernel<'_, '_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(mut self, simd: S) {
+        let Outer { rows, columns, .. } = self.outer;
+        for row in (0..rows).step_by(OUTER) {
+            for column in (0..columns).step_by(OUTER) {
+                for lane in (0..LANES).step_by(S::F32_LANES) {
+                    match (rows - row < OUTER, columns - column < OUTER) {
+                        (false, false) => self.tile::<S, OUTER, OUTER>(simd, row, column, lane),
+                        (false, true) => (column..columns)
+                            .for_each(|column| self.tile::<S, OUTER, 1>(simd, row, column, lane)),
+                        (true, false) => (row..rows)
+                            .for_each(|row| self.tile::<S, 1, OUTER>(simd, row, column, lane)),
+                        (true, true) => {
+                            for row in row..rows {
+                                for column in column..columns {
+                                    self.tile::<S, 1, 1>(simd, row, column, lane);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl OuterKernel<'_, '_> {
+    #[inline(always)]
+    fn tile<S: Simd, const I: usize, const J: usize>(
+        &mut self,
+        simd: S,
+        row: usize,
+        column: usize,
+        lane: usize,
+    ) {
+        let Outer { p, r, rows, columns, left, right } = self.outer;
+        // SAFETY: `Outer::add_to` has asserted that `[p, rows, r]` and `[p, columns, r]` numbers of LANES lie in the two
+        // sides, and `[rows, columns]` in the sums; `row + I` and `column + J` are at most the rows and columns, and `lane`
+        // plus a register's lanes at most LANES. The sums are borrowed mutably, so they overlap neither side.
+        unsafe {
+            let out = self.sums.as_mut_ptr().add((row * columns + column) * LANES + lane);
+            let mut sums = [[simd.splat_f32s(0.0); J]; I];
+            for (i, sums) in sums.iter_mut().enumerate() {
+                for (j, sum) in sums.iter_mut().enumerate() {
+                    *sum = out.add((i * columns + j) * LANES).cast::<S::f32s>().read_unaligned();
+                }
+            }
+            for p in 0..p {
+                let left = left.as_ptr().add((p * rows + row) * r * LANES + lane);
+                let right = right.as_ptr().add((p * columns + column) * r * LANES + lane);
+                for at in 0..r {
+                    let of = |side: *const f32, index: usize| {
+                        side.add((index * r + at) * LANES).cast::<S::f32s>().read_unaligned()
+                    };
+                    let right: [S::f32s; J] = std::array::from_fn(|j| of(right, j));
+                    for (i, sums) in sums.iter_mut().enumerate() {
+                        let left = of(left, i);
+                        for (sum, right) in sums.iter_mut().zip(right) {
+                            *sum = simd.mul_add_e_f32s(left, right, *sum);
+                        }
+                    }
+                }
+            }
+            for (i, sums) in sums.iter().enumerate() {
+                for (j, sum) in sums.iter().enumerate() {
+                    out.add((i * columns + j) * LANES).cast::<S::f32s>().write_unaligned(*sum);
+                }
+            }
+        }
+    }
+}
+
 /// Adds `terms` to `sum`, element by element.
 pub fn add(sum: &mut [f32], terms: &[f32]) {
     struct Add<'a>(&'a mut [f32], &'a [f32]);
@@ -284,6 +399,35 @@ mod tests {
                     let (column, row) = (at / to, at % to);
                     let expected = if row < rows { (row * from + column) as f32 } else { -1.0 };
                     assert_eq!(*got, expected, "{rows} x {columns}: {row}, {column}, {arch:?}");
+                }
+            }
+        }
+    }
+
+    /// Whole tiles and parts of one, against the sums as they are written.
+    #[test]
+    fn it_is_the_outer_product() {
+        for (p, r, rows, columns) in [(1, 1, 1, 1), (3, 2, 4, 4), (2, 3, 9, 5), (1, 4, 3, 13)] {
+            let numbers = |count: usize, first: usize| -> Vec<f32> {
+                (first..first + count * LANES).map(|at| ((at * 7919) % 23) as f32 - 11.0).collect()
+            };
+            let (left, right) = (numbers(p * rows * r, 1), numbers(p * columns * r, 5));
+            let before = numbers(rows * columns, 3);
+            let outer = Outer { p, r, rows, columns, left: &left, right: &right };
+            for arch in [Arch::Scalar, Arch::new()] {
+                let mut sums = before.clone();
+                outer.add_to(&mut sums, arch);
+                for (at, (got, before)) in sums.iter().zip(&before).enumerate() {
+                    let (i, j, lane) = (at / LANES / columns, at / LANES % columns, at % LANES);
+                    let mut expected = *before;
+                    for p in 0..p {
+                        for at in 0..r {
+                            expected += left[((p * rows + i) * r + at) * LANES + lane]
+                                * right[((p * columns + j) * r + at) * LANES + lane];
+                        }
+                    }
+                    // Whole numbers below 2²⁴: exact in any order.
+                    assert_eq!(*got, expected, "{rows} x {columns}: {i}, {j}, {lane}, {arch:?}");
                 }
             }
         }

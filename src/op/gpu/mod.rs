@@ -5,6 +5,7 @@
 //! neither takes.
 
 mod burn_matmul;
+mod chain;
 pub(crate) mod launch;
 pub(crate) mod matmul;
 pub mod params;

@@ -10,7 +10,7 @@ use crate::mps;
 pub struct Member {
     /// Its name, the same in Rust and WGSL.
     pub name: &'static str,
-    /// Its type: `u32`, `f32`, `View` or `Role`.
+    /// Its type: `u32`, `f32`, `View`, `CoreModes` or `Role`.
     pub kind: &'static str,
     /// Its offset in bytes.
     pub offset: usize,
@@ -58,6 +58,25 @@ members! {
 }
 
 members! {
+    /// Three modes of a core, in `shaders/prelude/core_modes.wgsl`.
+    CoreModes {
+        extent_0: u32, extent_1: u32, extent_2: u32,
+        core_0: u32, core_1: u32, core_2: u32,
+        tensor_0: u32, tensor_1: u32, tensor_2: u32,
+    }
+}
+
+impl From<&[mps::chain::CoreMode; 3]> for CoreModes {
+    fn from(modes: &[mps::chain::CoreMode; 3]) -> Self {
+        let of = |stride: fn(&mps::chain::CoreMode) -> usize| modes.each_ref().map(|mode| count(stride(mode)));
+        let [extent_0, extent_1, extent_2] = of(|mode| mode.extent);
+        let [core_0, core_1, core_2] = of(|mode| mode.core);
+        let [tensor_0, tensor_1, tensor_2] = of(|mode| mode.tensor);
+        Self { extent_0, extent_1, extent_2, core_0, core_1, core_2, tensor_0, tensor_1, tensor_2 }
+    }
+}
+
+members! {
     /// What a workgroup of `gpu/grads.wgsl` computes that sums the gradient by one core.
     Role {
         view: View, reversed: u32, f_is_a: u32, samples: u32, tile_w: u32, tile_s: u32, chunk_v: u32, chunk_r: u32,
@@ -88,6 +107,14 @@ params! {
     GradCoreParams {
         batch: u32, view: View, groups: u32, group_size: u32, add: u32,
         b_begin: u32, b_end: u32, v_begin: u32, v_end: u32, r_begin: u32, r_end: u32,
+    }
+    ChainStepParams {
+        p: u32, p_t: u32, p_out: u32, r: u32, r_t: u32, r_out: u32, s: CoreModes, q: CoreModes,
+        ones: u32, start: u32, bias_count: u32, q_begin: u32, q_end: u32,
+    }
+    ChainGradParams {
+        p: u32, p_t: u32, p_out: u32, r: u32, r_t: u32, r_out: u32, s: CoreModes, q: CoreModes,
+        ones: u32, groups: u32, group_size: u32, add: u32, p_begin: u32, p_end: u32, r_begin: u32, r_end: u32,
     }
     SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32 }
     GatherImagesParams { batch: u32, words: u32, pixels: u32, count: u32 }

@@ -11,6 +11,9 @@ use crate::mps::plan::SOFTWARE_LANES;
 /// Outputs along `w` of an invocation of `contract.wgsl` and `grad_core.wgsl`.
 pub const TILE_W: u32 = 16;
 
+/// Outputs along `s` of an invocation of `chain_step.wgsl` and `chain_grad.wgsl`.
+pub const CHAIN_TILE: u32 = 4;
+
 /// Samples of an invocation of `contract_tiled.wgsl`.
 pub const LANE_SAMPLES: u32 = 2;
 
@@ -56,6 +59,8 @@ pub enum Prelude {
     Invocation,
     /// `View`.
     View,
+    /// `CoreModes`.
+    CoreModes,
     /// What a sum begins with.
     Start,
     /// What the plain kernels of the layer share.
@@ -101,6 +106,7 @@ impl Prelude {
         match self {
             Self::Invocation => prelude!("prelude/invocation.wgsl"),
             Self::View => prelude!("prelude/view.wgsl"),
+            Self::CoreModes => prelude!("prelude/core_modes.wgsl"),
             Self::Start => prelude!("prelude/start.wgsl"),
             Self::Plain => prelude!("prelude/plain.wgsl"),
             Self::Element if kernel.wide => prelude!("prelude/element_vec4.wgsl"),
@@ -192,6 +198,10 @@ shaders! {
     Contract: "contract.wgsl", [View Start Plain], 64, [x f g bias y], ContractParams;
     /// partial sums of `grad_a` or `grad_c`.
     GradCore: "grad_core.wgsl", [View Plain], 64, [x f grad_y partial], GradCoreParams;
+    /// a core of a chain, applied to a batch.
+    ChainStep: "chain_step.wgsl", [Start CoreModes], 64, [core t bias out], ChainStepParams;
+    /// partial sums of the gradient by a core of a chain.
+    ChainGrad: "chain_grad.wgsl", [CoreModes], 64, [t d partial], ChainGradParams;
     /// sums over the batch.
     SumRows: "sum_rows.wgsl", [Element], 64, [input output], SumRowsParams;
     /// a batch of images from the resident data set.

@@ -8,7 +8,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use tnet_gpu::mps::MpsSpec;
 use tnet_gpu::mps::reference::Operands;
-use tnet_gpu::verify::{self, Case};
+use tnet_gpu::verify::{self, Case, chains, two_cores};
 
 use super::numbers;
 
@@ -16,8 +16,12 @@ use super::numbers;
 pub static CASES: LazyLock<Vec<Case>> = LazyLock::new(verify::built_in);
 
 /// One of them, small and with extents that all differ.
-pub fn primes() -> &'static Case {
-    CASES.iter().find(|case| case.name.starts_with("primes")).unwrap()
+pub fn primes() -> &'static two_cores::Case {
+    let named = |case: &'static Case| match case {
+        Case::TwoCores(case) if case.name.starts_with("primes") => Some(case),
+        _ => None,
+    };
+    CASES.iter().find_map(named).unwrap()
 }
 
 /// Random operands of a layer.
@@ -31,30 +35,73 @@ pub fn operands(spec: MpsSpec, batch: usize) -> Operands {
 
 /// Writes a case as a reference file of `verify --cases`, its expected output off by `off` in one
 /// element.
-pub fn write_case(path: &Path, case: &Case, off: f64) {
-    let Case { operands, expected, .. } = case;
+pub fn write_case(path: &Path, case: &two_cores::Case, off: f64) {
+    let two_cores::Case { operands, expected, .. } = case;
     let (spec, batch) = (operands.spec, operands.batch);
     let (x, y) = (vec![batch, spec.j, spec.l], vec![batch, spec.m, spec.n]);
     let (a, c) = (spec.a_shape().to_vec(), spec.c_shape().to_vec());
     let bias = spec.bias_shape().to_vec();
-    let mut expected_y = expected.y.clone();
-    expected_y[0] += off;
-    let single = |values| (Dtype::F32, bytemuck::cast_slice::<f32, u8>(values));
-    let double = |values| (Dtype::F64, bytemuck::cast_slice::<f64, u8>(values));
-    let tensors = [
-        ("x", &x, single(&operands.x)),
-        ("a", &a, single(&operands.a)),
-        ("c", &c, single(&operands.c)),
-        ("bias", &bias, single(&operands.bias)),
-        ("dy", &y, single(&operands.grad_y)),
-        ("y", &y, double(&expected_y)),
-        ("da", &a, double(&expected.grad_a)),
-        ("dc", &c, double(&expected.grad_c)),
-        ("dbias", &bias, double(&expected.grad_bias)),
-        ("dx", &x, double(&expected.grad_x)),
+    let singles = [
+        ("x", &x, &operands.x),
+        ("a", &a, &operands.a),
+        ("c", &c, &operands.c),
+        ("bias", &bias, &operands.bias),
+        ("dy", &y, &operands.grad_y),
     ];
-    let views = tensors.map(|(name, shape, (dtype, bytes))| {
-        (name, TensorView::new(dtype, shape.clone(), bytes).unwrap())
+    let doubles = [
+        ("y", &y, &expected.y),
+        ("da", &a, &expected.grad_a),
+        ("dc", &c, &expected.grad_c),
+        ("dbias", &bias, &expected.grad_bias),
+        ("dx", &x, &expected.grad_x),
+    ];
+    let named = |name: &str| name.to_owned();
+    write(
+        path,
+        singles.map(|(name, shape, numbers)| (named(name), shape.clone(), numbers.clone())).into(),
+        doubles.map(|(name, shape, numbers)| (named(name), shape.clone(), numbers.clone())).into(),
+        off,
+    );
+}
+
+/// The same of a chain.
+pub fn write_chain(path: &Path, case: &chains::Case, off: f64) {
+    let chains::Case { operands, expected, .. } = case;
+    let (chain, batch) = (&operands.chain, operands.batch);
+    let of_batch = |factors: &[usize]| [&[batch], factors].concat();
+    let (x, y) = (of_batch(chain.in_factors()), of_batch(chain.out_factors()));
+    let bias = chain.out_factors().to_vec();
+    let core = |at: usize| (format!("g{}", at + 1), chain.core_shape(at).to_vec());
+    let mut singles = vec![
+        ("x".to_owned(), x.clone(), operands.x.clone()),
+        ("bias".to_owned(), bias.clone(), operands.bias.clone()),
+        ("dy".to_owned(), y.clone(), operands.grad_y.clone()),
+    ];
+    let mut doubles = vec![
+        ("y".to_owned(), y, expected.y.clone()),
+        ("dbias".to_owned(), bias, expected.grad_bias.clone()),
+        ("dx".to_owned(), x, expected.grad_x.clone()),
+    ];
+    for (at, (numbers, grad)) in operands.cores.iter().zip(&expected.grad_cores).enumerate() {
+        let (name, shape) = core(at);
+        doubles.push((format!("d{name}"), shape.clone(), grad.clone()));
+        singles.push((name, shape, numbers.clone()));
+    }
+    write(path, singles, doubles, off);
+}
+
+type Named<T> = (String, Vec<usize>, Vec<T>);
+
+fn write(path: &Path, singles: Vec<Named<f32>>, mut doubles: Vec<Named<f64>>, off: f64) {
+    doubles[0].2[0] += off;
+    let views = singles
+        .iter()
+        .map(|(name, shape, numbers)| (name, Dtype::F32, shape, bytemuck::cast_slice(numbers)));
+    let views = views.chain(doubles.iter().map(|(name, shape, numbers)| {
+        (name, Dtype::F64, shape, bytemuck::cast_slice::<f64, u8>(numbers))
+    }));
+    let views = views.map(|(name, dtype, shape, bytes)| {
+        (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).unwrap())
     });
     fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
 }
@@ -63,7 +110,11 @@ pub fn write_case(path: &Path, case: &Case, off: f64) {
 /// references again.
 pub fn write_cases(folder: &Path) {
     for (at, case) in CASES.iter().enumerate() {
-        let title = case.name.split(':').next().unwrap();
-        write_case(&folder.join(format!("{at:02} {title}.safetensors")), case, 0.0);
+        let title = case.name().split(':').next().unwrap();
+        let file = folder.join(format!("{at:02} {title}.safetensors"));
+        match case {
+            Case::TwoCores(case) => write_case(&file, case, 0.0),
+            Case::Chain(case) => write_chain(&file, case, 0.0),
+        }
     }
 }

@@ -1,0 +1,98 @@
+//! How a chain is computed: as a layer of two cores, or core by core.
+
+use super::{Chain, End};
+use crate::mps::plan::expected_work;
+use crate::mps::strategy::Target;
+
+/// A way to compute a chain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Way {
+    /// The `cut` cores on the left are multiplied into one, those on the right into another, once for a batch; then the layer of
+    /// two cores is computed. In the backward pass, the gradients by both are pulled back to the cores.
+    Folded {
+        /// Number of cores on the left.
+        cut: usize,
+    },
+    /// One core after the other is applied to the batch.
+    CoreByCore {
+        /// Which one the input meets first.
+        from: End,
+    },
+}
+
+impl std::fmt::Display for Way {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Folded { cut } => write!(f, "folded after core {cut}"),
+            Self::CoreByCore { from } => write!(f, "core by core {from}"),
+        }
+    }
+}
+
+/// What is decided about a chain before anything is launched.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct ChainPlan {
+    /// The way.
+    pub way: Way,
+    /// Multiply-adds of a batch by the tiled kernels for two cores that take as long.
+    pub work: f64,
+}
+
+/// What takes as long as so many multiply-adds of the kernels for two cores.
+struct Costs {
+    /// A multiply-add of a step with a batch.
+    step: f64,
+    /// A product of a core with a part of a sample: a `p` and an `r`.
+    product: f64,
+    /// A multiply-add of a fold.
+    fold: f64,
+    /// A launch.
+    launch: f64,
+}
+
+impl Costs {
+    fn of(target: Target) -> Self {
+        match target {
+            // Measured on two cores with AVX-512, chains of 3 to 6 cores at bonds of 1 to 8, 784 to 512 and 512 to 512, batch
+            // 128: the kernels for two cores do 65 to 85 G multiply-adds a second, steps 94 where their cores are large,
+            // and 11 with bonds of 1.
+            Target::Cpu => Self { step: 0.9, product: 170.0, fold: 8.0, launch: 0.0 },
+            // Guesses. There is a plain kernel for steps; a launch on llvmpipe takes some 90 µs.
+            Target::Software => Self { step: 6.0, product: 0.0, fold: 6.0, launch: 2e6 },
+            // No GPU has been at hand. A launch takes some 4 µs: see `Plan`.
+            Target::Gpu => Self { step: 3.0, product: 0.0, fold: 3.0, launch: 40e6 },
+        }
+    }
+}
+
+impl ChainPlan {
+    /// The way that is expected to take the least time.
+    pub fn of(chain: &Chain, batch: usize, target: Target) -> Self {
+        let plans = Self::all(chain, batch, target).into_iter();
+        plans
+            .min_by(|one, other| one.work.total_cmp(&other.work))
+            .unwrap_or(Self { way: Way::CoreByCore { from: End::Right }, work: f64::INFINITY })
+    }
+
+    /// Every way, in no order.
+    pub fn all(chain: &Chain, batch: usize, target: Target) -> Vec<Self> {
+        let (cores, costs) = (chain.cores(), Costs::of(target));
+        let launches = costs.launch * cores as f64;
+        let folded = (1..cores).map(|cut| {
+            let spec = chain.folded(cut);
+            let folds = End::BOTH.into_iter().flat_map(|end| chain.folds(cut, end));
+            let folds: usize = folds.map(|step| step.multiply_adds()).sum();
+            let work = costs.fold * folds as f64 + expected_work(&spec, batch, target);
+            Self { way: Way::Folded { cut }, work: work + launches }
+        });
+        let by_core = End::BOTH.map(|from| {
+            let work = chain.steps(from).into_iter().map(|step| {
+                let products = step.p.extent * step.r.extent;
+                costs.step * step.multiply_adds() as f64 + costs.product * products as f64
+            });
+            let work = batch as f64 * work.sum::<f64>();
+            Self { way: Way::CoreByCore { from }, work: work + launches }
+        });
+        folded.chain(by_core).collect()
+    }
+}

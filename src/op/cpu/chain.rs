@@ -1,0 +1,305 @@
+//! Chains of cores on the CPU, [`LANES`] samples at a time: they lie side by side in a register, so that every step is one
+//! [`Product`] for each of its `p` and `r`, whatever the extents of its core, and a chain of steps stays in the cache.
+//!
+//! ```text
+//! T[p, q, r, sample]          out[p, s, r, sample] = Σ_q G[s,q] T[p, q, r, sample]
+//! ```
+
+use std::mem::MaybeUninit;
+
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use pulp::{Arch, Simd, WithSimd};
+
+use super::simd::{LANES, Outer, Product, Transpose, add};
+use super::{contiguous, filled, pool, samples_per_partial, tensor, values};
+use crate::mps::chain::Step;
+use crate::op::chain::{ChainKernels, PlacedStep, reversed};
+
+/// A step with its core, packed for the product.
+struct Packed {
+    step: Step,
+    /// `G[q,s]`, row-major.
+    core: Vec<f32>,
+}
+
+impl Packed {
+    fn all(steps: &[PlacedStep], weights: &[f32]) -> Vec<Self> {
+        let packed = steps.iter().map(|&PlacedStep { step, begin }| {
+            let core = &weights[begin..];
+            let columns = |q| (0..step.sums()).map(move |s| core[step.at(s, q)]);
+            Self { step, core: (0..step.terms()).flat_map(columns).collect() }
+        });
+        packed.collect()
+    }
+
+    /// Applies the core to a block of samples.
+    fn apply(&self, from: &[f32], out: &mut [f32], arch: Arch) {
+        let (p, r) = (self.step.p.extent, self.step.r.extent);
+        let (sums, terms) = (self.step.sums(), self.step.terms());
+        for p in 0..p {
+            for r_at in 0..r {
+                let product = Product {
+                    terms,
+                    rows: sums,
+                    left: &self.core,
+                    left_strides: [sums, 1],
+                    right: &from[(p * terms * r + r_at) * LANES..],
+                    right_stride: r * LANES,
+                    add: false,
+                };
+                product.into(&mut out[(p * sums * r + r_at) * LANES..], r * LANES, arch);
+            }
+        }
+    }
+}
+
+/// The numbers of the samples whose rows these are, of which there are at most [`LANES`]; the other lanes are 0.
+fn into_lanes(rows: &[f32], numbers: usize, lanes: &mut [f32], arch: Arch) {
+    let (lanes, count) = (&mut lanes[..numbers * LANES], rows.len() / numbers);
+    if count < LANES {
+        lanes.fill(0.0);
+    }
+    Transpose { elements: rows, rows: count, columns: numbers, stride: numbers }.into(lanes, LANES, arch);
+}
+
+/// The numbers of some samples as rows.
+fn from_lanes(lanes: &[f32], numbers: usize, rows: &mut [MaybeUninit<f32>], arch: Arch) {
+    let count = rows.len() / numbers;
+    Transpose { elements: &lanes[..numbers * LANES], rows: numbers, columns: count, stride: LANES }
+        .into_uninit(rows, numbers, arch);
+}
+
+/// Numbers of a sample before the first step.
+fn inputs(steps: &[Packed]) -> usize {
+    steps[0].step.input()
+}
+
+/// Numbers of a sample after the last step.
+fn outputs(steps: &[Packed]) -> usize {
+    steps[steps.len() - 1].step.output()
+}
+
+/// Numbers of a sample between any two steps, at most.
+fn between(steps: &[Packed]) -> usize {
+    let sizes = steps.iter().flat_map(|Packed { step, .. }| [step.input(), step.output()]);
+    sizes.max().unwrap_or_default()
+}
+
+/// Sums of gradients by cores: `[q, s, lane]` of every step.
+type Sums = Vec<Vec<f32>>;
+
+/// What a thread keeps from block to block: the input of every step, and the gradient on both sides of one.
+struct Scratch {
+    inputs: Vec<Vec<f32>>,
+    grads: [Vec<f32>; 2],
+}
+
+impl ChainKernels for Flex {
+    fn apply(
+        steps: &[PlacedStep],
+        weights: &FlexTensor,
+        x: FlexTensor,
+        batch: usize,
+        bias: Option<usize>,
+    ) -> FlexTensor {
+        let (weights, x) = (contiguous(weights.clone()), contiguous(x));
+        let (weights, x) = (values::<f32>(&weights), values::<f32>(&x));
+        let (steps, arch) = (Packed::all(steps, weights), Arch::new());
+        let (inputs, outputs) = (inputs(&steps), outputs(&steps));
+        let scratch = || [0, 1].map(|_| vec![0.0; between(&steps) * LANES]);
+        let all = |y: &mut [MaybeUninit<f32>]| {
+            let tasks = x.chunks(LANES * inputs).zip(y.chunks_mut(LANES * outputs));
+            pool::for_each_with(tasks, scratch, |[from, to], (x, y)| {
+                into_lanes(x, inputs, from, arch);
+                for step in &steps {
+                    step.apply(from, to, arch);
+                    std::mem::swap(from, to);
+                }
+                if let Some(begin) = bias {
+                    let bias = &weights[begin..][..outputs];
+                    for (lanes, bias) in from.chunks_exact_mut(LANES).zip(bias) {
+                        lanes.iter_mut().for_each(|number| *number += bias);
+                    }
+                }
+                from_lanes(from, outputs, y, arch);
+            });
+        };
+        // SAFETY: every block is written whole.
+        tensor(unsafe { filled(batch * outputs, all) }, [batch, outputs])
+    }
+
+    fn core_grads(
+        steps: &[PlacedStep],
+        weights: &FlexTensor,
+        x: FlexTensor,
+        grad_y: FlexTensor,
+        batch: usize,
+        wants_x: bool,
+    ) -> (Vec<(FlexTensor, usize)>, Option<FlexTensor>) {
+        let [weights, x, grad_y] = [weights.clone(), x, grad_y].map(contiguous);
+        let [weights, x, grad_y] = [&weights, &x, &grad_y].map(values::<f32>);
+        let arch = Arch::new();
+        let forward = Packed::all(steps, weights);
+        // In the order of the steps, each by the transposed core.
+        let mut backward = Packed::all(&reversed(steps), weights);
+        backward.reverse();
+        let (inputs, outputs) = (inputs(&forward), outputs(&forward));
+        let scratch = || Scratch {
+            inputs: forward.iter().map(|Packed { step, .. }| vec![0.0; step.input() * LANES]).collect(),
+            grads: [0, 1].map(|_| vec![0.0; between(&forward) * LANES]),
+        };
+        let zeros = || -> Sums { forward.iter().map(|step| vec![0.0; step.core.len() * LANES]).collect() };
+        let group = samples_per_partial(batch);
+        let block_of = |scratch: &mut Scratch, first: usize, count: usize, sums: &mut Sums| {
+            let Scratch { inputs: states, grads: [d, next] } = scratch;
+            into_lanes(&x[first * inputs..][..count * inputs], inputs, &mut states[0], arch);
+            for at in 1..forward.len() {
+                let (before, after) = states.split_at_mut(at);
+                forward[at - 1].apply(&before[at - 1], &mut after[0], arch);
+            }
+            into_lanes(&grad_y[first * outputs..][..count * outputs], outputs, d, arch);
+            for (at, step) in backward.iter().enumerate().rev() {
+                let (p, r) = (step.step.p.extent, step.step.r.extent);
+                // Of the transposed step: its terms are what the step itself gives.
+                let (rows, columns) = (step.step.sums(), step.step.terms());
+                let outer = Outer { p, r, rows, columns, left: &states[at], right: d };
+                outer.add_to(&mut sums[at], arch);
+                if at > 0 || wants_x {
+                    step.apply(d, next, arch);
+                    std::mem::swap(d, next);
+                }
+            }
+        };
+        let all = |grad_x: Option<&mut [MaybeUninit<f32>]>| {
+            let mut grad_x = grad_x.map(|grad_x| grad_x.chunks_mut(group * inputs));
+            let parts = std::iter::from_fn(|| Some(grad_x.as_mut().and_then(Iterator::next)));
+            let groups = (0..batch).step_by(group).zip(parts);
+            pool::map_with(groups, scratch, |scratch, (begin, mut grad_x)| {
+                let mut sums = zeros();
+                let end = batch.min(begin + group);
+                for first in (begin..end).step_by(LANES) {
+                    let count = LANES.min(end - first);
+                    block_of(scratch, first, count, &mut sums);
+                    if let Some(grad_x) = &mut grad_x {
+                        let rows = &mut grad_x[(first - begin) * inputs..][..count * inputs];
+                        from_lanes(&scratch.grads[0], inputs, rows, arch);
+                    }
+                }
+                sums
+            })
+        };
+        let mut partials = Vec::new();
+        let grad_x = wants_x.then(|| {
+            // SAFETY: every block writes the gradient by its own samples.
+            let grad_x = unsafe { filled(batch * inputs, |grad_x| partials = all(Some(grad_x))) };
+            tensor(grad_x, [batch, inputs])
+        });
+        if !wants_x {
+            partials = all(None);
+        }
+        let mut sums = zeros();
+        for partial in &partials {
+            for (sum, partial) in sums.iter_mut().zip(partial) {
+                add(sum, partial);
+            }
+        }
+        let grads = forward.iter().zip(steps).zip(sums).map(|((packed, placed), sums)| {
+            let (step, mut grad) = (packed.step, vec![0.0; packed.core.len()]);
+            for (at, lanes) in sums.chunks_exact(LANES).enumerate() {
+                let (q, s) = (at / step.sums(), at % step.sums());
+                grad[step.at(s, q)] = lanes.iter().sum();
+            }
+            let numbers = grad.len();
+            (tensor(grad, [numbers]), placed.begin)
+        });
+        (grads.collect(), grad_x)
+    }
+
+    fn fold(placed: &PlacedStep, weights: &FlexTensor, t: Option<&FlexTensor>) -> FlexTensor {
+        let weights = contiguous(weights.clone());
+        let t = t.cloned().map(contiguous);
+        let (step, core) = (placed.step, &values::<f32>(&weights)[placed.begin..]);
+        let t = t.as_ref().map_or(&[1.0][..], values::<f32>);
+        let mut out = vec![0.0; step.output()];
+        Arch::new().dispatch(FoldLoops { step: &step, core, t, out: &mut out });
+        tensor(out, [step.output()])
+    }
+
+    fn fold_grad(placed: &PlacedStep, t: Option<&FlexTensor>, grad: &FlexTensor) -> FlexTensor {
+        let (t, grad) = (t.cloned().map(contiguous), contiguous(grad.clone()));
+        let (step, d) = (placed.step, values::<f32>(&grad));
+        let t = t.as_ref().map_or(&[1.0][..], values::<f32>);
+        let (sums, terms) = (step.sums(), step.terms());
+        let mut grads = vec![0.0; sums * terms];
+        Arch::new().dispatch(FoldGradLoops { step: &step, t, d, grads: &mut grads });
+        tensor(grads, [sums * terms])
+    }
+}
+
+/// A fold, as loops over what it writes: a product of cores has some thousand numbers.
+struct FoldLoops<'a> {
+    step: &'a Step,
+    core: &'a [f32],
+    t: &'a [f32],
+    out: &'a mut [f32],
+}
+
+impl WithSimd for FoldLoops<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { step, core, t, out } = self;
+        let (p, r) = (step.p, step.r);
+        for s in 0..step.sums() {
+            let s_out = step.s_out(s);
+            for q in 0..step.terms() {
+                let (number, q_in) = (core[step.at(s, q)], step.q_in(q));
+                for at in 0..p.extent {
+                    let (to, from) = (at * p.out + s_out, at * p.t + q_in);
+                    if r.out == 1 && r.t == 1 {
+                        let (to, from) = (&mut out[to..][..r.extent], &t[from..][..r.extent]);
+                        to.iter_mut().zip(from).for_each(|(to, from)| *to += number * from);
+                        continue;
+                    }
+                    for at in 0..r.extent {
+                        out[to + at * r.out] += number * t[from + at * r.t];
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The gradient by the core of a fold.
+struct FoldGradLoops<'a> {
+    step: &'a Step,
+    t: &'a [f32],
+    d: &'a [f32],
+    grads: &'a mut [f32],
+}
+
+impl WithSimd for FoldGradLoops<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { step, t, d, grads } = self;
+        let (p, r) = (step.p, step.r);
+        for s in 0..step.sums() {
+            let s_out = step.s_out(s);
+            for q in 0..step.terms() {
+                let q_in = step.q_in(q);
+                let mut sum = 0.0;
+                for at in 0..p.extent {
+                    let (of_d, of_t) = (at * p.out + s_out, at * p.t + q_in);
+                    for at in 0..r.extent {
+                        sum += d[of_d + at * r.out] * t[of_t + at * r.t];
+                    }
+                }
+                grads[step.at(s, q)] = sum;
+            }
+        }
+    }
+}
