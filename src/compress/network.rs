@@ -52,6 +52,8 @@ impl Matrix {
                     outputs: chain.output(),
                 })
             }
+            // A convolution's is one for every position.
+            Layer::Conv2d(_) | Layer::MaxPool(_) | Layer::AvgPool(_) => None,
             Layer::Relu(_) | Layer::Gelu(_) | Layer::Dropout(_) => None,
         })
     }

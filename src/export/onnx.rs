@@ -7,12 +7,13 @@
 //!
 //! The batch may be of any size. The names of the classes are in the model's metadata under `classes`, as a list in JSON.
 //! A tensor layer of two cores is two matrix products, in the order that takes fewer multiply-adds, a longer chain one for each
-//! core; its matrix is never built.
+//! core; its matrix is never built. A convolution of two cores is one, with its matrix.
 
 use super::protobuf::Message;
 use crate::mps::chain::End;
+use crate::mps::conv::Window;
 use crate::mps::{Chain, MpsSpec, Order};
-use crate::net::{Layer, Snapshot, features};
+use crate::net::{Conv2d, Layer, Placed, Snapshot, features};
 use crate::{Error, Result};
 
 /// The version of ONNX's operators.
@@ -28,11 +29,16 @@ const MOST_BYTES: u64 = (1 << 31) - 1;
 const FLOAT: u64 = 1;
 const INT64: u64 = 7;
 
+/// The type of an attribute that is a list of whole numbers.
+const INTS: u64 = 7;
+
 /// An operation on values that are known by their names.
 struct Node {
     operator: &'static str,
     inputs: Vec<String>,
     output: String,
+    /// Names and whole numbers.
+    attributes: Vec<(&'static str, Vec<u64>)>,
 }
 
 /// A graph under construction.
@@ -47,7 +53,7 @@ impl Graph {
     /// Adds an operation; returns the name of what it gives.
     fn node(&mut self, operator: &'static str, inputs: &[&str], output: String) -> String {
         let inputs = inputs.iter().map(|&input| input.to_owned()).collect();
-        self.nodes.push(Node { operator, inputs, output: output.clone() });
+        self.nodes.push(Node { operator, inputs, output: output.clone(), attributes: Vec::new() });
         output
     }
 
@@ -131,6 +137,53 @@ impl Graph {
         self.node("Add", &[&y, &bias], name.to_owned())
     }
 
+    /// An operation on images `[batch, channels, height, width]`, whose numbers go in and come out in rows.
+    fn on_images(
+        &mut self,
+        name: &str,
+        (operator, x): (&'static str, &str),
+        window: &Window,
+        constants: &[String],
+        channels: usize,
+    ) -> String {
+        let part = |of: &str| format!("{name}.{of}");
+        let x = self.reshape(x, &window.input, &part("x"));
+        let inputs: Vec<&str> = [&x].into_iter().chain(constants).map(String::as_str).collect();
+        let y = self.node(operator, &inputs, part("y"));
+        let pair = |number: usize| vec![number as u64; 2];
+        if let Some(node) = self.nodes.last_mut() {
+            let padding = vec![window.padding as u64; 4];
+            node.attributes = vec![
+                ("kernel_shape", window.kernel.map(|extent| extent as u64).into()),
+                ("strides", pair(window.stride)),
+                ("pads", padding),
+            ];
+        }
+        let positions: usize = window.output().iter().product();
+        self.reshape(&y, &[channels * positions], name)
+    }
+
+    fn conv2d(
+        &mut self,
+        name: &str,
+        x: &str,
+        (layer, placed): (&Conv2d, &Placed),
+        weights: &[Vec<f32>],
+    ) -> Result<String> {
+        let (window, matrix) = layer.merged(placed.input, weights)?;
+        let ([channels, ..], [outputs, ..]) = (placed.input, placed.output);
+        let [rows, columns] = window.kernel;
+        // [channels, taps, channels'] with the output's channels first.
+        let turned = swapped(&matrix, [1, channels * window.taps(), outputs, 1]);
+        let shape = [outputs, channels, rows, columns];
+        let mut constants = vec![self.floats(&format!("{name}.weight"), &shape, &turned)];
+        if layer.bias {
+            let bias = &weights[weights.len() - 1];
+            constants.push(self.floats(&format!("{name}.bias"), &[outputs], bias));
+        }
+        Ok(self.on_images(name, ("Conv", x), &window, &constants, outputs))
+    }
+
     /// `x Φ(x)`: the operator of that name is of a later opset.
     fn gelu(&mut self, name: &str, x: &str) -> String {
         let part = |of: &str| format!("{name}.{of}");
@@ -187,6 +240,15 @@ pub fn to_bytes(snapshot: &Snapshot, classes: &[String]) -> Result<Vec<u8>> {
                     None => graph.chain(name, &value, &chain, weights),
                 }
             }
+            Layer::Conv2d(layer) => graph.conv2d(name, &value, (layer, placed), weights)?,
+            Layer::MaxPool(layer) => {
+                let window = layer.window(placed.input)?;
+                graph.on_images(name, ("MaxPool", &value), &window, &[], placed.output[0])
+            }
+            Layer::AvgPool(layer) => {
+                let window = layer.window(placed.input)?;
+                graph.on_images(name, ("AveragePool", &value), &window, &[], placed.output[0])
+            }
             Layer::Relu(_) => graph.node("Relu", &[&value], name.clone()),
             Layer::Gelu(_) => graph.gelu(name, &value),
             // It acts in training only.
@@ -199,7 +261,13 @@ pub fn to_bytes(snapshot: &Snapshot, classes: &[String]) -> Result<Vec<u8>> {
 
     let nodes = graph.nodes.iter().map(|node| {
         let inputs = node.inputs.iter().fold(Message::default(), |to, input| to.text(1, input));
-        inputs.text(2, &node.output).text(3, &node.output).text(4, node.operator)
+        let node_of = inputs.text(2, &node.output).text(3, &node.output).text(4, node.operator);
+        let attributes = node.attributes.iter().map(|(name, numbers)| {
+            let named = Message::default().text(1, name);
+            let numbered = numbers.iter().fold(named, |to, &number| to.number(8, number));
+            numbered.number(20, INTS)
+        });
+        node_of.messages(5, attributes)
     });
     let [channels, height, width] = stack.input;
     let input = value_info("images", &[channels, height, width]);

@@ -3,6 +3,7 @@
 //! initial cores ([`init`]) and the f64 reference ([`mod@reference`]); and chains of more than two cores ([`chain`]).
 
 pub mod chain;
+pub mod conv;
 pub mod init;
 pub mod plan;
 pub mod reference;

@@ -14,6 +14,7 @@ pub mod activation;
 mod autodiff;
 pub mod chain;
 pub mod choice;
+pub mod conv;
 mod cpu;
 mod fused;
 pub mod gpu;

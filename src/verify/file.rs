@@ -1,11 +1,12 @@
 //! Reference files: operands in f32 and expected results in f64, by name.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use safetensors::tensor::TensorView;
 use safetensors::{Dtype, SafeTensors};
 
-use super::{Case, chains, two_cores};
+use super::{Case, chains, convolutions, two_cores};
 use crate::files::is_litter;
 use crate::{Error, Result};
 
@@ -16,6 +17,7 @@ use crate::{Error, Result};
 /// | layer | operands | results |
 /// |---|---|---|
 /// | two cores | `x[b,j,l] a[m,k,j] c[l,k,n] bias[m,n] dy[b,m,n]` | `y da dc dbias dx` |
+/// | a convolution | `x[b,c,h,w] a[m,k,j] c[l,k,n] bias[m,n] dy[b,m·n,h',w']`; `kernel`, `stride` and `padding` in the metadata | `y da dc dbias dx` |
 /// | a chain | `x[b,i1,…,id] g1[1,o1,i1,k1] g2[k1,o2,i2,k2] … bias[o1,…,od] dy[b,o1,…,od]` | `y dg1 dg2 … dbias dx` |
 ///
 /// # Errors
@@ -45,10 +47,16 @@ fn from_file(path: &Path) -> Result<Case> {
     let bytes = std::fs::read(path).map_err(Error::io("read", path))?;
     let file = SafeTensors::deserialize(&bytes)
         .map_err(|error| Error::malformed(path, "content", "a safetensors file", error))?;
-    let reader = Reader { path, file: &file };
+    let metadata = SafeTensors::read_metadata(&bytes)
+        .map_err(|error| Error::malformed(path, "content", "a safetensors file", error))?;
+    let metadata = metadata.1.metadata().clone().unwrap_or_default();
+    let reader = Reader { path, file: &file, metadata };
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    match reader.has("g1") {
-        true => chains::read(name, &reader).map(Case::Chain),
+    if reader.has("g1") {
+        return chains::read(name, &reader).map(Case::Chain);
+    }
+    match reader.metadata.contains_key("kernel") {
+        true => convolutions::read(name, &reader).map(Case::Convolution),
         false => two_cores::read(name, &reader).map(Case::TwoCores),
     }
 }
@@ -57,6 +65,7 @@ fn from_file(path: &Path) -> Result<Case> {
 pub(super) struct Reader<'a> {
     path: &'a Path,
     file: &'a SafeTensors<'a>,
+    metadata: HashMap<String, String>,
 }
 
 impl<'a> Reader<'a> {
@@ -81,6 +90,17 @@ impl<'a> Reader<'a> {
                 format!("{D} extents"),
                 format!("{:?}", tensor.shape()),
             )
+        })
+    }
+
+    /// Whole numbers of the metadata, with commas between them.
+    pub fn numbers<const N: usize>(&self, name: &str) -> Result<[usize; N]> {
+        let found = self.metadata.get(name).map_or("none", String::as_str);
+        let numbers: Option<Vec<usize>> =
+            found.split(',').map(|number| number.trim().parse().ok()).collect();
+        numbers.and_then(|numbers| numbers.try_into().ok()).ok_or_else(|| {
+            let expected = format!("{N} whole numbers");
+            Error::malformed(self.path, format!("metadata '{name}'"), expected, found)
         })
     }
 

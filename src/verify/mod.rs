@@ -2,6 +2,7 @@
 //! in training, against the f64 reference or against reference files made by other programs.
 
 pub mod chains;
+pub mod convolutions;
 mod file;
 pub mod two_cores;
 
@@ -33,6 +34,8 @@ pub enum Case {
     TwoCores(two_cores::Case),
     /// Of a chain of any number.
     Chain(chains::Case),
+    /// Of a convolution of two cores.
+    Convolution(convolutions::Case),
 }
 
 impl Case {
@@ -41,6 +44,7 @@ impl Case {
         match self {
             Self::TwoCores(case) => &case.name,
             Self::Chain(case) => &case.name,
+            Self::Convolution(case) => &case.name,
         }
     }
 
@@ -53,6 +57,7 @@ impl Case {
         match self {
             Self::TwoCores(case) => two_cores::run(case, device),
             Self::Chain(case) => chains::run(case, device),
+            Self::Convolution(case) => convolutions::run(case, device),
         }
     }
 }
@@ -60,7 +65,9 @@ impl Case {
 /// The cases of sizes that test the edges, with random operands.
 pub fn built_in() -> Vec<Case> {
     let two_cores = two_cores::built_in().into_iter().map(Case::TwoCores);
-    two_cores.chain(chains::built_in().into_iter().map(Case::Chain)).collect()
+    let chains = chains::built_in().into_iter().map(Case::Chain);
+    let convolutions = convolutions::built_in().into_iter().map(Case::Convolution);
+    two_cores.chain(chains).chain(convolutions).collect()
 }
 
 /// `‖got − reference‖ / ‖reference‖` of an output and of each gradient, by name; 0 where both are 0.

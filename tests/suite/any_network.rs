@@ -5,15 +5,22 @@ use std::path::Path;
 use burn::tensor::Device;
 use proptest::prelude::*;
 use tnet_gpu::data::resident;
-use tnet_gpu::net::{self, Dense, Dropout, Gelu, Layer, Mps, Relu, Stack, features};
+use tnet_gpu::net::{
+    self, AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Mps, Relu, Shape, Stack,
+    features,
+};
 use tnet_gpu::train::checkpoint::Checkpoint;
 use tnet_gpu::train::{Learner, TrainConfig};
 
 use crate::common::config;
 use crate::net::steps;
 
-/// A layer of any kind for a number of inputs, by some numbers that are drawn.
-fn layer(inputs: usize, [kind, first, second, third]: [usize; 4]) -> Layer {
+/// A layer of any kind for a shape of inputs, by some numbers that are drawn.
+fn layer(input: Shape, [kind, first, second, third]: [usize; 4]) -> Layer {
+    let inputs = features(input);
+    let [_, height, width] = input;
+    let kernel = [1 + second % height.min(4), 1 + third % width.min(4)];
+    let stride = 1 + first % 3;
     // Of two, three or four cores.
     let cores = 2 + first % 3;
     let factors = |number: usize, of: usize| {
@@ -35,6 +42,16 @@ fn layer(inputs: usize, [kind, first, second, third]: [usize; 4]) -> Layer {
             let bonds: Vec<usize> = (1..cores).map(|cut| 1 + (second + cut * third) % 5).collect();
             Mps { bias, ..Mps::new(factors(second, inputs), factors(third, out), bonds) }.into()
         }
+        "conv2d" => {
+            let padding = first % kernel[0].min(kernel[1]);
+            let (out, bond) = match second % 2 {
+                0 => (Channels::Count(1 + first % 6), None),
+                _ => (Channels::Factors([1 + first % 3, 1 + third % 3]), Some(1 + second % 3)),
+            };
+            Conv2d { out, kernel, stride, padding, bond, bias }.into()
+        }
+        "maxpool" => MaxPool { kernel, stride: bias.then_some(stride) }.into(),
+        "avgpool" => AvgPool { kernel, stride: bias.then_some(stride) }.into(),
         "dense" => Dense { out, bias }.into(),
         "relu" => Relu {}.into(),
         "gelu" => Gelu {}.into(),
@@ -49,10 +66,10 @@ fn any_stack() -> impl Strategy<Value = Stack> {
     (any::<[u8; 3]>(), proptest::collection::vec(numbers, 1..8)).prop_map(|(input, numbers)| {
         let input = input.map(|extent| 1 + usize::from(extent) % 6);
         let mut stack = Stack { input, layers: Vec::new() };
-        let mut inputs = features(input);
+        let mut shape = input;
         for numbers in numbers {
-            stack.layers.push(layer(inputs, numbers));
-            inputs = stack.outputs().unwrap();
+            stack.layers.push(layer(shape, numbers));
+            shape = stack.placed().unwrap().pop().unwrap().output;
         }
         stack
     })

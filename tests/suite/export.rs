@@ -15,7 +15,10 @@ use tnet_gpu::data::fashion_mnist;
 use tnet_gpu::export::{Format, to_bytes, write};
 use tnet_gpu::model::{Layout, ModelFile};
 use tnet_gpu::mps::MpsInit;
-use tnet_gpu::net::{Dense, Dropout, Gelu, Layer, Mps, Network, Relu, Snapshot, Stack, features};
+use tnet_gpu::net::{
+    AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Mps, Network, Relu, Snapshot, Stack,
+    features,
+};
 
 use crate::common::data::scaled;
 use crate::common::executable::{Training, code, command, error_line, stderr, stdout, tnet};
@@ -51,6 +54,10 @@ fn mps<const D: usize>(
     bias: bool,
 ) -> Layer {
     Mps { bias, ..Mps::new(in_factors, out_factors, bond) }.into()
+}
+
+fn conv(out: Channels, bond: Option<usize>, bias: bool) -> Layer {
+    Conv2d { out, kernel: [3, 2], stride: 1, padding: 1, bond, bias }.into()
 }
 
 fn dense(out: usize, bias: bool) -> Layer {
@@ -95,6 +102,17 @@ fn every_kind_of_layer_is_the_same_in_onnx() {
                 Gelu {}.into(),
                 dense(2, true),
                 Dropout { rate: 0.1 }.into(),
+            ],
+        ),
+        (
+            [2, 6, 5],
+            vec![
+                conv(Channels::Factors([2, 3]), Some(2), true),
+                relu(),
+                MaxPool { kernel: [2, 3], stride: Some(1) }.into(),
+                conv(Channels::Count(4), None, false),
+                AvgPool { kernel: [2, 2], stride: None }.into(),
+                dense(3, true),
             ],
         ),
         ([1, 2, 2], vec![relu()]),

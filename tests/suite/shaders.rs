@@ -8,7 +8,7 @@ use std::path::Path;
 use naga::valid::{Capabilities, ValidationFlags, Validator};
 use naga::{AddressSpace, Literal, Module, Scalar, StorageAccess, TypeInner};
 use tnet_gpu::mps::tiles::{CONTRACT_F, CONTRACT_G, CONTRACT_X, GRADS_F, GRADS_X, WHOLE_ROOM};
-use tnet_gpu::op::gpu::params::{CoreModes, Member, Role, View};
+use tnet_gpu::op::gpu::params::{CoreModes, Member, Role, View, Window};
 use tnet_gpu::op::gpu::shader::{
     Facts, GRAD_TILED_S, GRAD_TILED_W, Kernel, LANE_SAMPLES, MASKED_A, MASKED_B, MATMUL_COLUMNS,
     MATMUL_I, MATMUL_J, MATMUL_ROWS, Prelude, RESIZE_PIECE, START_BIAS, START_OUTPUT, START_ZERO,
@@ -135,6 +135,9 @@ fn parameters_are_those_of_the_rust_side() {
         }
         if facts.preludes.contains(&Prelude::View) {
             check_struct(&module, facts.file, "View", View::MEMBERS);
+        }
+        if facts.preludes.contains(&Prelude::Window) {
+            check_struct(&module, facts.file, "Window", Window::MEMBERS);
         }
         if facts.preludes.contains(&Prelude::CoreModes) {
             check_struct(&module, facts.file, "CoreModes", CoreModes::MEMBERS);

@@ -1,11 +1,15 @@
 //! A whole training step, written by hand, against Burn's autodiff of the same network, and against finite differences.
 
+use std::sync::LazyLock;
+
 use burn::module::Param;
 use burn::nn::loss::CrossEntropyLossConfig;
 use burn::tensor::{Device, Tensor};
 use tnet_gpu::data::{ImageSet, Resident};
 use tnet_gpu::mps::MpsInit;
-use tnet_gpu::net::{Dense, Dropout, Gelu, Layer, Model, Mps, Relu, Stack, features};
+use tnet_gpu::net::{
+    AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Model, Mps, Relu, Stack, features,
+};
 use tnet_gpu::op::activation::Activation;
 use tnet_gpu::op::training;
 use tnet_gpu::train::learner::State;
@@ -41,8 +45,42 @@ fn mixed() -> Stack {
         Dropout { rate: 0.2 }.into(),
         Dense { out: 3, bias: true }.into(),
     ];
-    assert!(Layer::KINDS.iter().all(|kind| layers.iter().any(|layer| layer.name() == *kind)));
-    Stack { input: [1, 4, 5], layers }
+    let stack = Stack { input: [1, 4, 5], layers };
+    let both = || stack.layers.iter().chain(&*IMAGES);
+    assert!(Layer::KINDS.iter().all(|kind| both().any(|layer| layer.name() == *kind)));
+    stack
+}
+
+/// Layers of images: cores and a matrix, with strides and padding; kernels of pooling that overlap and that do not come out
+/// even; two channels at first.
+static IMAGES: LazyLock<Vec<Layer>> = LazyLock::new(|| {
+    let of_cores = Conv2d {
+        out: Channels::Factors([3, 2]),
+        kernel: [3, 3],
+        stride: 1,
+        padding: 1,
+        bond: Some(2),
+        bias: true,
+    };
+    let (out, kernel, stride) = (Channels::Count(4), [2, 3], 2);
+    let of_matrix = Conv2d { out, kernel, stride, bond: None, bias: false, ..of_cores.clone() };
+    vec![
+        of_cores.clone().into(),
+        Relu {}.into(),
+        MaxPool { kernel: [2, 2], stride: Some(1) }.into(),
+        of_matrix.into(),
+        Relu {}.into(),
+        Dropout { rate: 0.2 }.into(),
+        Conv2d { kernel: [1, 1], padding: 0, bias: false, ..of_cores }.into(),
+        AvgPool { kernel: [2, 2], stride: None }.into(),
+        Relu {}.into(),
+        Dense { out: 3, bias: true }.into(),
+    ]
+});
+
+/// A network of them.
+fn images_in_layers() -> Stack {
+    Stack { input: [2, 7, 9], layers: IMAGES.clone() }
 }
 
 /// One step on a batch of 33 images: the state before and after, and the loss.
@@ -88,7 +126,13 @@ fn labels(set: &ImageSet, order: &[u32]) -> Vec<i32> {
 /// of their squares.
 fn a_step_is_that_of_autodiff(device: &Device) {
     let usual = |model| stack(model, [4, 5], [3, 8], 2, 3);
-    for network in [usual(Model::Mps), usual(Model::Dense), usual(Model::MpsAll), mixed()] {
+    for network in [
+        usual(Model::Mps),
+        usual(Model::Dense),
+        usual(Model::MpsAll),
+        mixed(),
+        images_in_layers(),
+    ] {
         let title = network.title().unwrap();
         let config = config(network);
         let order = order();
@@ -103,7 +147,8 @@ fn a_step_is_that_of_autodiff(device: &Device) {
             })
             .collect();
         let tensors: Vec<Tensor<1>> = weights.iter().map(Param::val).collect();
-        let x = tensor(&scaled(&set, &order), [33, 20], &autodiff);
+        let inputs = features(config.network.input);
+        let x = tensor(&scaled(&set, &order), [33, inputs], &autodiff);
         let loss = loss(&config.network, &tensors, x, &labels(&set, &order));
         let off = (got / loss.clone().into_scalar::<f32>() - 1.0).abs();
         assert!(off < 1e-5, "{title}: loss off by {off}");

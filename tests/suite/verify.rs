@@ -20,7 +20,7 @@ fn every_built_in_case_is_reported() {
     assert_eq!(names, CASES.iter().map(Case::name).collect::<Vec<_>>());
     for (line, case) in lines.iter().zip(CASES.iter()) {
         let cores: &[&str] = match case {
-            Case::TwoCores(_) => &["da", "dc"],
+            Case::TwoCores(_) | Case::Convolution(_) => &["da", "dc"],
             Case::Chain(_) => &["dg1", "dg2", "dg3"],
         };
         for name in ["y", "dbias", "dx"].iter().chain(cores) {

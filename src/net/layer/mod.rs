@@ -1,15 +1,19 @@
 //! The kinds of layers, one file for each.
 
+mod conv2d;
 mod dense;
 mod dropout;
 mod gelu;
 mod mps;
+mod pool;
 mod relu;
 
+pub use conv2d::{Channels, Conv2d};
 pub use dense::Dense;
 pub use dropout::Dropout;
 pub use gelu::Gelu;
-pub use mps::Mps;
+pub use mps::{Bond, Mps};
+pub use pool::{AvgPool, MaxPool};
 pub use relu::Relu;
 use serde::{Deserialize, Serialize};
 
@@ -61,6 +65,12 @@ layers! {
     Mps, "mps";
     /// A matrix.
     Dense, "dense";
+    /// A convolution.
+    Conv2d, "conv2d";
+    /// The largest number under a kernel.
+    MaxPool, "maxpool";
+    /// The mean under a kernel.
+    AvgPool, "avgpool";
     /// `max(x, 0)`.
     Relu, "relu";
     /// `x Φ(x)`, a smooth kind of ReLU.

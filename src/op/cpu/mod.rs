@@ -6,6 +6,7 @@
 mod activation;
 mod adam;
 mod chain;
+mod conv;
 mod pool;
 mod simd;
 mod tiles;

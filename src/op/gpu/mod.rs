@@ -6,6 +6,7 @@
 
 mod burn_matmul;
 mod chain;
+mod conv;
 pub(crate) mod launch;
 pub(crate) mod matmul;
 pub mod params;

@@ -10,7 +10,7 @@ use crate::mps;
 pub struct Member {
     /// Its name, the same in Rust and WGSL.
     pub name: &'static str,
-    /// Its type: `u32`, `f32`, `View`, `CoreModes` or `Role`.
+    /// Its type: `u32`, `f32`, `View`, `CoreModes`, `Window` or `Role`.
     pub kind: &'static str,
     /// Its offset in bytes.
     pub offset: usize,
@@ -77,6 +77,24 @@ impl From<&[mps::chain::CoreMode; 3]> for CoreModes {
 }
 
 members! {
+    /// What is convolved, in `shaders/prelude/window.wgsl`.
+    Window {
+        channels: u32, height: u32, width: u32, kernel_rows: u32, kernel_columns: u32, stride: u32, padding: u32,
+        rows: u32, columns: u32,
+    }
+}
+
+impl From<&mps::conv::Window> for Window {
+    fn from(window: &mps::conv::Window) -> Self {
+        let [channels, height, width] = window.input.map(count);
+        let [kernel_rows, kernel_columns] = window.kernel.map(count);
+        let [stride, padding] = [window.stride, window.padding].map(count);
+        let [rows, columns] = window.output().map(count);
+        Self { channels, height, width, kernel_rows, kernel_columns, stride, padding, rows, columns }
+    }
+}
+
+members! {
     /// What a workgroup of `gpu/grads.wgsl` computes that sums the gradient by one core.
     Role {
         view: View, reversed: u32, f_is_a: u32, samples: u32, tile_w: u32, tile_s: u32, chunk_v: u32, chunk_r: u32,
@@ -116,6 +134,10 @@ params! {
         p: u32, p_t: u32, p_out: u32, r: u32, r_t: u32, r_out: u32, s: CoreModes, q: CoreModes,
         ones: u32, groups: u32, group_size: u32, add: u32, p_begin: u32, p_end: u32, r_begin: u32, r_end: u32,
     }
+    PatchesParams { count: u32, window: Window }
+    PatchesGradParams { count: u32, window: Window }
+    PoolParams { count: u32, window: Window, mean: u32 }
+    PoolGradParams { count: u32, window: Window, mean: u32 }
     SumRowsParams { rows: u32, columns: u32, groups: u32, group_size: u32 }
     GatherImagesParams { batch: u32, words: u32, pixels: u32, count: u32 }
     ActivateParams { count: u32, relu: u32, seed: u32, threshold: u32, scale: f32 }

@@ -61,6 +61,8 @@ pub enum Prelude {
     View,
     /// `CoreModes`.
     CoreModes,
+    /// `Window`.
+    Window,
     /// What a sum begins with.
     Start,
     /// What the plain kernels of the layer share.
@@ -106,6 +108,7 @@ impl Prelude {
         match self {
             Self::Invocation => prelude!("prelude/invocation.wgsl"),
             Self::View => prelude!("prelude/view.wgsl"),
+            Self::Window => prelude!("prelude/window.wgsl"),
             Self::CoreModes => prelude!("prelude/core_modes.wgsl"),
             Self::Start => prelude!("prelude/start.wgsl"),
             Self::Plain => prelude!("prelude/plain.wgsl"),
@@ -202,6 +205,14 @@ shaders! {
     ChainStep: "chain_step.wgsl", [Start CoreModes], 64, [core t bias out], ChainStepParams;
     /// partial sums of the gradient by a core of a chain.
     ChainGrad: "chain_grad.wgsl", [CoreModes], 64, [t d partial], ChainGradParams;
+    /// the patches of a batch under the kernel of a convolution.
+    Patches: "patches.wgsl", [Window], 64, [x patches], PatchesParams;
+    /// the gradient by images from that by their patches.
+    PatchesGrad: "patches_grad.wgsl", [Window], 64, [d grad_x], PatchesGradParams;
+    /// the largest numbers, or the means, under a kernel.
+    Pool: "pool.wgsl", [Window], 64, [x y], PoolParams;
+    /// its gradient.
+    PoolGrad: "pool_grad.wgsl", [Window], 64, [x grad_y grad_x], PoolGradParams;
     /// sums over the batch.
     SumRows: "sum_rows.wgsl", [Element], 64, [input output], SumRowsParams;
     /// a batch of images from the resident data set.

@@ -1,5 +1,6 @@
 //! Cases of the layer: operands, and what must come out.
 
+use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 use std::sync::LazyLock;
@@ -8,7 +9,7 @@ use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use tnet_gpu::mps::MpsSpec;
 use tnet_gpu::mps::reference::Operands;
-use tnet_gpu::verify::{self, Case, chains, two_cores};
+use tnet_gpu::verify::{self, Case, chains, convolutions, two_cores};
 
 use super::numbers;
 
@@ -90,9 +91,51 @@ pub fn write_chain(path: &Path, case: &chains::Case, off: f64) {
     write(path, singles, doubles, off);
 }
 
+/// The same of a convolution.
+pub fn write_convolution(path: &Path, case: &convolutions::Case, off: f64) {
+    let convolutions::Case { operands, expected, .. } = case;
+    let (spec, window, batch) = (operands.spec, operands.window, operands.batch);
+    let ([channels, height, width], [rows, columns]) = (window.input, window.output());
+    let (x, y) = ([batch, channels, height, width], [batch, spec.outputs(), rows, columns]);
+    let (a, c, bias) = (spec.a_shape().to_vec(), spec.c_shape().to_vec(), spec.bias_shape().to_vec());
+    let named = |name: &str| name.to_owned();
+    let singles = vec![
+        (named("x"), x.to_vec(), operands.x.clone()),
+        (named("a"), a.clone(), operands.a.clone()),
+        (named("c"), c.clone(), operands.c.clone()),
+        (named("bias"), bias.clone(), operands.bias.clone()),
+        (named("dy"), y.to_vec(), operands.grad_y.clone()),
+    ];
+    let doubles = vec![
+        (named("y"), y.to_vec(), expected.y.clone()),
+        (named("da"), a, expected.grad_a.clone()),
+        (named("dc"), c, expected.grad_c.clone()),
+        (named("dbias"), bias, expected.grad_bias.clone()),
+        (named("dx"), x.to_vec(), expected.grad_x.clone()),
+    ];
+    let [kernel_rows, kernel_columns] = window.kernel;
+    let metadata = [
+        ("kernel", format!("{kernel_rows},{kernel_columns}")),
+        ("stride", window.stride.to_string()),
+        ("padding", window.padding.to_string()),
+    ];
+    let metadata = metadata.map(|(name, text)| (name.to_owned(), text));
+    write_with(path, singles, doubles, off, Some(metadata.into()));
+}
+
 type Named<T> = (String, Vec<usize>, Vec<T>);
 
-fn write(path: &Path, singles: Vec<Named<f32>>, mut doubles: Vec<Named<f64>>, off: f64) {
+fn write(path: &Path, singles: Vec<Named<f32>>, doubles: Vec<Named<f64>>, off: f64) {
+    write_with(path, singles, doubles, off, None);
+}
+
+fn write_with(
+    path: &Path,
+    singles: Vec<Named<f32>>,
+    mut doubles: Vec<Named<f64>>,
+    off: f64,
+    metadata: Option<HashMap<String, String>>,
+) {
     doubles[0].2[0] += off;
     let views = singles
         .iter()
@@ -103,7 +146,7 @@ fn write(path: &Path, singles: Vec<Named<f32>>, mut doubles: Vec<Named<f64>>, of
     let views = views.map(|(name, dtype, shape, bytes)| {
         (name.as_str(), TensorView::new(dtype, shape.clone(), bytes).unwrap())
     });
-    fs::write(path, safetensors::serialize(views, None).unwrap()).unwrap();
+    fs::write(path, safetensors::serialize(views, metadata).unwrap()).unwrap();
 }
 
 /// Writes every built-in case into a folder: a process that is given it need not compute the
@@ -115,6 +158,7 @@ pub fn write_cases(folder: &Path) {
         match case {
             Case::TwoCores(case) => write_case(&file, case, 0.0),
             Case::Chain(case) => write_chain(&file, case, 0.0),
+            Case::Convolution(case) => write_convolution(&file, case, 0.0),
         }
     }
 }

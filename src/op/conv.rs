@@ -1,0 +1,442 @@
+//! Convolutions and pooling, on any backend.
+//!
+//! A convolution is a layer that is applied at every position of its kernel: one pass gathers the patches
+//! ([`ConvKernels::patches`]), the layer of two cores, or a matrix, computes them like samples of a larger batch, and channels
+//! come before positions again. The gradients follow the same way back.
+
+use burn::backend::fusion::custom::TensorSpec;
+use burn::backend::tensor::{FloatTensor, IntTensor};
+use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::tensor::{DType, Shape, Tensor};
+
+use super::activation::Activation;
+use super::layer::{LayerOps, activate, forward};
+use super::state::{Betas, Layout};
+use super::training::{ReluBefore, check_words};
+use super::words::StepWords;
+use super::{MpsOps, check_dtype, check_shape};
+use crate::mps::MpsSpec;
+use crate::mps::conv::Window;
+use crate::{Error, Result};
+
+/// What is applied to every patch.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kernel {
+    /// A matrix from channels and taps to this many channels.
+    Matrix {
+        /// Number of channels of the output.
+        outputs: usize,
+    },
+    /// Two cores.
+    TwoCores(MpsSpec),
+}
+
+impl Kernel {
+    /// Number of channels of the output.
+    fn outputs(&self) -> usize {
+        match self {
+            Self::Matrix { outputs } => *outputs,
+            Self::TwoCores(spec) => spec.outputs(),
+        }
+    }
+}
+
+/// A convolution, and where its weights begin in one tensor.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ConvLayer {
+    window: Window,
+    kernel: Kernel,
+    /// Where the matrix, or each core, begins.
+    begins: Vec<usize>,
+    /// Where the bias begins, if there is one.
+    bias: Option<usize>,
+    /// Numbers in a row of all of them.
+    stride: usize,
+}
+
+impl ConvLayer {
+    /// With the weights that a layout has: matrix or cores, and the bias after them if there is one more.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] naming `weights` when the layout has others.
+    pub fn new(window: Window, kernel: Kernel, layout: &Layout) -> Result<Self> {
+        let inputs = window.input[0] * window.taps();
+        let mut counts = match kernel {
+            Kernel::Matrix { outputs } => vec![inputs * outputs],
+            Kernel::TwoCores(spec) => {
+                [spec.a_shape(), spec.c_shape()].map(|shape| shape.iter().product()).into()
+            }
+        };
+        let own = counts.len();
+        let found: Vec<usize> = layout.weights.iter().map(|[_, count]| *count).collect();
+        if found.len() > own {
+            counts.push(kernel.outputs());
+        }
+        if found != counts {
+            let [expected, found] = [&counts, &found].map(|counts| format!("{counts:?} numbers"));
+            return Err(Error::Shape { operand: "weights", expected, found });
+        }
+        let begins: Vec<usize> = layout.weights.iter().map(|[begin, _]| *begin).collect();
+        let (begins, bias) = begins.split_at(own);
+        let (begins, bias) = (begins.to_vec(), bias.first().copied());
+        Ok(Self { window, kernel, begins, bias, stride: layout.stride })
+    }
+
+    fn inputs(&self) -> usize {
+        self.window.input.iter().product()
+    }
+
+    fn positions(&self) -> usize {
+        self.window.output().iter().product()
+    }
+
+    fn outputs(&self) -> usize {
+        self.kernel.outputs() * self.positions()
+    }
+}
+
+/// A training step of a convolution, besides its tensors.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct ConvUpdate {
+    /// The layer.
+    pub layer: ConvLayer,
+    /// By what the ReLU after the layer multiplied what it kept, where there is one that the gradient has not passed.
+    pub relu: Option<f32>,
+    /// Of Adam.
+    pub betas: Betas,
+}
+
+/// What is taken of the numbers of a channel under a kernel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pool {
+    /// Where the kernel lies. There is no padding.
+    pub window: Window,
+    /// Whether it is their mean, not the largest of them.
+    pub mean: bool,
+}
+
+impl Pool {
+    fn inputs(&self) -> usize {
+        self.window.input.iter().product()
+    }
+
+    fn outputs(&self) -> usize {
+        self.window.input[0] * self.window.output().iter().product::<usize>()
+    }
+}
+
+/// The kernels of a backend for what lies on a grid.
+pub(crate) trait ConvKernels: LayerOps {
+    /// The patches `[b·positions, channels·taps]` of images `x[b, channels·height·width]`.
+    fn patches(x: FloatTensor<Self>, window: &Window) -> FloatTensor<Self>;
+
+    /// The gradient by the images from that by their patches.
+    fn patches_grad(grad: FloatTensor<Self>, window: &Window, batch: usize) -> FloatTensor<Self>;
+}
+
+/// The operations on a backend. Nothing is checked here: the functions below do it.
+#[backend_extension(Cube, Flex, Fusion)]
+pub(crate) trait ConvOps: Backend {
+    /// The convolution, then the activation, `[b, channels'·positions]`.
+    #[fusion(dtype = x, shape = Shape::new([x[0], layer.outputs()]))]
+    fn conv_activated(
+        x: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        layer: ConvLayer,
+        activation: Activation,
+    ) -> FloatTensor<Self>;
+
+    /// The state after a step of Adam.
+    #[fusion(dtype = state, shape = state)]
+    fn conv_update(
+        state: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        update: ConvUpdate,
+    ) -> FloatTensor<Self>;
+
+    /// The same after `grad_x`, which comes first.
+    #[fusion(meta = |state, x, _y, _grad_y, _words, _update| -> (TensorSpec, TensorSpec) { (x.clone(), state.clone()) })]
+    fn conv_update_x(
+        state: FloatTensor<Self>,
+        x: FloatTensor<Self>,
+        y: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+        words: IntTensor<Self>,
+        update: ConvUpdate,
+    ) -> (FloatTensor<Self>, FloatTensor<Self>);
+}
+
+/// Pooling on a backend. Nothing is checked here.
+#[backend_extension(Cube, Flex, Fusion)]
+pub(crate) trait PoolOps: Backend {
+    /// The largest numbers, or the means, `[b, channels·positions]`.
+    #[fusion(dtype = x, shape = Shape::new([x[0], pool.outputs()]))]
+    fn pool(x: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self>;
+
+    /// The gradient by the input.
+    #[fusion(dtype = x, shape = x)]
+    fn pool_grad(
+        x: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+        pool: Pool,
+    ) -> FloatTensor<Self>;
+}
+
+impl ConvLayer {
+    /// The matrix `[channels·taps, channels']`.
+    fn matrix<B: LayerOps>(&self, weights: &FloatTensor<B>, outputs: usize) -> FloatTensor<B> {
+        let inputs = self.window.input[0] * self.window.taps();
+        B::part(weights.clone(), self.begins[0], Shape::new([inputs, outputs]))
+    }
+
+    fn cores<B: LayerOps>(&self, weights: &FloatTensor<B>, spec: &MpsSpec) -> [FloatTensor<B>; 2] {
+        let part = |core: usize, shape: [usize; 3]| {
+            B::part(weights.clone(), self.begins[core], Shape::new(shape))
+        };
+        [part(0, spec.a_shape()), part(1, spec.c_shape())]
+    }
+
+    /// Patches as the layer of two cores takes them.
+    fn folded<B: LayerOps>(patches: FloatTensor<B>, spec: &MpsSpec) -> FloatTensor<B> {
+        let [rows, _] = patches.shape().dims();
+        B::float_reshape(patches, Shape::new([rows, spec.j, spec.l]))
+    }
+
+    fn forward<B: ConvKernels>(
+        &self,
+        x: FloatTensor<B>,
+        weights: FloatTensor<B>,
+        active: Option<(IntTensor<B>, Activation)>,
+    ) -> FloatTensor<B> {
+        let ([batch, _], positions) = (x.shape().dims(), self.positions());
+        let outputs = self.kernel.outputs();
+        let patches = B::patches(x, &self.window);
+        let y = match &self.kernel {
+            Kernel::Matrix { outputs } => {
+                let bias = |begin| B::part(weights.clone(), begin, Shape::new([*outputs]));
+                let matrix = self.matrix::<B>(&weights, *outputs);
+                B::biased_product(patches, matrix, self.bias.map(bias))
+            }
+            Kernel::TwoCores(spec) => {
+                let bias = |begin| B::part(weights.clone(), begin, Shape::new(spec.bias_shape()));
+                let [a, c] = self.cores::<B>(&weights, spec);
+                let patches = Self::folded::<B>(patches, spec);
+                forward::<B>(patches, a, c, self.bias.map(bias), None)
+            }
+        };
+        // Channels before positions.
+        let y = B::float_reshape(y, Shape::new([batch, positions, outputs]));
+        let y = B::float_swap_dims(y, 1, 2);
+        // What is dropped follows from an element's index: after this.
+        activate::<B>(B::float_reshape(y, Shape::new([batch, outputs * positions])), active)
+    }
+
+    /// The gradients by all weights, `[1, stride]`, and by the input where it is wanted.
+    fn grads<B: ConvKernels>(
+        &self,
+        x: FloatTensor<B>,
+        weights: FloatTensor<B>,
+        grad_y: FloatTensor<B>,
+        wants_x: bool,
+    ) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
+        let ([batch, _], positions) = (x.shape().dims(), self.positions());
+        let outputs = self.kernel.outputs();
+        let d = B::float_reshape(grad_y, Shape::new([batch, outputs, positions]));
+        let d = B::float_swap_dims(d, 1, 2);
+        let d = B::float_reshape(d, Shape::new([batch * positions, outputs]));
+        let patches = B::patches(x, &self.window);
+        let (mut grads, grad_bias, grad_patches) = match &self.kernel {
+            Kernel::Matrix { outputs } => {
+                let matrix = self.matrix::<B>(&weights, *outputs);
+                let grad_bias = B::column_sums(d.clone());
+                let grad_patches = wants_x.then(|| B::matmul(d.clone(), matrix, [false, true]));
+                let grad = B::matmul(patches, d, [true, false]);
+                (vec![(grad, self.begins[0])], grad_bias, grad_patches)
+            }
+            Kernel::TwoCores(spec) => {
+                let [a, c] = self.cores::<B>(&weights, spec);
+                let d = B::float_reshape(d, Shape::new([batch * positions, spec.m, spec.n]));
+                let grad_patches =
+                    wants_x.then(|| B::mps_grad_x(a.clone(), c.clone(), d.clone()));
+                let patches = Self::folded::<B>(patches, spec);
+                let (grad_a, grad_c, grad_bias) = B::mps_grads(patches, a, c, d);
+                (vec![(grad_a, self.begins[0]), (grad_c, self.begins[1])], grad_bias, grad_patches)
+            }
+        };
+        grads.extend(self.bias.map(|begin| (grad_bias, begin)));
+        let grad_x = grad_patches.map(|grad| B::patches_grad(grad, &self.window, batch));
+        (B::side_by_side(grads, self.stride), grad_x)
+    }
+}
+
+/// A step of Adam of a convolution's state, and the gradient by its input where it is wanted.
+fn update<B: ConvKernels>(
+    state: FloatTensor<B>,
+    x: FloatTensor<B>,
+    [y, grad_y]: [FloatTensor<B>; 2],
+    words: IntTensor<B>,
+    update: ConvUpdate,
+    wants_x: bool,
+) -> (Option<FloatTensor<B>>, FloatTensor<B>) {
+    let ConvUpdate { layer, relu, betas } = update;
+    let grad_y = match relu {
+        Some(scale) => B::relu_grad(y, grad_y, scale),
+        None => grad_y,
+    };
+    let weights = B::part(state.clone(), 0, Shape::new([layer.stride]));
+    let (grads, grad_x) = layer.grads::<B>(x, weights, grad_y, wants_x);
+    (grad_x, B::adam(state, grads, words, betas))
+}
+
+impl<B: ConvKernels> ConvOps for B {
+    fn conv_activated(
+        x: FloatTensor<B>,
+        weights: FloatTensor<B>,
+        words: IntTensor<B>,
+        layer: ConvLayer,
+        activation: Activation,
+    ) -> FloatTensor<B> {
+        let active = (activation != Activation::NONE).then_some((words, activation));
+        layer.forward::<B>(x, weights, active)
+    }
+
+    fn conv_update(
+        state: FloatTensor<B>,
+        x: FloatTensor<B>,
+        y: FloatTensor<B>,
+        grad_y: FloatTensor<B>,
+        words: IntTensor<B>,
+        update: ConvUpdate,
+    ) -> FloatTensor<B> {
+        self::update::<B>(state, x, [y, grad_y], words, update, false).1
+    }
+
+    #[expect(clippy::expect_used, reason = "it was wanted")]
+    fn conv_update_x(
+        state: FloatTensor<B>,
+        x: FloatTensor<B>,
+        y: FloatTensor<B>,
+        grad_y: FloatTensor<B>,
+        words: IntTensor<B>,
+        update: ConvUpdate,
+    ) -> (FloatTensor<B>, FloatTensor<B>) {
+        let (grad_x, state) = self::update::<B>(state, x, [y, grad_y], words, update, true);
+        (grad_x.expect("a gradient by the input"), state)
+    }
+}
+
+/// A convolution and an activation, from all its weights as a [`Layout`] has them.
+///
+/// # Shapes
+///
+/// - `x`: `[batch, channels·height·width]`
+/// - output: `[batch, channels'·height'·width']`
+///
+/// # Errors
+///
+/// [`Error::Shape`] or [`Error::ElementType`] naming the operand that does not fit, before anything is launched.
+pub fn conv_layer(
+    x: Tensor<2>,
+    weights: Tensor<1>,
+    layer: &ConvLayer,
+    activation: Activation,
+    words: &StepWords,
+) -> Result<Tensor<2>> {
+    check_operands(layer, &x)?;
+    check_dtype("weights", DType::F32, weights.dtype())?;
+    check_shape("weights", weights.dims(), [layer.stride])?;
+    check_words(words, activation)?;
+    let [x, weights] = [x.into_dispatch(), weights.into_dispatch()];
+    let (words, layer) = (words.0.clone().into_dispatch(), layer.clone());
+    Ok(Tensor::from_dispatch(Dispatch::conv_activated(x, weights, words, layer, activation)))
+}
+
+/// Adam's step of a convolution's state, and the gradient by its input if it is wanted, from its input and the gradient by its
+/// output or, with `relu`, by the output of the ReLU after it.
+///
+/// # Errors
+///
+/// As [`conv_layer`].
+#[expect(clippy::too_many_arguments, reason = "the operands of a step")]
+pub fn conv_update(
+    state: Tensor<1>,
+    layer: &ConvLayer,
+    x: Tensor<2>,
+    relu: Option<ReluBefore>,
+    grad_y: Tensor<2>,
+    words: &StepWords,
+    betas: Betas,
+    wants_grad_x: bool,
+) -> Result<(Option<Tensor<2>>, Tensor<1>)> {
+    check_operands(layer, &x)?;
+    for (operand, dtype) in [("state", state.dtype()), ("grad_y", grad_y.dtype())] {
+        check_dtype(operand, DType::F32, dtype)?;
+    }
+    check_shape("state", state.dims(), [3 * layer.stride])?;
+    check_shape("grad_y", grad_y.dims(), [x.dims()[0], layer.outputs()])?;
+    let (y, relu) = match relu {
+        None => (grad_y.clone(), None),
+        Some((y, scale)) => {
+            check_dtype("y", DType::F32, y.dtype())?;
+            check_shape("y", y.dims(), grad_y.dims())?;
+            (y, Some(scale))
+        }
+    };
+    let update = ConvUpdate { layer: layer.clone(), relu, betas };
+    let (state, words) = (state.into_dispatch(), words.0.clone().into_dispatch());
+    let [x, y, grad_y] = [x, y, grad_y].map(Tensor::into_dispatch);
+    if !wants_grad_x {
+        let state = Dispatch::conv_update(state, x, y, grad_y, words, update);
+        return Ok((None, Tensor::from_dispatch(state)));
+    }
+    let (grad_x, state) = Dispatch::conv_update_x(state, x, y, grad_y, words, update);
+    Ok((Some(Tensor::from_dispatch(grad_x)), Tensor::from_dispatch(state)))
+}
+
+/// The largest numbers, or the means, of `x[batch, channels·height·width]` under a kernel.
+///
+/// # Errors
+///
+/// As [`conv_layer`].
+pub fn pooled(x: Tensor<2>, pool: Pool) -> Result<Tensor<2>> {
+    check_dtype("x", DType::F32, x.dtype())?;
+    check_shape("x", x.dims(), [x.dims()[0].max(1), pool.inputs()])?;
+    Ok(Tensor::from_dispatch(Dispatch::pool(x.into_dispatch(), pool)))
+}
+
+/// The gradient of [`pooled`] by its input.
+///
+/// # Errors
+///
+/// As [`conv_layer`].
+pub fn pooled_grad(x: Tensor<2>, grad_y: Tensor<2>, pool: Pool) -> Result<Tensor<2>> {
+    for (operand, dtype) in [("x", x.dtype()), ("grad_y", grad_y.dtype())] {
+        check_dtype(operand, DType::F32, dtype)?;
+    }
+    check_shape("x", x.dims(), [x.dims()[0].max(1), pool.inputs()])?;
+    check_shape("grad_y", grad_y.dims(), [x.dims()[0], pool.outputs()])?;
+    let [x, grad_y] = [x, grad_y].map(Tensor::into_dispatch);
+    Ok(Tensor::from_dispatch(Dispatch::pool_grad(x, grad_y, pool)))
+}
+
+/// `x[batch, channels·height·width]`, with as many patches as kernels count.
+fn check_operands(layer: &ConvLayer, x: &Tensor<2>) -> Result<()> {
+    let [batch, _] = x.dims();
+    check_dtype("x", DType::F32, x.dtype())?;
+    check_shape("x", x.dims(), [batch.max(1), layer.inputs()])?;
+    let of_sample = layer.positions() * layer.window.input[0] * layer.window.taps();
+    let largest = of_sample.max(layer.outputs());
+    if batch.saturating_mul(largest) <= 1 << 31 {
+        return Ok(());
+    }
+    Err(Error::Shape {
+        operand: "x",
+        expected: format!("a batch of at most {} samples", (1 << 31) / largest),
+        found: format!("{:?}", x.dims()),
+    })
+}
