@@ -80,7 +80,9 @@ impl NetworkArgs {
     }
 
     fn preset(&self) -> Preset {
-        let product = |Factors(factors): &Factors| factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor));
+        let product = |Factors(factors): &Factors| {
+            factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor))
+        };
         let first = self.out_factors.as_ref().map_or(512, product);
         let list = |factors: &Option<Factors>| factors.clone().map(|Factors(factors)| factors);
         Preset {
@@ -213,7 +215,9 @@ impl Source {
             Self::Preset(preset) => {
                 // The pixels that the factors say, in rows of those on the right.
                 if let Some(factors) = &preset.in_factors {
-                    let product = |factors: &[usize]| factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor));
+                    let product = |factors: &[usize]| {
+                        factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor))
+                    };
                     let (rows, columns) = factors.split_at(factors.len().div_ceil(2));
                     input = [1, product(rows), product(columns)];
                 }

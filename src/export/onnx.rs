@@ -124,7 +124,8 @@ impl Graph {
         let mut value = x.to_owned();
         for step in chain.steps(End::Right) {
             let (core, own) = (format!("g{}", step.core + 1), &weights[step.core]);
-            let x = self.reshape(&value, &[step.terms(), step.r.extent], &part(&format!("x_{core}")));
+            let x =
+                self.reshape(&value, &[step.terms(), step.r.extent], &part(&format!("x_{core}")));
             let core_value = self.floats(&part(&core), &[step.sums(), step.terms()], own);
             value = self.node("MatMul", &[&core_value, &x], part(&format!("y_{core}")));
         }

@@ -23,7 +23,8 @@ pub fn to_bytes(snapshot: &Snapshot) -> Result<Vec<u8>> {
     let (mut on_images, mut flattened) = (false, 0);
     for (at, placed) in snapshot.stack().placed()?.iter().enumerate() {
         let weights = snapshot.of_layer(at)?;
-        on_images |= matches!(placed.layer, Layer::Conv2d(_) | Layer::MaxPool(_) | Layer::AvgPool(_));
+        on_images |=
+            matches!(placed.layer, Layer::Conv2d(_) | Layer::MaxPool(_) | Layer::AvgPool(_));
         if let Layer::Conv2d(layer) = placed.layer {
             let (window, matrix) = layer.merged(placed.input, weights)?;
             let ([rows, columns], [outputs, ..]) = (window.kernel, placed.output);

@@ -99,7 +99,11 @@ fn smallest_sum(width: usize, count: usize, most: usize, divisors: &[usize]) -> 
         let rest = smallest_sum(width / first, count - 1, first, divisors)?;
         Some([&[first], &rest[..]].concat())
     };
-    divisors.iter().filter(fits).filter_map(with).min_by_key(|factors| factors.iter().sum::<usize>())
+    divisors
+        .iter()
+        .filter(fits)
+        .filter_map(with)
+        .min_by_key(|factors| factors.iter().sum::<usize>())
 }
 
 impl Preset {
@@ -181,7 +185,9 @@ impl Preset {
                 let problem = format!("{found}: expected {cores} factors, one for each core");
                 return Err(Error::argument(name, problem));
             }
-            if factors.iter().try_fold(1_usize, |all, &factor| all.checked_mul(factor)) != Some(product) {
+            if factors.iter().try_fold(1_usize, |all, &factor| all.checked_mul(factor))
+                != Some(product)
+            {
                 let problem = format!("{found}: expected a product of {product}, {of}");
                 return Err(Error::argument(name, problem));
             }

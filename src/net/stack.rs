@@ -120,8 +120,7 @@ impl Stack {
     ///
     /// As [`Stack::placed`]; [`Error::Argument`] naming `weights` when they are not.
     pub fn check_weights(&self, weights: &[Vec<f32>]) -> Result<()> {
-        let counts: Vec<usize> =
-            self.weights()?.iter().map(|(_, weight)| weight.count()).collect();
+        let counts: Vec<usize> = self.weights()?.iter().map(|(_, weight)| weight.count()).collect();
         let found: Vec<usize> = weights.iter().map(Vec::len).collect();
         if found == counts {
             return Ok(());

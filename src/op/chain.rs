@@ -10,7 +10,9 @@ use burn::backend::autodiff::grads::Gradients;
 use burn::backend::autodiff::ops::{Backward, Ops, OpsKind};
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{
+    Autodiff, AutodiffBackend, Backend, Dispatch, TensorMetadata, backend_extension,
+};
 use burn::tensor::{DType, Device, Shape, Tensor};
 
 use super::activation::Activation;
@@ -96,6 +98,9 @@ pub(crate) struct PlacedStep {
     pub begin: usize,
 }
 
+/// The gradients by some cores, and where each core begins.
+pub(crate) type CoreGrads<B> = Vec<(FloatTensor<B>, usize)>;
+
 /// The kernels of a backend for chains.
 pub(crate) trait ChainKernels: LayerOps {
     /// All steps, applied one after the other to a batch of samples; then the bias that begins at an index, if one is named.
@@ -116,7 +121,7 @@ pub(crate) trait ChainKernels: LayerOps {
         grad_y: FloatTensor<Self>,
         batch: usize,
         wants_x: bool,
-    ) -> (Vec<(FloatTensor<Self>, usize)>, Option<FloatTensor<Self>>);
+    ) -> (CoreGrads<Self>, Option<FloatTensor<Self>>);
 
     /// One step of a fold; without `t`, which is the number 1 then.
     fn fold(
@@ -207,11 +212,7 @@ struct Fold<B: Backend> {
 
 impl<B: ChainKernels> Fold<B> {
     /// The gradients by its cores, from that by the core into which it was folded.
-    fn pulled_back(
-        self,
-        weights: &FloatTensor<B>,
-        grad: FloatTensor<B>,
-    ) -> Vec<(FloatTensor<B>, usize)> {
+    fn pulled_back(self, weights: &FloatTensor<B>, grad: FloatTensor<B>) -> CoreGrads<B> {
         let Self { steps, given } = self;
         let mut grad = B::float_reshape(grad, Shape::new([steps[steps.len() - 1].step.output()]));
         let mut grads = Vec::with_capacity(steps.len());
@@ -244,7 +245,8 @@ impl ChainLayer {
     /// `A[m,k,j]` and `C[l,k,n]`, each as the last of what its steps give.
     fn folded<B: ChainKernels>(&self, cut: usize, weights: &FloatTensor<B>) -> [Fold<B>; 2] {
         End::BOTH.map(|end| {
-            let mut fold = Fold { steps: self.placed(self.chain.folds(cut, end)), given: Vec::new() };
+            let mut fold =
+                Fold { steps: self.placed(self.chain.folds(cut, end)), given: Vec::new() };
             for step in &fold.steps {
                 fold.given.push(B::fold(step, weights, fold.given.last()));
             }
@@ -322,7 +324,11 @@ impl ChainLayer {
         (B::side_by_side(grads, self.stride), grad_x)
     }
 
-    fn grad_x<B: ChainKernels>(&self, weights: FloatTensor<B>, grad_y: FloatTensor<B>) -> FloatTensor<B> {
+    fn grad_x<B: ChainKernels>(
+        &self,
+        weights: FloatTensor<B>,
+        grad_y: FloatTensor<B>,
+    ) -> FloatTensor<B> {
         let [batch, _] = grad_y.shape().dims();
         match self.way::<B>(batch, &grad_y) {
             Way::Folded { cut } => {
@@ -347,7 +353,11 @@ pub(crate) fn reversed(steps: &[PlacedStep]) -> Vec<PlacedStep> {
 }
 
 impl<B: ChainKernels> ChainOps for B {
-    fn chain_linear(x: FloatTensor<B>, weights: FloatTensor<B>, layer: ChainLayer) -> FloatTensor<B> {
+    fn chain_linear(
+        x: FloatTensor<B>,
+        weights: FloatTensor<B>,
+        layer: ChainLayer,
+    ) -> FloatTensor<B> {
         layer.forward::<B>(x, weights, None)
     }
 
@@ -360,7 +370,11 @@ impl<B: ChainKernels> ChainOps for B {
         layer.grads::<B>(x, weights, grad_y, false).0
     }
 
-    fn chain_grad_x(weights: FloatTensor<B>, grad_y: FloatTensor<B>, layer: ChainLayer) -> FloatTensor<B> {
+    fn chain_grad_x(
+        weights: FloatTensor<B>,
+        grad_y: FloatTensor<B>,
+        layer: ChainLayer,
+    ) -> FloatTensor<B> {
         layer.grad_x::<B>(weights, grad_y)
     }
 }
@@ -427,12 +441,20 @@ struct ChainBackward;
 impl<B: ChainOps> Backward<B, 2> for ChainBackward {
     type State = (FloatTensor<B>, FloatTensor<B>, ChainLayer);
 
-    fn backward(self, ops: Ops<Self::State, 2>, grads: &mut Gradients, _checkpointer: &mut Checkpointer) {
+    fn backward(
+        self,
+        ops: Ops<Self::State, 2>,
+        grads: &mut Gradients,
+        _checkpointer: &mut Checkpointer,
+    ) {
         let grad_y = grads.consume::<B>(&ops.node);
         let (x, weights, layer) = ops.state;
         let [of_x, of_weights] = ops.parents;
         if let Some(node) = of_x {
-            grads.register::<B>(node.id, B::chain_grad_x(weights.clone(), grad_y.clone(), layer.clone()));
+            grads.register::<B>(
+                node.id,
+                B::chain_grad_x(weights.clone(), grad_y.clone(), layer.clone()),
+            );
         }
         if let Some(node) = of_weights {
             let numbers = weights.shape().num_elements();
@@ -615,7 +637,9 @@ fn check_operands(layer: &ChainLayer, x: &Tensor<2>) -> Result<()> {
 pub fn chain_plan(chain: &Chain, batch: usize, device: &Device) -> String {
     let way = ChainPlan::of(chain, batch, target_of(device)).way;
     match way {
-        Way::Folded { cut } => format!("{way}: {}", forward_plan(&chain.folded(cut), batch, device)),
+        Way::Folded { cut } => {
+            format!("{way}: {}", forward_plan(&chain.folded(cut), batch, device))
+        }
         Way::CoreByCore { .. } => way.to_string(),
     }
 }

@@ -1,7 +1,7 @@
 //! Convolutions and pooling, on any backend.
 //!
 //! A convolution is a layer that is applied at every position of its kernel: one pass gathers the patches
-//! ([`ConvKernels::patches`]), the layer of two cores, or a matrix, computes them like samples of a larger batch, and channels
+//! (`ConvKernels::patches`), the layer of two cores, or a matrix, computes them like samples of a larger batch, and channels
 //! come before positions again. The gradients follow the same way back.
 
 use burn::backend::fusion::custom::TensorSpec;
@@ -180,11 +180,7 @@ pub(crate) trait PoolOps: Backend {
 
     /// The gradient by the input.
     #[fusion(dtype = x, shape = x)]
-    fn pool_grad(
-        x: FloatTensor<Self>,
-        grad_y: FloatTensor<Self>,
-        pool: Pool,
-    ) -> FloatTensor<Self>;
+    fn pool_grad(x: FloatTensor<Self>, grad_y: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self>;
 }
 
 impl ConvLayer {
@@ -261,8 +257,7 @@ impl ConvLayer {
             Kernel::TwoCores(spec) => {
                 let [a, c] = self.cores::<B>(&weights, spec);
                 let d = B::float_reshape(d, Shape::new([batch * positions, spec.m, spec.n]));
-                let grad_patches =
-                    wants_x.then(|| B::mps_grad_x(a.clone(), c.clone(), d.clone()));
+                let grad_patches = wants_x.then(|| B::mps_grad_x(a.clone(), c.clone(), d.clone()));
                 let patches = Self::folded::<B>(patches, spec);
                 let (grad_a, grad_c, grad_bias) = B::mps_grads(patches, a, c, d);
                 (vec![(grad_a, self.begins[0]), (grad_c, self.begins[1])], grad_bias, grad_patches)

@@ -24,7 +24,9 @@ pub fn propose(in_factors: &[usize], width: usize, bond: usize) -> Vec<Vec<usize
         let layer = Mps::new(in_factors, factors.clone(), bond);
         layer.multiply_adds(input).forward
     };
-    ways.sort_by_cached_key(|factors| (work(factors), lean(factors), std::cmp::Reverse(factors.clone())));
+    ways.sort_by_cached_key(|factors| {
+        (work(factors), lean(factors), std::cmp::Reverse(factors.clone()))
+    });
     ways.truncate(MOST);
     ways
 }

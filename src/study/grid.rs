@@ -220,7 +220,9 @@ impl NetworkGrid {
         };
         let Some(stack) = &self.stack else {
             let model = self.model.unwrap_or_default();
-            let product = |factors: &Vec<usize>| factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor));
+            let product = |factors: &Vec<usize>| {
+                factors.iter().fold(1, |all: usize, &factor| all.saturating_mul(factor))
+            };
             let first = out_factors.as_ref().map_or(512, product);
             let preset = Preset {
                 model,

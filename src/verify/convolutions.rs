@@ -81,10 +81,7 @@ pub(super) fn read(name: String, file: &Reader) -> Result<Case> {
     };
     let (window, spec) = extents().map_err(|error| file.unfit(error))?;
     let [out_rows, out_columns] = window.output();
-    let (x, y) = (
-        [batch, channels, height, width],
-        [batch, spec.outputs(), out_rows, out_columns],
-    );
+    let (x, y) = ([batch, channels, height, width], [batch, spec.outputs(), out_rows, out_columns]);
     let operands = Operands {
         window,
         spec,

@@ -79,9 +79,7 @@ impl Distances {
     fn add(&mut self, name: impl Into<String>, distance: f64) {
         let name = name.into();
         match self.0.iter_mut().find(|(other, _)| *other == name) {
-            // NaN is larger than any.
-            Some((_, known)) if !(*known >= distance) => *known = distance,
-            Some(_) => {}
+            Some((_, known)) => *known = larger(*known, distance),
             None => self.0.push((name, distance)),
         }
     }
@@ -99,8 +97,13 @@ impl Distances {
     /// The largest; NaN if one is.
     pub fn largest(&self, names: impl Fn(&str) -> bool) -> f64 {
         let chosen = self.iter().filter(|(name, _)| names(name));
-        chosen.fold(0.0, |most: f64, (_, distance)| if most >= distance { most } else { distance })
+        chosen.fold(0.0, |most, (_, distance)| larger(most, distance))
     }
+}
+
+/// The larger of two distances; NaN is larger than any.
+fn larger(one: f64, other: f64) -> f64 {
+    if one.is_nan() || one >= other { one } else { other }
 }
 
 /// An object with a member for each.
@@ -158,4 +161,24 @@ fn read<const D: usize>(tensor: Tensor<D>) -> Result<Vec<f32>> {
 
 fn distance<const D: usize>(got: Tensor<D>, expected: &[f64]) -> Result<f64> {
     Ok(relative_error(&read(got)?, expected))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_distance_hides_another() {
+        let mut distances = Distances::default();
+        for (name, distance) in [("y", 1e-7), ("dx", 2e-7), ("y", 3e-7), ("y", 2e-7)] {
+            distances.add(name, distance);
+        }
+        assert!(distances.pass());
+        assert_eq!(distances.iter().collect::<Vec<_>>(), [("y", 3e-7), ("dx", 2e-7)]);
+        assert_eq!(distances.largest(|name| name != "y"), 2e-7);
+        for distance in [f64::NAN, 1e-7] {
+            distances.add("y", distance);
+            assert!(!distances.pass() && distances.largest(|_| true).is_nan());
+        }
+    }
 }

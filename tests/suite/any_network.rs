@@ -27,7 +27,8 @@ fn layer(input: Shape, [kind, first, second, third]: [usize; 4]) -> Layer {
         let mut rest = of;
         let mut factors = Vec::new();
         for _ in 1..cores {
-            let divisors: Vec<usize> = (1..=rest).filter(|small| rest.is_multiple_of(*small)).collect();
+            let divisors: Vec<usize> =
+                (1..=rest).filter(|small| rest.is_multiple_of(*small)).collect();
             let divisor = divisors[number % divisors.len()];
             factors.push(divisor);
             rest /= divisor;

@@ -16,8 +16,8 @@ use tnet_gpu::export::{Format, to_bytes, write};
 use tnet_gpu::model::{Layout, ModelFile};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{
-    AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Mps, Network, Relu, Snapshot, Stack,
-    features,
+    AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Mps, Network, Relu, Snapshot,
+    Stack, features,
 };
 
 use crate::common::data::scaled;
@@ -90,7 +90,14 @@ fn every_kind_of_layer_is_the_same_in_onnx() {
         // C first, then A first: J L N + M J N against M J L + M N L multiply-adds a bond.
         ([1, 6, 4], vec![mps([6, 4], [5, 2], 3, true), relu(), dense(3, true)]),
         ([1, 4, 6], vec![mps([4, 6], [2, 5], 3, true), relu(), dense(3, false)]),
-        ([1, 6, 4], vec![mps([2, 3, 4], [5, 1, 2], 3, true), relu(), mps([5, 2, 1, 1], [1, 3, 1, 2], 2, false)]),
+        (
+            [1, 6, 4],
+            vec![
+                mps([2, 3, 4], [5, 1, 2], 3, true),
+                relu(),
+                mps([5, 2, 1, 1], [1, 3, 1, 2], 2, false),
+            ],
+        ),
         ([1, 6, 4], vec![mps([6, 4], [5, 2], 2, false)]),
         ([1, 4, 6], vec![mps([4, 6], [2, 5], 2, false)]),
         ([3, 2, 4], vec![mps([6, 4], [4, 4], 1, true), relu(), mps([2, 8], [1, 7], 4, true)]),

@@ -306,8 +306,7 @@ fn the_first_weights_stay_what_they_were() {
 /// A stack that does not fit is one line that names the layer, what was expected and what was found.
 #[test]
 fn a_stack_that_does_not_fit_names_the_layer() {
-    let mps =
-        |in_factors: [usize; 2], bond: usize| Layer::from(Mps::new(in_factors, [4, 4], bond));
+    let mps = |in_factors: [usize; 2], bond: usize| Layer::from(Mps::new(in_factors, [4, 4], bond));
     let dense = |out| Layer::from(Dense { out, bias: true });
     for (layers, expected) in [
         (vec![], "layers: none: expected at least one"),
@@ -417,7 +416,14 @@ fn options_that_do_not_fit_are_named() {
         (Preset { model: Model::Dense, bond: vec![1, 2], ..default() }, "bond: 1,2: "),
         (Preset { out_factors: Some(vec![16, 16]), ..default() }, "out_factors: 16,16: "),
         (Preset { in_factors: Some(vec![28, 27]), ..default() }, "in_factors: 28,27: "),
-        (Preset { in_factors: Some(vec![4, 7, 28]), out_factors: Some(vec![32, 16]), ..default() }, "out_factors: 32,16: expected 3"),
+        (
+            Preset {
+                in_factors: Some(vec![4, 7, 28]),
+                out_factors: Some(vec![32, 16]),
+                ..default()
+            },
+            "out_factors: 32,16: expected 3",
+        ),
         (Preset { cores: Some(1), ..default() }, "cores: 1: expected 2 to 16"),
         (Preset { dropout: 1.5, ..default() }, "dropout3: rate: 1.5: "),
         (Preset { dropout: -0.5, ..default() }, "dropout3: rate: -0.5: "),

@@ -8,7 +8,8 @@ use burn::tensor::{Device, Tensor};
 use tnet_gpu::data::{ImageSet, Resident};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{
-    AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Model, Mps, Relu, Stack, features,
+    AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Model, Mps, Relu, Stack,
+    features,
 };
 use tnet_gpu::op::activation::Activation;
 use tnet_gpu::op::training;
@@ -126,13 +127,9 @@ fn labels(set: &ImageSet, order: &[u32]) -> Vec<i32> {
 /// of their squares.
 fn a_step_is_that_of_autodiff(device: &Device) {
     let usual = |model| stack(model, [4, 5], [3, 8], 2, 3);
-    for network in [
-        usual(Model::Mps),
-        usual(Model::Dense),
-        usual(Model::MpsAll),
-        mixed(),
-        images_in_layers(),
-    ] {
+    for network in
+        [usual(Model::Mps), usual(Model::Dense), usual(Model::MpsAll), mixed(), images_in_layers()]
+    {
         let title = network.title().unwrap();
         let config = config(network);
         let order = order();

@@ -8,7 +8,7 @@
 //!
 //! Two cores are the layer of the rest of [`crate::mps`]: `A[m,k,j]` is `G_1[1,m,j,k]`, `C[l,k,n]` is `G_2[k,n,l,1]`. A longer
 //! chain is computed in one of two ways ([`plan`]): as a layer of two cores, each the product of some neighbours, or core by
-//! core ([`steps`]). The f64 [`reference`] does neither: it builds the matrix.
+//! core ([`steps`]). The f64 [`mod@reference`] does neither: it builds the matrix.
 
 pub mod plan;
 pub mod reference;
@@ -72,7 +72,8 @@ impl Chain {
         }
         let [inputs, outputs, bonds] = [in_factors, out_factors, bonds].map(<[usize]>::to_vec);
         let chain = Self { inputs, outputs, bonds };
-        let product = |extents: &[usize]| extents.iter().fold(1, |p: usize, &e| p.saturating_mul(e));
+        let product =
+            |extents: &[usize]| extents.iter().fold(1, |p: usize, &e| p.saturating_mul(e));
         let cores = (0..chain.cores()).map(|core| product(&chain.core_shape(core)));
         let samples = [product(&chain.inputs), product(&chain.outputs)];
         if cores.chain(samples).any(|elements| elements > MOST) {
@@ -220,7 +221,8 @@ mod tests {
 
     #[test]
     fn impossible_extents_name_the_parameter() {
-        let cases: [(&[usize], &[usize], &[usize], &str); 6] = [
+        type Case = (&'static [usize], &'static [usize], &'static [usize], &'static str);
+        let cases: [Case; 6] = [
             (&[784], &[512], &[], "in_factors: 784: "),
             (&[28, 28], &[8, 8, 8], &[1], "out_factors: 8,8,8: "),
             (&[4, 7, 28], &[8, 8, 8], &[2], "bond: 2: expected 2 numbers"),
@@ -232,7 +234,11 @@ mod tests {
             let line = Chain::new(inputs, outputs, bonds).unwrap_err().to_string();
             assert!(line.starts_with(expected), "{line}");
         }
-        for cores in [[[1, 2, 3, 4], [5, 2, 3, 1]], [[2, 2, 3, 4], [4, 2, 3, 1]], [[1, 2, 3, 4], [4, 2, 3, 2]]] {
+        for cores in [
+            [[1, 2, 3, 4], [5, 2, 3, 1]],
+            [[2, 2, 3, 4], [4, 2, 3, 1]],
+            [[1, 2, 3, 4], [4, 2, 3, 2]],
+        ] {
             let line = Chain::from_shapes(&cores).unwrap_err().to_string();
             assert!(line.starts_with("cores: expected shape ["), "{line}");
         }

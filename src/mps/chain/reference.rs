@@ -78,7 +78,9 @@ impl Part {
                     for last in 0..after {
                         let term = |bond: usize| {
                             let left = self.numbers[((before * i + input) * o + output) * k + bond];
-                            let at = ((bond * right_i + right_input) * right_o + right_output) * after + last;
+                            let at = ((bond * right_i + right_input) * right_o + right_output)
+                                * after
+                                + last;
                             left * right.numbers[at]
                         };
                         numbers.push((0..k).map(term).sum());
@@ -106,11 +108,8 @@ pub fn matrix(chain: &Chain, cores: &[Vec<f32>]) -> Vec<f64> {
 pub fn compute(operands: &Operands) -> Outcome {
     let Operands { chain, batch, x, cores, bias, grad_y } = operands;
     let (inputs, outputs) = (chain.input(), chain.output());
-    let parts: Vec<Part> = cores
-        .iter()
-        .enumerate()
-        .map(|(at, core)| Part::core(core, chain.core_shape(at)))
-        .collect();
+    let parts: Vec<Part> =
+        cores.iter().enumerate().map(|(at, core)| Part::core(core, chain.core_shape(at))).collect();
     // `left[t]` is the product of the cores before `t`, `right[t]` that of the cores from `t` on.
     let mut left = vec![Part::none(1)];
     for part in &parts {
@@ -168,7 +167,8 @@ fn grad_core(chain: &Chain, core: usize, left: &Part, right: &Part, grad_w: &[f6
                 let number = grad_w[row * columns + column];
                 for (k, of_left) in of_left.iter().enumerate() {
                     for next in 0..after {
-                        let of_right = right.numbers[(next * right_i + i_right) * right_o + o_right];
+                        let of_right =
+                            right.numbers[(next * right_i + i_right) * right_o + o_right];
                         grad[((k * outputs + o) * inputs + i) * after + next] +=
                             of_left * number * of_right;
                     }
@@ -190,7 +190,9 @@ mod tests {
         let mut numbers = |count: usize| -> Vec<f32> {
             (0..count)
                 .map(|_| {
-                    next = next.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    next = next
+                        .wrapping_mul(6_364_136_223_846_793_005)
+                        .wrapping_add(1_442_695_040_888_963_407);
                     (next >> 40) as f32 / (1 << 23) as f32 - 1.0
                 })
                 .collect()
@@ -232,7 +234,8 @@ mod tests {
                 let bonds = [vec![0], digits(way, chain.bonds()), vec![0]].concat();
                 let factor = |t: usize| {
                     let [_, extent_o, extent_i, after] = chain.core_shape(t);
-                    let at = ((bonds[t] * extent_o + outputs[t]) * extent_i + inputs[t]) * after + bonds[t + 1];
+                    let at = ((bonds[t] * extent_o + outputs[t]) * extent_i + inputs[t]) * after
+                        + bonds[t + 1];
                     f64::from(o.cores[t][at])
                 };
                 let product: f64 = (0..chain.cores()).map(factor).product();
@@ -325,7 +328,8 @@ mod tests {
         };
         assert!(near(&out.y, &expected.y) && near(&out.grad_x, &expected.grad_x));
         assert!(near(&out.grad_bias, &expected.grad_bias));
-        let f32s = |numbers: &[f64]| numbers.iter().map(|&number| number as f32).collect::<Vec<_>>();
+        let f32s =
+            |numbers: &[f64]| numbers.iter().map(|&number| number as f32).collect::<Vec<_>>();
         let grad_a = permuted(&f32s(&out.grad_cores[0]), [m, k, j], [j * k, 1, k]);
         assert_eq!(grad_a, f32s(&expected.grad_a));
     }

@@ -269,11 +269,14 @@ mod tests {
                 let elements: usize = chain().core_shape(step.core).iter().product();
                 assert_eq!(step.sums() * step.terms(), elements);
                 let mut seen = [elements, step.input(), step.output()].map(|count| vec![0; count]);
-                for (s, q) in (0..step.sums()).flat_map(|s| (0..step.terms()).map(move |q| (s, q))) {
+                for (s, q) in (0..step.sums()).flat_map(|s| (0..step.terms()).map(move |q| (s, q)))
+                {
                     seen[0][step.at(s, q)] += 1;
                     assert_eq!(step.transposed().at(q, s), step.at(s, q));
                 }
-                for (p, r) in (0..step.p.extent).flat_map(|p| (0..step.r.extent).map(move |r| (p, r))) {
+                for (p, r) in
+                    (0..step.p.extent).flat_map(|p| (0..step.r.extent).map(move |r| (p, r)))
+                {
                     for q in 0..step.terms() {
                         seen[1][p * step.p.t + step.q_in(q) + r * step.r.t] += 1;
                     }
@@ -300,7 +303,9 @@ mod tests {
             chain.folds(cut, end).into_iter().fold(vec![1.0], |t, step| {
                 let mut out = vec![0.0; step.output()];
                 for p in 0..step.p.extent {
-                    for (s, q) in (0..step.sums()).flat_map(|s| (0..step.terms()).map(move |q| (s, q))) {
+                    for (s, q) in
+                        (0..step.sums()).flat_map(|s| (0..step.terms()).map(move |q| (s, q)))
+                    {
                         let core = f64::from(cores[step.core][step.at(s, q)]);
                         for r in 0..step.r.extent {
                             out[p * step.p.out + step.s_out(s) + r * step.r.out] +=
@@ -317,7 +322,8 @@ mod tests {
             let (a, c) = (half(cut, End::Left), half(cut, End::Right));
             for (at, expected) in matrix.iter().enumerate() {
                 let (input, output) = (at / spec.outputs(), at % spec.outputs());
-                let (j, l, m, n) = (input / spec.l, input % spec.l, output / spec.n, output % spec.n);
+                let (j, l, m, n) =
+                    (input / spec.l, input % spec.l, output / spec.n, output % spec.n);
                 let term = |k| a[(m * spec.k + k) * spec.j + j] * c[(l * spec.k + k) * spec.n + n];
                 let got: f64 = (0..spec.k).map(term).sum();
                 // Whole numbers: exact.

@@ -36,18 +36,29 @@ impl Window {
     /// # Errors
     ///
     /// [`Error::Argument`] naming `kernel`, `stride` or `padding`.
-    pub fn new(input: [usize; 3], kernel: [usize; 2], stride: usize, padding: usize) -> Result<Self> {
+    pub fn new(
+        input: [usize; 3],
+        kernel: [usize; 2],
+        stride: usize,
+        padding: usize,
+    ) -> Result<Self> {
         let [_, height, width] = input;
         let [rows, columns] = kernel;
         if kernel.contains(&0) {
-            return Err(Error::argument("kernel", format!("{rows},{columns}: both must be at least 1")));
+            return Err(Error::argument(
+                "kernel",
+                format!("{rows},{columns}: both must be at least 1"),
+            ));
         }
         if stride == 0 {
             return Err(Error::argument("stride", "0: expected at least 1"));
         }
         // A position that sees nothing but zeros is none that anyone wants.
         if padding >= rows.min(columns) {
-            let problem = format!("{padding}: expected less than {}, the kernel's smaller side", rows.min(columns));
+            let problem = format!(
+                "{padding}: expected less than {}, the kernel's smaller side",
+                rows.min(columns)
+            );
             return Err(Error::argument("padding", problem));
         }
         if rows > height + 2 * padding || columns > width + 2 * padding {
@@ -69,7 +80,8 @@ impl Window {
     /// Height and width of the output.
     pub fn output(&self) -> [usize; 2] {
         let [_, height, width] = self.input;
-        let positions = |extent: usize, kernel: usize| (extent + 2 * self.padding - kernel) / self.stride + 1;
+        let positions =
+            |extent: usize, kernel: usize| (extent + 2 * self.padding - kernel) / self.stride + 1;
         [positions(height, self.kernel[0]), positions(width, self.kernel[1])]
     }
 

@@ -33,8 +33,11 @@ pub fn compute(operands: &Operands) -> Outcome {
     let Operands { window, spec, batch, x, a, c, bias, grad_y } = operands;
     let ([channels, height, width], [rows, columns]) = (window.input, window.output());
     let (taps, positions, outputs) = (window.taps(), rows * columns, spec.outputs());
-    let at_x = |b: usize, j: usize, [row, column]: [usize; 2]| ((b * channels + j) * height + row) * width + column;
-    let at_y = |b: usize, output: usize, position: usize| (b * outputs + output) * positions + position;
+    let at_x = |b: usize, j: usize, [row, column]: [usize; 2]| {
+        ((b * channels + j) * height + row) * width + column
+    };
+    let at_y =
+        |b: usize, output: usize, position: usize| (b * outputs + output) * positions + position;
     let mut patches = Vec::with_capacity(batch * positions * channels * taps);
     let mut grads = Vec::with_capacity(batch * positions * outputs);
     for b in 0..*batch {
@@ -121,13 +124,20 @@ mod tests {
                     let mut sum = f64::from(o.bias[m * spec.n + n]);
                     for j in 0..spec.j {
                         for l in 0..spec.l {
-                            let at = |at: usize, tap: usize| (at * window.stride + tap) as isize - window.padding as isize;
+                            let at = |at: usize, tap: usize| {
+                                (at * window.stride + tap) as isize - window.padding as isize
+                            };
                             let row = at(position / columns, l / window.kernel[1]);
                             let column = at(position % columns, l % window.kernel[1]);
-                            if row < 0 || column < 0 || row >= height as isize || column >= width as isize {
+                            if row < 0
+                                || column < 0
+                                || row >= height as isize
+                                || column >= width as isize
+                            {
                                 continue;
                             }
-                            let x = o.x[((b * spec.j + j) * height + row as usize) * width + column as usize];
+                            let x = o.x[((b * spec.j + j) * height + row as usize) * width
+                                + column as usize];
                             for k in 0..spec.k {
                                 sum += f64::from(o.a[(m * spec.k + k) * spec.j + j])
                                     * f64::from(o.c[(l * spec.k + k) * spec.n + n])

@@ -108,7 +108,9 @@ impl Kind for Conv2d {
         let Self { kernel, stride, padding, .. } = *self;
         let window = Window::new(input, kernel, stride, padding)?;
         let channels = match (self.out, self.bond) {
-            (Channels::Count(0), _) => return Err(Error::argument("out", "0: expected at least 1")),
+            (Channels::Count(0), _) => {
+                return Err(Error::argument("out", "0: expected at least 1"));
+            }
             (Channels::Count(outputs), None) => outputs,
             (Channels::Count(outputs), Some(_)) => {
                 let problem = format!("{outputs}: expected two factors, since there is a bond");
@@ -120,7 +122,9 @@ impl Kind for Conv2d {
             }
             (Channels::Factors(factors), Some(bond)) => {
                 let named = |error| match error {
-                    Error::Argument { name: "out_factors", problem } => Error::argument("out", problem),
+                    Error::Argument { name: "out_factors", problem } => {
+                        Error::argument("out", problem)
+                    }
                     error => error,
                 };
                 window.two_cores(factors, bond).map_err(named)?.outputs()
@@ -129,7 +133,8 @@ impl Kind for Conv2d {
         let matrix = input[0].saturating_mul(window.taps()).saturating_mul(channels);
         let [rows, columns] = window.output();
         if matrix.max(channels.saturating_mul(rows * columns)) > 1 << 31 {
-            let problem = format!("{channels}: a matrix or an image of more than 2147483648 elements");
+            let problem =
+                format!("{channels}: a matrix or an image of more than 2147483648 elements");
             return Err(Error::argument("out", problem));
         }
         Ok([channels, rows, columns])

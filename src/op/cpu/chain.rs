@@ -14,7 +14,7 @@ use pulp::{Arch, Simd, WithSimd};
 use super::simd::{LANES, Outer, Product, Transpose, add};
 use super::{contiguous, filled, pool, samples_per_partial, tensor, values};
 use crate::mps::chain::Step;
-use crate::op::chain::{ChainKernels, PlacedStep, reversed};
+use crate::op::chain::{ChainKernels, CoreGrads, PlacedStep, reversed};
 
 /// A step with its core, packed for the product.
 struct Packed {
@@ -60,7 +60,8 @@ fn into_lanes(rows: &[f32], numbers: usize, lanes: &mut [f32], arch: Arch) {
     if count < LANES {
         lanes.fill(0.0);
     }
-    Transpose { elements: rows, rows: count, columns: numbers, stride: numbers }.into(lanes, LANES, arch);
+    Transpose { elements: rows, rows: count, columns: numbers, stride: numbers }
+        .into(lanes, LANES, arch);
 }
 
 /// The numbers of some samples as rows.
@@ -136,7 +137,7 @@ impl ChainKernels for Flex {
         grad_y: FlexTensor,
         batch: usize,
         wants_x: bool,
-    ) -> (Vec<(FlexTensor, usize)>, Option<FlexTensor>) {
+    ) -> (CoreGrads<Self>, Option<FlexTensor>) {
         let [weights, x, grad_y] = [weights.clone(), x, grad_y].map(contiguous);
         let [weights, x, grad_y] = [&weights, &x, &grad_y].map(values::<f32>);
         let arch = Arch::new();
@@ -146,10 +147,14 @@ impl ChainKernels for Flex {
         backward.reverse();
         let (inputs, outputs) = (inputs(&forward), outputs(&forward));
         let scratch = || Scratch {
-            inputs: forward.iter().map(|Packed { step, .. }| vec![0.0; step.input() * LANES]).collect(),
+            inputs: forward
+                .iter()
+                .map(|Packed { step, .. }| vec![0.0; step.input() * LANES])
+                .collect(),
             grads: [0, 1].map(|_| vec![0.0; between(&forward) * LANES]),
         };
-        let zeros = || -> Sums { forward.iter().map(|step| vec![0.0; step.core.len() * LANES]).collect() };
+        let zeros =
+            || -> Sums { forward.iter().map(|step| vec![0.0; step.core.len() * LANES]).collect() };
         let group = samples_per_partial(batch);
         let block_of = |scratch: &mut Scratch, first: usize, count: usize, sums: &mut Sums| {
             let Scratch { inputs: states, grads: [d, next] } = scratch;

@@ -42,11 +42,16 @@ impl ConvKernels for Flex {
                 for (channel, x) in x.chunks_exact(height * width).enumerate() {
                     for row in 0..rows {
                         for tap in 0..taps {
-                            let Some((range, begin)) = row_under(window, row, tap) else { continue };
+                            let Some((range, begin)) = row_under(window, row, tap) else {
+                                continue;
+                            };
                             let from = x[begin..].iter().step_by(window.stride);
-                            let first = (row * columns + range.start) * numbers + channel * taps + tap;
+                            let first =
+                                (row * columns + range.start) * numbers + channel * taps + tap;
                             let to = patches[first..].iter_mut().step_by(numbers);
-                            to.zip(from).take(range.len()).for_each(|(to, from)| _ = to.write(*from));
+                            to.zip(from)
+                                .take(range.len())
+                                .for_each(|(to, from)| _ = to.write(*from));
                         }
                     }
                 }
@@ -113,7 +118,11 @@ impl PoolOps for Flex {
             for (x, y) in of_channels {
                 for (y, &begin) in y.iter_mut().zip(&begins) {
                     let under = offsets.iter().map(|offset| x[begin + offset]);
-                    *y = if mean { under.sum::<f32>() * scale } else { under.fold(f32::NEG_INFINITY, f32::max) };
+                    *y = if mean {
+                        under.sum::<f32>() * scale
+                    } else {
+                        under.fold(f32::NEG_INFINITY, f32::max)
+                    };
                 }
             }
         });

@@ -8,7 +8,7 @@ use super::launch::{empty, launch, part, sum_rows};
 use super::params::{ChainGradParams, ChainStepParams, count};
 use super::shader::{CHAIN_TILE, START_BIAS, START_OUTPUT, START_ZERO};
 use crate::mps::plan::{Piece, most_groups, pieces};
-use crate::op::chain::{ChainKernels, PlacedStep, reversed};
+use crate::op::chain::{ChainKernels, CoreGrads, PlacedStep, reversed};
 
 /// Elements that one group of a gradient's partial sums adds up where there are enough: few, so that a batch keeps a GPU
 /// busy.
@@ -117,7 +117,7 @@ impl ChainKernels for CubeBackend {
         grad_y: CubeTensor,
         batch: usize,
         wants_x: bool,
-    ) -> (Vec<(CubeTensor, usize)>, Option<CubeTensor>) {
+    ) -> (CoreGrads<Self>, Option<CubeTensor>) {
         let weights = into_contiguous(weights.clone());
         // The input of every step.
         let mut inputs = vec![into_contiguous(x)];

@@ -68,7 +68,9 @@ members! {
 
 impl From<&[mps::chain::CoreMode; 3]> for CoreModes {
     fn from(modes: &[mps::chain::CoreMode; 3]) -> Self {
-        let of = |stride: fn(&mps::chain::CoreMode) -> usize| modes.each_ref().map(|mode| count(stride(mode)));
+        let of = |stride: fn(&mps::chain::CoreMode) -> usize| {
+            modes.each_ref().map(|mode| count(stride(mode)))
+        };
         let [extent_0, extent_1, extent_2] = of(|mode| mode.extent);
         let [core_0, core_1, core_2] = of(|mode| mode.core);
         let [tensor_0, tensor_1, tensor_2] = of(|mode| mode.tensor);
@@ -90,7 +92,17 @@ impl From<&mps::conv::Window> for Window {
         let [kernel_rows, kernel_columns] = window.kernel.map(count);
         let [stride, padding] = [window.stride, window.padding].map(count);
         let [rows, columns] = window.output().map(count);
-        Self { channels, height, width, kernel_rows, kernel_columns, stride, padding, rows, columns }
+        Self {
+            channels,
+            height,
+            width,
+            kernel_rows,
+            kernel_columns,
+            stride,
+            padding,
+            rows,
+            columns,
+        }
     }
 }
 

@@ -97,7 +97,8 @@ pub fn write_convolution(path: &Path, case: &convolutions::Case, off: f64) {
     let (spec, window, batch) = (operands.spec, operands.window, operands.batch);
     let ([channels, height, width], [rows, columns]) = (window.input, window.output());
     let (x, y) = ([batch, channels, height, width], [batch, spec.outputs(), rows, columns]);
-    let (a, c, bias) = (spec.a_shape().to_vec(), spec.c_shape().to_vec(), spec.bias_shape().to_vec());
+    let (a, c, bias) =
+        (spec.a_shape().to_vec(), spec.c_shape().to_vec(), spec.bias_shape().to_vec());
     let named = |name: &str| name.to_owned();
     let singles = vec![
         (named("x"), x.to_vec(), operands.x.clone()),
