@@ -127,31 +127,26 @@ impl Step {
         Self { p: swapped(self.p), s: self.q, q: self.s, r: swapped(self.r), ..self }
     }
 
-    /// Where `G[s,q]` lies in the core.
-    pub fn at(&self, s: usize, q: usize) -> usize {
-        offset(&self.s, s, |mode| mode.core) + offset(&self.q, q, |mode| mode.core)
+    /// The offsets of every `s` in the core, and in `out`.
+    pub fn s_offsets(&self) -> [Vec<usize>; 2] {
+        offsets(&self.s)
     }
 
-    /// The offset of `s` in `out`.
-    pub fn s_out(&self, s: usize) -> usize {
-        offset(&self.s, s, |mode| mode.tensor)
-    }
-
-    /// The offset of `q` in `T`.
-    pub fn q_in(&self, q: usize) -> usize {
-        offset(&self.q, q, |mode| mode.tensor)
+    /// The offsets of every `q` in the core, and in `T`. `G[s,q]` lies where both offsets in the core add up to.
+    pub fn q_offsets(&self) -> [Vec<usize>; 2] {
+        offsets(&self.q)
     }
 }
 
-/// The offset of an index that counts some modes, by one of their strides.
-fn offset(modes: &[CoreMode; 3], index: usize, stride: impl Fn(&CoreMode) -> usize) -> usize {
-    let mut rest = index;
-    let along = modes.iter().rev().map(|mode| {
-        let at = rest % mode.extent;
-        rest /= mode.extent;
-        at * stride(mode)
-    });
-    along.sum()
+/// The offsets of all indices of some modes, in the core and in the other tensor.
+fn offsets(modes: &[CoreMode; 3]) -> [Vec<usize>; 2] {
+    let along = |stride: fn(&CoreMode) -> usize| {
+        modes.iter().fold(vec![0], |outer, mode| {
+            let inner = |begin: usize| (0..mode.extent).map(move |at| begin + at * stride(mode));
+            outer.into_iter().flat_map(inner).collect()
+        })
+    };
+    [along(|mode| mode.core), along(|mode| mode.tensor)]
 }
 
 impl Chain {
@@ -269,19 +264,18 @@ mod tests {
                 let elements: usize = chain().core_shape(step.core).iter().product();
                 assert_eq!(step.sums() * step.terms(), elements);
                 let mut seen = [elements, step.input(), step.output()].map(|count| vec![0; count]);
-                for (s, q) in (0..step.sums()).flat_map(|s| (0..step.terms()).map(move |q| (s, q)))
-                {
-                    seen[0][step.at(s, q)] += 1;
-                    assert_eq!(step.transposed().at(q, s), step.at(s, q));
+                let ([s_core, s_out], [q_core, q_in]) = (step.s_offsets(), step.q_offsets());
+                assert_eq!((s_core.len(), q_core.len()), (step.sums(), step.terms()));
+                assert_eq!(step.transposed().q_offsets(), step.s_offsets());
+                for (s, q) in s_core.iter().flat_map(|s| q_core.iter().map(move |q| (s, q))) {
+                    seen[0][s + q] += 1;
                 }
-                for (p, r) in
-                    (0..step.p.extent).flat_map(|p| (0..step.r.extent).map(move |r| (p, r)))
-                {
-                    for q in 0..step.terms() {
-                        seen[1][p * step.p.t + step.q_in(q) + r * step.r.t] += 1;
-                    }
-                    for s in 0..step.sums() {
-                        seen[2][p * step.p.out + step.s_out(s) + r * step.r.out] += 1;
+                for p in 0..step.p.extent {
+                    for r in 0..step.r.extent {
+                        let (from, to) =
+                            (p * step.p.t + r * step.r.t, p * step.p.out + r * step.r.out);
+                        q_in.iter().for_each(|q| seen[1][from + q] += 1);
+                        s_out.iter().for_each(|s| seen[2][to + s] += 1);
                     }
                 }
                 assert!(seen.iter().flatten().all(|times| *times == 1), "{step:?}: {seen:?}");
@@ -302,14 +296,14 @@ mod tests {
         let half = |cut, end| {
             chain.folds(cut, end).into_iter().fold(vec![1.0], |t, step| {
                 let mut out = vec![0.0; step.output()];
-                for p in 0..step.p.extent {
-                    for (s, q) in
-                        (0..step.sums()).flat_map(|s| (0..step.terms()).map(move |q| (s, q)))
-                    {
-                        let core = f64::from(cores[step.core][step.at(s, q)]);
+                let ([s_core, s_out], [q_core, q_in]) = (step.s_offsets(), step.q_offsets());
+                for (s, q) in (0..step.sums()).flat_map(|s| (0..step.terms()).map(move |q| (s, q)))
+                {
+                    let core = f64::from(cores[step.core][s_core[s] + q_core[q]]);
+                    for p in 0..step.p.extent {
                         for r in 0..step.r.extent {
-                            out[p * step.p.out + step.s_out(s) + r * step.r.out] +=
-                                core * t[p * step.p.t + step.q_in(q) + r * step.r.t];
+                            out[p * step.p.out + s_out[s] + r * step.r.out] +=
+                                core * t[p * step.p.t + q_in[q] + r * step.r.t];
                         }
                     }
                 }
