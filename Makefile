@@ -2,6 +2,7 @@
 # make test     run all tests: units, documentation, suite (CPU and Vulkan adapter), examples
 # make swiftshader  check the program on SwiftShader, a second Vulkan driver that needs no GPU
 # make onnxruntime  check exported networks in onnxruntime, where Python has it
+# make pytorch  check exported networks in PyTorch, where Python has it
 # make sklearn  compare a report of eval with scikit-learn, where Python has it
 # make slurm    run a sweep as a job array of Slurm, where its daemons are installed
 # make lint     check formatting, clippy (with and without the command line), documentation
@@ -9,7 +10,7 @@
 # make examples run the examples
 # make setup    install what is missing: a Vulkan loader and driver, the data set
 
-.PHONY: train test examples swiftshader onnxruntime sklearn slurm lint bench setup
+.PHONY: train test examples swiftshader onnxruntime pytorch sklearn slurm lint bench setup
 CARGO ?= cargo
 DATA_PACKAGE = /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 
@@ -42,6 +43,9 @@ swiftshader: setup
 
 onnxruntime: setup
 	CARGO=$(CARGO) tests/onnxruntime.sh
+
+pytorch: setup
+	CARGO=$(CARGO) tests/pytorch.sh
 
 sklearn: setup
 	CARGO=$(CARGO) tests/sklearn.sh

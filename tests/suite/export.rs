@@ -1,7 +1,7 @@
 //! What is exported computes the same elsewhere: ONNX in another runtime, merged matrices as another program's file.
 //!
 //! With `TNET_EXPORTED` naming a folder, the networks trained here are left there with images and logits, for
-//! `tests/onnxruntime.sh`.
+//! `tests/onnxruntime.sh`, and PyTorch's by `tests/pytorch.sh`.
 
 use std::fs;
 use std::path::Path;
@@ -16,8 +16,8 @@ use tnet_gpu::export::{Format, to_bytes, write};
 use tnet_gpu::model::{Layout, ModelFile};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{
-    AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Mps, Network, Relu, Snapshot,
-    Stack, features,
+    self, AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Mps, Network, Relu,
+    Snapshot, Stack, features,
 };
 
 use crate::common::data::scaled;
@@ -225,6 +225,44 @@ fn a_file_is_replaced_only_where_that_is_asked_for() {
     assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 2);
 }
 
+/// Convolutions of a matrix and of cores, both kinds of pooling, a chain and a matrix after them.
+const CONVOLUTIONS: &str = r#"
+input = [1, 28, 28]
+[[layers]]
+kind = "conv2d"
+out = 6
+kernel = [5, 3]
+stride = 2
+padding = 1
+[[layers]]
+kind = "relu"
+[[layers]]
+kind = "conv2d"
+out = [4, 2]
+kernel = [3, 3]
+padding = 1
+bond = 2
+[[layers]]
+kind = "maxpool"
+kernel = [2, 2]
+[[layers]]
+kind = "relu"
+[[layers]]
+kind = "avgpool"
+kernel = [2, 2]
+stride = 1
+[[layers]]
+kind = "mps"
+in = [8, 5, 6]
+out = [4, 4, 2]
+bond = [2, 3]
+[[layers]]
+kind = "relu"
+[[layers]]
+kind = "dense"
+out = 10
+"#;
+
 /// Networks as users have them, after one epoch: on 256 test images, the logits are the same to 1e-4, and the classes.
 #[test]
 fn trained_networks_are_the_same_in_onnx() {
@@ -250,7 +288,11 @@ fn trained_networks_are_the_same_in_onnx() {
     let smaller = candidate.compressed(64, By::Weights, None).unwrap();
     let snapshot = smaller.into_place(&of_dense.snapshot, 0).unwrap();
     let compressed = ModelFile { snapshot, ..of_dense.clone() };
+    let convolutions = folder.path().join("net.toml");
+    fs::write(&convolutions, CONVOLUTIONS).unwrap();
     for (name, model) in [
+        ("chain", train("chain", &["--cores", "4", "--model", "mps-all", "--bond", "3"])),
+        ("convolutions", train("convolutions", &["--network", convolutions.to_str().unwrap()])),
         ("mps", train("mps", &["--bond", "4"])),
         ("dense", of_dense),
         ("mps-all", train("mps-all", &["--model", "mps-all", "--bond", "1,2"])),
@@ -270,18 +312,29 @@ fn trained_networks_are_the_same_in_onnx() {
         let classes = |logits: &[f32]| logits.chunks(10).map(class).collect::<Vec<_>>();
         assert_eq!(classes(&found), classes(&expected), "{name}");
 
-        // Merged, read as another program's file.
+        // Merged, read as another program's file; of such, convolutions are not read.
         let merged = to_bytes(&model, Format::Dense).unwrap();
-        let merged = ModelFile::parse(Path::new("merged"), &merged, Some(Layout::Pytorch)).unwrap();
-        let found = logits(&merged.snapshot, &images, &device);
-        assert!(largest_difference(&found, &expected) < TOLERANCE, "{name}, merged");
+        if name != "convolutions" {
+            let read = ModelFile::parse(Path::new("merged"), &merged, Some(Layout::Pytorch));
+            let found = logits(&read.unwrap().snapshot, &images, &device);
+            assert!(largest_difference(&found, &expected) < TOLERANCE, "{name}, merged");
+        }
         if let Some(kept) = &kept {
             let raw = |numbers: &[f32]| -> Vec<u8> {
                 numbers.iter().flat_map(|number| number.to_le_bytes()).collect()
             };
+            let stack = net::file::write(model.snapshot.stack()).unwrap();
+            let cores = to_bytes(&model, Format::Safetensors).unwrap();
             fs::write(kept.join("images.f32"), raw(&images)).unwrap();
-            fs::write(kept.join(format!("{name}.onnx")), bytes).unwrap();
-            fs::write(kept.join(format!("{name}.f32")), raw(&expected)).unwrap();
+            for (form, bytes) in [
+                ("onnx", bytes),
+                ("f32", raw(&expected)),
+                ("toml", stack.into_bytes()),
+                ("dense", merged),
+                ("cores", cores),
+            ] {
+                fs::write(kept.join(format!("{name}.{form}")), bytes).unwrap();
+            }
         }
     }
     // As a user of the library reads it.

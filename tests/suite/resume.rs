@@ -17,7 +17,7 @@ use rand_chacha::ChaCha8Rng;
 use tempfile::{TempDir, tempdir};
 use tnet_gpu::Error;
 use tnet_gpu::data::{Resident, fashion_mnist};
-use tnet_gpu::net::{Model, Snapshot};
+use tnet_gpu::net::{self, Model, Snapshot};
 use tnet_gpu::train::checkpoint::Checkpoint;
 use tnet_gpu::train::{
     self, Conduct, EpochMetrics, Observer, RateSchedule, Recipe, RunFolder, Splits, StepReport,
@@ -46,6 +46,39 @@ const KILLS: usize = 10;
 /// Kills that docs/reliability.md promises.
 #[cfg(unix)]
 const ALL_KILLS: usize = 200;
+
+/// Convolutions of cores and of a matrix, pooling, a chain.
+const CONVOLUTIONS: &str = r#"
+input = [1, 8, 8]
+[[layers]]
+kind = "conv2d"
+out = [2, 2]
+kernel = [3, 3]
+padding = 1
+bond = 2
+[[layers]]
+kind = "relu"
+[[layers]]
+kind = "maxpool"
+kernel = [2, 2]
+[[layers]]
+kind = "conv2d"
+out = 6
+kernel = [2, 2]
+[[layers]]
+kind = "dropout"
+rate = 0.2
+[[layers]]
+kind = "mps"
+in = [2, 3, 9]
+out = [2, 3, 2]
+bond = [2, 3]
+[[layers]]
+kind = "relu"
+[[layers]]
+kind = "dense"
+out = 3
+"#;
 
 /// Four epochs of ten steps; the last step of each takes a smaller batch.
 fn config(model: Model) -> TrainConfig {
@@ -120,8 +153,8 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
     let data = splits();
     let folder = tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
-    for model in [Model::Mps, Model::Dense, Model::MpsAll] {
-        let config = config(model);
+    let usual = [Model::Mps, Model::Dense, Model::MpsAll].map(|model| (model, config(model)));
+    for (model, config) in usual {
         let straight = at(&format!("{model:?}"));
         go(&config, &data, device, &straight, 0);
         assert_eq!(metrics_without_time(&straight).len(), 5);
@@ -141,6 +174,15 @@ fn stopped_and_resumed_is_straight_to_the_bit(device: &Device) {
             assert_equal_runs(&format!("{model:?}, stopped after {stops:?}"), &run, &straight);
         }
     }
+    // Chains and convolutions, whose weights lie otherwise.
+    let network = net::file::parse(Path::new("net.toml"), CONVOLUTIONS).unwrap();
+    let config_of = TrainConfig { network, ..config(Model::Mps) };
+    let (straight, stopped) = (at("convolutions"), at("convolutions, stopped"));
+    go(&config_of, &data, device, &straight, 0);
+    for stop in [7, 20, 0] {
+        go(&config_of, &data, device, &stopped, stop);
+    }
+    assert_equal_runs("convolutions", &stopped, &straight);
     // The learning rate goes on where it was, the mean of the weights too.
     let none = Recipe::default();
     for (name, recipe) in [
