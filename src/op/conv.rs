@@ -1,20 +1,19 @@
 //! Convolutions and pooling, on any backend.
 //!
-//! A convolution is a layer that is applied at every position of its kernel: one pass gathers the patches
-//! (`ConvKernels::patches`), the layer of two cores, or a matrix, computes them like samples of a larger batch, and channels
-//! come before positions again. The gradients follow the same way back.
+//! A convolution is a layer that is applied at every position of its kernel. On adapters one pass gathers the patches, and the
+//! layer of two cores, or a matrix, computes them like samples of a larger batch; on the CPU no patch is ever written.
 
 use burn::backend::fusion::custom::TensorSpec;
 use burn::backend::tensor::{FloatTensor, IntTensor};
-use burn::backend::{Backend, Dispatch, TensorMetadata, backend_extension};
+use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 
 use super::activation::Activation;
-use super::layer::{LayerOps, activate, forward};
+use super::layer::{LayerOps, activate};
 use super::state::{Betas, Layout};
 use super::training::{ReluBefore, check_words};
 use super::words::StepWords;
-use super::{MpsOps, check_dtype, check_shape};
+use super::{check_dtype, check_shape};
 use crate::mps::MpsSpec;
 use crate::mps::conv::Window;
 use crate::{Error, Result};
@@ -33,7 +32,7 @@ pub enum Kernel {
 
 impl Kernel {
     /// Number of channels of the output.
-    fn outputs(&self) -> usize {
+    pub(super) fn outputs(&self) -> usize {
         match self {
             Self::Matrix { outputs } => *outputs,
             Self::TwoCores(spec) => spec.outputs(),
@@ -44,14 +43,16 @@ impl Kernel {
 /// A convolution, and where its weights begin in one tensor.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ConvLayer {
-    window: Window,
-    kernel: Kernel,
+    /// What is convolved.
+    pub(super) window: Window,
+    /// With what.
+    pub(super) kernel: Kernel,
     /// Where the matrix, or each core, begins.
-    begins: Vec<usize>,
+    pub(super) begins: Vec<usize>,
     /// Where the bias begins, if there is one.
-    bias: Option<usize>,
+    pub(super) bias: Option<usize>,
     /// Numbers in a row of all of them.
-    stride: usize,
+    pub(super) stride: usize,
 }
 
 impl ConvLayer {
@@ -87,7 +88,7 @@ impl ConvLayer {
         self.window.input.iter().product()
     }
 
-    fn positions(&self) -> usize {
+    pub(super) fn positions(&self) -> usize {
         self.window.output().iter().product()
     }
 
@@ -126,13 +127,23 @@ impl Pool {
     }
 }
 
-/// The kernels of a backend for what lies on a grid.
+/// The kernels of a backend for convolutions.
 pub(crate) trait ConvKernels: LayerOps {
-    /// The patches `[b·positions, channels·taps]` of images `x[b, channels·height·width]`.
-    fn patches(x: FloatTensor<Self>, window: &Window) -> FloatTensor<Self>;
+    /// The convolution of images `x[b, channels·height·width]`, without the activation after it.
+    fn convolve(
+        layer: &ConvLayer,
+        x: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+    ) -> FloatTensor<Self>;
 
-    /// The gradient by the images from that by their patches.
-    fn patches_grad(grad: FloatTensor<Self>, window: &Window, batch: usize) -> FloatTensor<Self>;
+    /// The gradients by all weights, `[1, stride]`, and by the input where it is wanted.
+    fn convolve_grads(
+        layer: &ConvLayer,
+        x: FloatTensor<Self>,
+        weights: FloatTensor<Self>,
+        grad_y: FloatTensor<Self>,
+        wants_x: bool,
+    ) -> (FloatTensor<Self>, Option<FloatTensor<Self>>);
 }
 
 /// The operations on a backend. Nothing is checked here: the functions below do it.
@@ -183,92 +194,6 @@ pub(crate) trait PoolOps: Backend {
     fn pool_grad(x: FloatTensor<Self>, grad_y: FloatTensor<Self>, pool: Pool) -> FloatTensor<Self>;
 }
 
-impl ConvLayer {
-    /// The matrix `[channels·taps, channels']`.
-    fn matrix<B: LayerOps>(&self, weights: &FloatTensor<B>, outputs: usize) -> FloatTensor<B> {
-        let inputs = self.window.input[0] * self.window.taps();
-        B::part(weights.clone(), self.begins[0], Shape::new([inputs, outputs]))
-    }
-
-    fn cores<B: LayerOps>(&self, weights: &FloatTensor<B>, spec: &MpsSpec) -> [FloatTensor<B>; 2] {
-        let part = |core: usize, shape: [usize; 3]| {
-            B::part(weights.clone(), self.begins[core], Shape::new(shape))
-        };
-        [part(0, spec.a_shape()), part(1, spec.c_shape())]
-    }
-
-    /// Patches as the layer of two cores takes them.
-    fn folded<B: LayerOps>(patches: FloatTensor<B>, spec: &MpsSpec) -> FloatTensor<B> {
-        let [rows, _] = patches.shape().dims();
-        B::float_reshape(patches, Shape::new([rows, spec.j, spec.l]))
-    }
-
-    fn forward<B: ConvKernels>(
-        &self,
-        x: FloatTensor<B>,
-        weights: FloatTensor<B>,
-        active: Option<(IntTensor<B>, Activation)>,
-    ) -> FloatTensor<B> {
-        let ([batch, _], positions) = (x.shape().dims(), self.positions());
-        let outputs = self.kernel.outputs();
-        let patches = B::patches(x, &self.window);
-        let y = match &self.kernel {
-            Kernel::Matrix { outputs } => {
-                let bias = |begin| B::part(weights.clone(), begin, Shape::new([*outputs]));
-                let matrix = self.matrix::<B>(&weights, *outputs);
-                B::biased_product(patches, matrix, self.bias.map(bias))
-            }
-            Kernel::TwoCores(spec) => {
-                let bias = |begin| B::part(weights.clone(), begin, Shape::new(spec.bias_shape()));
-                let [a, c] = self.cores::<B>(&weights, spec);
-                let patches = Self::folded::<B>(patches, spec);
-                forward::<B>(patches, a, c, self.bias.map(bias), None)
-            }
-        };
-        // Channels before positions.
-        let y = B::float_reshape(y, Shape::new([batch, positions, outputs]));
-        let y = B::float_swap_dims(y, 1, 2);
-        // What is dropped follows from an element's index: after this.
-        activate::<B>(B::float_reshape(y, Shape::new([batch, outputs * positions])), active)
-    }
-
-    /// The gradients by all weights, `[1, stride]`, and by the input where it is wanted.
-    fn grads<B: ConvKernels>(
-        &self,
-        x: FloatTensor<B>,
-        weights: FloatTensor<B>,
-        grad_y: FloatTensor<B>,
-        wants_x: bool,
-    ) -> (FloatTensor<B>, Option<FloatTensor<B>>) {
-        let ([batch, _], positions) = (x.shape().dims(), self.positions());
-        let outputs = self.kernel.outputs();
-        let d = B::float_reshape(grad_y, Shape::new([batch, outputs, positions]));
-        let d = B::float_swap_dims(d, 1, 2);
-        let d = B::float_reshape(d, Shape::new([batch * positions, outputs]));
-        let patches = B::patches(x, &self.window);
-        let (mut grads, grad_bias, grad_patches) = match &self.kernel {
-            Kernel::Matrix { outputs } => {
-                let matrix = self.matrix::<B>(&weights, *outputs);
-                let grad_bias = B::column_sums(d.clone());
-                let grad_patches = wants_x.then(|| B::matmul(d.clone(), matrix, [false, true]));
-                let grad = B::matmul(patches, d, [true, false]);
-                (vec![(grad, self.begins[0])], grad_bias, grad_patches)
-            }
-            Kernel::TwoCores(spec) => {
-                let [a, c] = self.cores::<B>(&weights, spec);
-                let d = B::float_reshape(d, Shape::new([batch * positions, spec.m, spec.n]));
-                let grad_patches = wants_x.then(|| B::mps_grad_x(a.clone(), c.clone(), d.clone()));
-                let patches = Self::folded::<B>(patches, spec);
-                let (grad_a, grad_c, grad_bias) = B::mps_grads(patches, a, c, d);
-                (vec![(grad_a, self.begins[0]), (grad_c, self.begins[1])], grad_bias, grad_patches)
-            }
-        };
-        grads.extend(self.bias.map(|begin| (grad_bias, begin)));
-        let grad_x = grad_patches.map(|grad| B::patches_grad(grad, &self.window, batch));
-        (B::side_by_side(grads, self.stride), grad_x)
-    }
-}
-
 /// A step of Adam of a convolution's state, and the gradient by its input where it is wanted.
 fn update<B: ConvKernels>(
     state: FloatTensor<B>,
@@ -284,7 +209,7 @@ fn update<B: ConvKernels>(
         None => grad_y,
     };
     let weights = B::part(state.clone(), 0, Shape::new([layer.stride]));
-    let (grads, grad_x) = layer.grads::<B>(x, weights, grad_y, wants_x);
+    let (grads, grad_x) = B::convolve_grads(&layer, x, weights, grad_y, wants_x);
     (grad_x, B::adam(state, grads, words, betas))
 }
 
@@ -297,7 +222,7 @@ impl<B: ConvKernels> ConvOps for B {
         activation: Activation,
     ) -> FloatTensor<B> {
         let active = (activation != Activation::NONE).then_some((words, activation));
-        layer.forward::<B>(x, weights, active)
+        activate::<B>(B::convolve(&layer, x, weights), active)
     }
 
     fn conv_update(

@@ -182,19 +182,18 @@ impl Kind for Conv2d {
         }
     }
 
-    fn scratch(&self, input: Shape, batch: usize) -> [u64; 2] {
-        let (positions, window) = (self.positions(input), self.window(input));
-        let patches = batch.saturating_mul(positions * input[0] * window.taps());
-        let outputs = batch.saturating_mul(positions * self.channels());
-        let of_cores = match self.kernel(input) {
-            Kernel::Matrix { .. } => [0; 2],
-            Kernel::TwoCores(spec) => op::scratch_on_cpu(&spec, batch.saturating_mul(positions)),
+    fn scratch(&self, input: Shape, _batch: usize) -> [u64; 2] {
+        // Of a block of 16 samples, which every thread has: the image with its padding and without, the output, and what two
+        // cores have between them; the gradients of all besides.
+        const BLOCKS: usize = 16 * 16;
+        let image = features(input);
+        let output = self.channels() * self.positions(input);
+        let between = match self.kernel(input) {
+            Kernel::Matrix { .. } => 0,
+            Kernel::TwoCores(spec) => spec.m * spec.k * input[1] * input[2],
         };
-        // Patches and the output before its channels come first; the gradients of both besides.
-        [
-            (patches.min(2 * MOST_AT_ONCE) + outputs) as u64 + of_cores[0],
-            2 * (patches + outputs) as u64 + of_cores[1],
-        ]
+        let forward = (2 * image + output + between) as u64;
+        [BLOCKS as u64 * forward, 2 * BLOCKS as u64 * forward]
     }
 
     fn dense(&self) -> Option<Layer> {

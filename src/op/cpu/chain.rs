@@ -54,7 +54,7 @@ impl Packed {
 }
 
 /// The numbers of the samples whose rows these are, of which there are at most [`LANES`]; the other lanes are 0.
-fn into_lanes(rows: &[f32], numbers: usize, lanes: &mut [f32], arch: Arch) {
+pub(super) fn into_lanes(rows: &[f32], numbers: usize, lanes: &mut [f32], arch: Arch) {
     let (lanes, count) = (&mut lanes[..numbers * LANES], rows.len() / numbers);
     if count < LANES {
         lanes.fill(0.0);
@@ -64,7 +64,7 @@ fn into_lanes(rows: &[f32], numbers: usize, lanes: &mut [f32], arch: Arch) {
 }
 
 /// The numbers of some samples as rows.
-fn from_lanes(lanes: &[f32], numbers: usize, rows: &mut [MaybeUninit<f32>], arch: Arch) {
+pub(super) fn from_lanes(lanes: &[f32], numbers: usize, rows: &mut [MaybeUninit<f32>], arch: Arch) {
     let count = rows.len() / numbers;
     Transpose { elements: &lanes[..numbers * LANES], rows: numbers, columns: count, stride: LANES }
         .into_uninit(rows, numbers, arch);
@@ -167,7 +167,17 @@ impl ChainKernels for Flex {
                 let (p, r) = (step.step.p.extent, step.step.r.extent);
                 // Of the transposed step: its terms are what the step itself gives.
                 let (rows, columns) = (step.step.sums(), step.step.terms());
-                let outer = Outer { p, r, rows, columns, left: &states[at], right: d };
+                let strides = |extent: usize| [r * LANES, extent * r * LANES, LANES];
+                let outer = Outer {
+                    p,
+                    r,
+                    rows,
+                    columns,
+                    left: &states[at],
+                    left_strides: strides(rows),
+                    right: d,
+                    right_strides: strides(columns),
+                };
                 outer.add_to(&mut sums[at], arch);
                 if at > 0 || wants_x {
                     step.apply(d, next, arch);

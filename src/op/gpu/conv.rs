@@ -1,37 +1,117 @@
-//! Convolutions and pooling on adapters.
+//! Convolutions and pooling on adapters: one pass gathers the patches, and the layer's kernels compute them like samples of a
+//! larger batch.
 
+use burn::backend::ops::FloatTensorOps;
+use burn::tensor::Shape;
 use burn_cubecl::CubeBackend;
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use super::launch::{empty, launch};
+use super::launch::{empty, launch, part};
 use super::params::{PatchesGradParams, PatchesParams, PoolGradParams, PoolParams, count};
+use crate::mps::MpsSpec;
 use crate::mps::conv::Window;
-use crate::op::conv::{ConvKernels, Pool, PoolOps};
+use crate::op::MpsOps;
+use crate::op::conv::{ConvKernels, ConvLayer, Kernel, Pool, PoolOps};
+use crate::op::layer::{LayerOps, forward};
+use crate::op::training::TrainingOps;
 
 fn numbers(window: &Window) -> usize {
     window.input.iter().product()
 }
 
+/// The patches `[b·positions, channels·taps]` of images.
+fn patches(x: CubeTensor, window: &Window) -> CubeTensor {
+    let x = into_contiguous(x);
+    let [batch, _] = x.meta.shape().dims();
+    let [rows, columns] = window.output();
+    let patches = empty(&x, [batch * rows * columns, window.input[0] * window.taps()]);
+    let written = patches.meta.shape().num_elements();
+    let params = PatchesParams { count: count(written), window: window.into() };
+    launch(written, &[&x], &patches, &params);
+    patches
+}
+
+/// The gradient by the images from that by their patches.
+fn patches_grad(grad: CubeTensor, window: &Window, batch: usize) -> CubeTensor {
+    let grad = into_contiguous(grad);
+    let grad_x = empty(&grad, [batch, numbers(window)]);
+    let written = batch * numbers(window);
+    let params = PatchesGradParams { count: count(written), window: window.into() };
+    launch(written, &[&grad], &grad_x, &params);
+    grad_x
+}
+
+/// The matrix `[channels·taps, channels']`.
+fn matrix(layer: &ConvLayer, weights: &CubeTensor, outputs: usize) -> CubeTensor {
+    let inputs = layer.window.input[0] * layer.window.taps();
+    part(weights, layer.begins[0], [inputs, outputs])
+}
+
+fn cores(layer: &ConvLayer, weights: &CubeTensor, spec: &MpsSpec) -> [CubeTensor; 2] {
+    [part(weights, layer.begins[0], spec.a_shape()), part(weights, layer.begins[1], spec.c_shape())]
+}
+
+fn reshape<const D: usize>(tensor: CubeTensor, shape: [usize; D]) -> CubeTensor {
+    CubeBackend::float_reshape(tensor, Shape::new(shape))
+}
+
 impl ConvKernels for CubeBackend {
-    fn patches(x: CubeTensor, window: &Window) -> CubeTensor {
-        let x = into_contiguous(x);
-        let [batch, _] = x.meta.shape().dims();
-        let [rows, columns] = window.output();
-        let patches = empty(&x, [batch * rows * columns, window.input[0] * window.taps()]);
-        let written = patches.meta.shape().num_elements();
-        let params = PatchesParams { count: count(written), window: window.into() };
-        launch(written, &[&x], &patches, &params);
-        patches
+    fn convolve(layer: &ConvLayer, x: CubeTensor, weights: CubeTensor) -> CubeTensor {
+        let (weights, positions) = (into_contiguous(weights), layer.positions());
+        let ([batch, _], outputs) = (x.meta.shape().dims(), layer.kernel.outputs());
+        let patches = patches(x, &layer.window);
+        let y = match &layer.kernel {
+            Kernel::Matrix { outputs } => {
+                let bias = layer.bias.map(|begin| part(&weights, begin, [*outputs]));
+                Self::biased_product(patches, matrix(layer, &weights, *outputs), bias)
+            }
+            Kernel::TwoCores(spec) => {
+                let bias = layer.bias.map(|begin| part(&weights, begin, spec.bias_shape()));
+                let [a, c] = cores(layer, &weights, spec);
+                let patches = reshape(patches, [batch * positions, spec.j, spec.l]);
+                forward::<Self>(patches, a, c, bias, None)
+            }
+        };
+        // Channels before positions.
+        let y = Self::float_swap_dims(reshape(y, [batch, positions, outputs]), 1, 2);
+        reshape(y, [batch, outputs * positions])
     }
 
-    fn patches_grad(grad: CubeTensor, window: &Window, batch: usize) -> CubeTensor {
-        let grad = into_contiguous(grad);
-        let grad_x = empty(&grad, [batch, numbers(window)]);
-        let written = batch * numbers(window);
-        let params = PatchesGradParams { count: count(written), window: window.into() };
-        launch(written, &[&grad], &grad_x, &params);
-        grad_x
+    fn convolve_grads(
+        layer: &ConvLayer,
+        x: CubeTensor,
+        weights: CubeTensor,
+        grad_y: CubeTensor,
+        wants_x: bool,
+    ) -> (CubeTensor, Option<CubeTensor>) {
+        let (weights, positions) = (into_contiguous(weights), layer.positions());
+        let ([batch, _], outputs) = (x.meta.shape().dims(), layer.kernel.outputs());
+        let d = Self::float_swap_dims(reshape(grad_y, [batch, outputs, positions]), 1, 2);
+        let d = reshape(d, [batch * positions, outputs]);
+        let patches = patches(x, &layer.window);
+        let (mut grads, grad_bias, grad_patches) = match &layer.kernel {
+            Kernel::Matrix { outputs } => {
+                let matrix = matrix(layer, &weights, *outputs);
+                let grad_bias = Self::column_sums(d.clone());
+                let grad_patches = wants_x.then(|| Self::matmul(d.clone(), matrix, [false, true]));
+                let grad = Self::matmul(patches, d, [true, false]);
+                (vec![(grad, layer.begins[0])], grad_bias, grad_patches)
+            }
+            Kernel::TwoCores(spec) => {
+                let [a, c] = cores(layer, &weights, spec);
+                let d = reshape(d, [batch * positions, spec.m, spec.n]);
+                let grad_patches =
+                    wants_x.then(|| Self::mps_grad_x(a.clone(), c.clone(), d.clone()));
+                let patches = reshape(patches, [batch * positions, spec.j, spec.l]);
+                let (grad_a, grad_c, grad_bias) = Self::mps_grads(patches, a, c, d);
+                let grads = vec![(grad_a, layer.begins[0]), (grad_c, layer.begins[1])];
+                (grads, grad_bias, grad_patches)
+            }
+        };
+        grads.extend(layer.bias.map(|begin| (grad_bias, begin)));
+        let grad_x = grad_patches.map(|grad| patches_grad(grad, &layer.window, batch));
+        (Self::side_by_side(grads, layer.stride), grad_x)
     }
 }
 

@@ -1,0 +1,502 @@
+//! Convolutions on the CPU, [`LANES`] samples at a time: they lie side by side in a register, so that a term of a sum lies at one
+//! offset for all of them, and no patch is ever written. Two cores are two steps, of which the first is shared by all taps:
+//!
+//! ```text
+//! T[(m k), place] = Σ_j A[m,k,j] X[j, place]          Y[m, n, position] = Σ_{k,l} C[l,k,n] T[m, k, position + l]
+//! ```
+//!
+//! which takes `M K (J + L N)` multiply-adds for a place, where the layer of two cores takes `J K N (L + M)`.
+
+mod pool;
+
+use std::mem::MaybeUninit;
+
+use burn::backend::Flex;
+use burn::backend::flex::FlexTensor;
+use pulp::Arch;
+
+use super::chain::{from_lanes, into_lanes};
+use super::simd::{Gathered, LANES, Outer, add};
+use super::{contiguous, filled, pool as threads, samples_per_partial, tensor, values};
+use crate::mps::MpsSpec;
+use crate::mps::conv::Window;
+use crate::op::conv::{ConvKernels, ConvLayer, Kernel};
+
+/// Planes of a block of samples: one for each channel, of rows and columns.
+#[derive(Clone, Copy)]
+struct Planes {
+    rows: usize,
+    columns: usize,
+}
+
+impl Planes {
+    /// Numbers of a plane, for all lanes.
+    fn plane(self) -> usize {
+        self.rows * self.columns * LANES
+    }
+
+    /// Where a place lies in a plane.
+    fn at(self, row: usize, column: usize) -> usize {
+        (row * self.columns + column) * LANES
+    }
+}
+
+/// What every block needs to know.
+struct Grid {
+    window: Window,
+    /// The image.
+    image: Planes,
+    /// The image with its padding.
+    padded: Planes,
+    /// The output.
+    output: Planes,
+    /// The gradient by the output as the gradient by the image reads it: as far apart as the stride, with a border of one
+    /// kernel less one, so that it is a convolution of stride 1 with the kernel turned around.
+    spread: Planes,
+    arch: Arch,
+}
+
+impl Grid {
+    fn new(window: Window) -> Self {
+        let ([_, height, width], [kernel_rows, kernel_columns]) = (window.input, window.kernel);
+        let (padding, [rows, columns]) = (2 * window.padding, window.output());
+        Self {
+            window,
+            image: Planes { rows: height, columns: width },
+            padded: Planes { rows: height + padding, columns: width + padding },
+            output: Planes { rows, columns },
+            spread: Planes { rows: height + kernel_rows - 1, columns: width + kernel_columns - 1 },
+            arch: Arch::new(),
+        }
+    }
+
+    /// Rows and columns of all taps.
+    fn taps(&self) -> impl Iterator<Item = [usize; 2]> + use<> {
+        let columns = self.window.kernel[1];
+        (0..self.window.taps()).map(move |tap| [tap / columns, tap % columns])
+    }
+
+    /// The offsets of `count` planes' taps in padded planes, plane by plane.
+    fn forward_offsets(&self, count: usize) -> Vec<usize> {
+        let of_plane = |plane: usize| {
+            self.taps()
+                .map(move |[row, column]| plane * self.padded.plane() + self.padded.at(row, column))
+        };
+        (0..count).flat_map(of_plane).collect()
+    }
+
+    /// The same of the kernel turned around, in spread planes.
+    fn backward_offsets(&self, count: usize) -> Vec<usize> {
+        let [rows, columns] = self.window.kernel;
+        let of_plane = |plane: usize| {
+            self.taps().map(move |[row, column]| {
+                plane * self.spread.plane() + self.spread.at(rows - 1 - row, columns - 1 - column)
+            })
+        };
+        (0..count).flat_map(of_plane).collect()
+    }
+
+    /// A convolution: `out[i, position] = Σ_t left[t, i] planes[offsets[t] + position]`.
+    fn forward(
+        &self,
+        left: &[f32],
+        offsets: &[usize],
+        planes: &[f32],
+        rows: usize,
+        out: &mut [f32],
+    ) {
+        let stride = self.window.stride;
+        for row in 0..self.output.rows {
+            let right = &planes[self.padded.at(row * stride, 0)..];
+            let (step, places) = (stride * LANES, self.output.columns);
+            Gathered { rows, left, offsets, right, step, places, add: false }.into(
+                &mut out[self.output.at(row, 0)..],
+                self.output.plane(),
+                self.arch,
+            );
+        }
+    }
+
+    /// Its transpose: `out[i, place] = Σ_t left[t, i] spread[offsets[t] + place]`, into planes of the image.
+    fn backward(
+        &self,
+        left: &[f32],
+        offsets: &[usize],
+        spread: &[f32],
+        rows: usize,
+        out: &mut [f32],
+    ) {
+        for row in 0..self.image.rows {
+            let right = &spread[self.spread.at(row, 0)..];
+            let places = self.image.columns;
+            Gathered { rows, left, offsets, right, step: LANES, places, add: false }.into(
+                &mut out[self.image.at(row, 0)..],
+                self.image.plane(),
+                self.arch,
+            );
+        }
+    }
+
+    /// Adds the gradient by the weights of a tap: `sums[i, j, lane] += Σ_position planes[i, position + tap] d[j, position]`.
+    fn tap_grads(
+        &self,
+        [row, column]: [usize; 2],
+        (planes, rows): (&[f32], usize),
+        (d, columns): (&[f32], usize),
+        sums: &mut [f32],
+    ) {
+        let stride = self.window.stride;
+        Outer {
+            p: self.output.rows,
+            r: self.output.columns,
+            rows,
+            columns,
+            left: &planes[self.padded.at(row, column)..],
+            left_strides: [self.padded.plane(), self.padded.at(stride, 0), stride * LANES],
+            right: d,
+            right_strides: [self.output.plane(), self.output.at(1, 0), LANES],
+        }
+        .add_to(sums, self.arch);
+    }
+
+    /// Copies planes into larger ones, from a place on, so far apart; what lies between is left.
+    fn copy(
+        (from, small): (&[f32], Planes),
+        (to, large): (&mut [f32], Planes),
+        [row, column]: [usize; 2],
+        stride: usize,
+    ) {
+        for (from, to) in from.chunks_exact(small.plane()).zip(to.chunks_exact_mut(large.plane())) {
+            for (at, from) in from.chunks_exact(small.at(1, 0)).enumerate() {
+                let to = &mut to[large.at(row + at * stride, column)..];
+                if stride == 1 {
+                    to[..from.len()].copy_from_slice(from);
+                    continue;
+                }
+                let places = to.chunks_mut(stride * LANES).zip(from.chunks_exact(LANES));
+                places.for_each(|(to, from)| to[..LANES].copy_from_slice(from));
+            }
+        }
+    }
+
+    /// The images of a block with their padding, which is there from the beginning.
+    fn pad(&self, x: &[f32], flat: &mut [f32], padded: &mut [f32]) {
+        let numbers = self.window.input.iter().product();
+        into_lanes(x, numbers, flat, self.arch);
+        let padding = self.window.padding;
+        let flat = &flat[..numbers * LANES];
+        Self::copy((flat, self.image), (padded, self.padded), [padding, padding], 1);
+    }
+
+    /// The gradient by the output as [`Grid::backward`] reads it; what lies between is 0 from the beginning.
+    fn spread(&self, d: &[f32], spread: &mut [f32]) {
+        let ([rows, columns], padding) = (self.window.kernel, self.window.padding);
+        let begin = [rows - 1 - padding, columns - 1 - padding];
+        Self::copy((d, self.output), (spread, self.spread), begin, self.window.stride);
+    }
+}
+
+/// The weights as the products take them.
+enum Packed<'a> {
+    /// `W[(c l), o]`, and `[(o l), c]`.
+    Matrix { forward: &'a [f32], backward: Vec<f32> },
+    /// `A[j, (m k)]` and `[(m k), j]`, `C[(k l), n]` and `[(n l), k]`.
+    TwoCores { spec: MpsSpec, a: Vec<f32>, a_back: &'a [f32], c: Vec<f32>, c_back: Vec<f32> },
+}
+
+/// `[p, q, r]` in another order: element `(i, j, k)` of the result lies where the strides say.
+fn permuted(from: &[f32], extents: [usize; 3], strides: [usize; 3]) -> Vec<f32> {
+    super::pack(from, extents, strides)
+}
+
+impl<'a> Packed<'a> {
+    fn of(layer: &ConvLayer, weights: &'a [f32]) -> Self {
+        let (channels, taps) = (layer.window.input[0], layer.window.taps());
+        match layer.kernel {
+            Kernel::Matrix { outputs } => {
+                let forward = &weights[layer.begins[0]..][..channels * taps * outputs];
+                let strides = [1, outputs, taps * outputs];
+                let backward = permuted(forward, [outputs, taps, channels], strides);
+                Self::Matrix { forward, backward }
+            }
+            Kernel::TwoCores(spec) => {
+                let MpsSpec { m, n, j, l, k } = spec;
+                let a_back = &weights[layer.begins[0]..][..m * k * j];
+                let c = &weights[layer.begins[1]..][..l * k * n];
+                Self::TwoCores {
+                    spec,
+                    a: permuted(a_back, [1, j, m * k], [0, 1, j]),
+                    a_back,
+                    c_back: permuted(c, [n, l, k], [1, k * n, n]),
+                    c: permuted(c, [k, l, n], [n, k * n, 1]),
+                }
+            }
+        }
+    }
+}
+
+/// Buffers of a block of samples. Borders are 0 from the beginning and never overwritten.
+struct Scratch {
+    flat: Vec<f32>,
+    padded: Vec<f32>,
+    /// `T` with its padding.
+    between: Vec<f32>,
+    out: Vec<f32>,
+    spread: Vec<f32>,
+    /// The gradient by `T`.
+    between_grad: Vec<f32>,
+}
+
+impl Scratch {
+    fn new(grid: &Grid, layer: &ConvLayer, backward: bool) -> Self {
+        let (channels, outputs) = (layer.window.input[0], layer.kernel.outputs());
+        let between = match layer.kernel {
+            Kernel::Matrix { .. } => 0,
+            Kernel::TwoCores(spec) => spec.m * spec.k,
+        };
+        let zeros = |planes: usize, of: Planes| vec![0.0; planes * of.plane()];
+        let in_backward = |planes: usize| if backward { planes } else { 0 };
+        Self {
+            flat: zeros(channels, grid.image),
+            padded: zeros(channels, grid.padded),
+            between: zeros(between, grid.padded),
+            out: zeros(outputs, grid.output),
+            spread: zeros(in_backward(outputs), grid.spread),
+            between_grad: zeros(in_backward(between), grid.image),
+        }
+    }
+}
+
+/// `T`, from images with their padding.
+fn between(grid: &Grid, (spec, a): (&MpsSpec, &[f32]), padded: &[f32], between: &mut [f32]) {
+    let padding = grid.window.padding;
+    let offsets: Vec<usize> = (0..spec.j).map(|j| j * grid.padded.plane()).collect();
+    for row in 0..grid.image.rows {
+        let at = grid.padded.at(row + padding, padding);
+        Gathered {
+            rows: spec.m * spec.k,
+            left: a,
+            offsets: &offsets,
+            right: &padded[at..],
+            step: LANES,
+            places: grid.image.columns,
+            add: false,
+        }
+        .into(&mut between[at..], grid.padded.plane(), grid.arch);
+    }
+}
+
+/// Sums of gradients, by lanes: of the matrix `[l, c, o]`, or of `A` as `[(m k), j]` and `C` as `[l, k, n]`; and of the bias.
+struct Sums {
+    weights: [Vec<f32>; 2],
+    bias: Vec<f32>,
+}
+
+impl Sums {
+    fn new(layer: &ConvLayer) -> Self {
+        let (channels, taps, outputs) =
+            (layer.window.input[0], layer.window.taps(), layer.kernel.outputs());
+        let counts = match layer.kernel {
+            Kernel::Matrix { .. } => [channels * taps * outputs, 0],
+            Kernel::TwoCores(MpsSpec { m, n, j, l, k }) => [m * k * j, l * k * n],
+        };
+        let zeros = |count: usize| vec![0.0; count * LANES];
+        Self { weights: counts.map(zeros), bias: zeros(outputs) }
+    }
+
+    /// The lanes added up.
+    fn added(sums: &[f32]) -> Vec<f32> {
+        sums.chunks_exact(LANES).map(|lanes| lanes.iter().sum()).collect()
+    }
+
+    /// The gradients as the layout has them.
+    fn into_row(self, layer: &ConvLayer) -> Vec<f32> {
+        let mut row = vec![0.0; layer.stride];
+        let [first, second] = self.weights.map(|sums| Self::added(&sums));
+        let mut put = |begin: usize, numbers: &[f32]| {
+            row[begin..][..numbers.len()].copy_from_slice(numbers);
+        };
+        match layer.kernel {
+            Kernel::Matrix { outputs } => {
+                let (channels, taps) = (layer.window.input[0], layer.window.taps());
+                let strides = [outputs, channels * outputs, 1];
+                put(layer.begins[0], &permuted(&first, [channels, taps, outputs], strides));
+            }
+            Kernel::TwoCores(_) => {
+                put(layer.begins[0], &first);
+                put(layer.begins[1], &second);
+            }
+        }
+        if let Some(begin) = layer.bias {
+            put(begin, &Self::added(&self.bias));
+        }
+        row
+    }
+}
+
+impl ConvKernels for Flex {
+    fn convolve(layer: &ConvLayer, x: FlexTensor, weights: FlexTensor) -> FlexTensor {
+        let [x, weights] = [x, weights].map(contiguous);
+        let [x, weights] = [&x, &weights].map(values::<f32>);
+        let (grid, packed) = (Grid::new(layer.window), Packed::of(layer, weights));
+        let inputs: usize = layer.window.input.iter().product();
+        let (channels, outputs) =
+            (layer.kernel.outputs(), layer.kernel.outputs() * layer.positions());
+        let bias = layer.bias.map(|begin| &weights[begin..][..channels]);
+        let offsets = match &packed {
+            Packed::Matrix { .. } => grid.forward_offsets(layer.window.input[0]),
+            Packed::TwoCores { spec, .. } => grid.forward_offsets(spec.k),
+        };
+        let all = |y: &mut [MaybeUninit<f32>]| {
+            let blocks = x.chunks(LANES * inputs).zip(y.chunks_mut(LANES * outputs));
+            let scratch = || Scratch::new(&grid, layer, false);
+            threads::for_each_with(blocks, scratch, |scratch, (x, y)| {
+                let Scratch { flat, padded, between: t, out, .. } = scratch;
+                grid.pad(x, flat, padded);
+                match &packed {
+                    Packed::Matrix { forward, .. } => {
+                        grid.forward(forward, &offsets, padded, channels, out);
+                    }
+                    Packed::TwoCores { spec, a, c, .. } => {
+                        between(&grid, (spec, a), padded, t);
+                        let of_m = t
+                            .chunks_exact(spec.k * grid.padded.plane())
+                            .zip(out.chunks_exact_mut(spec.n * grid.output.plane()));
+                        of_m.for_each(|(t, out)| grid.forward(c, &offsets, t, spec.n, out));
+                    }
+                }
+                if let Some(bias) = bias {
+                    for (plane, bias) in out.chunks_exact_mut(grid.output.plane()).zip(bias) {
+                        plane.iter_mut().for_each(|number| *number += bias);
+                    }
+                }
+                from_lanes(out, outputs, y, grid.arch);
+            });
+        };
+        let batch = x.len() / inputs;
+        // SAFETY: every block is written whole.
+        tensor(unsafe { filled(batch * outputs, all) }, [batch, outputs])
+    }
+
+    fn convolve_grads(
+        layer: &ConvLayer,
+        x: FlexTensor,
+        weights: FlexTensor,
+        grad_y: FlexTensor,
+        wants_x: bool,
+    ) -> (FlexTensor, Option<FlexTensor>) {
+        let [x, weights, grad_y] = [x, weights, grad_y].map(contiguous);
+        let [x, weights, grad_y] = [&x, &weights, &grad_y].map(values::<f32>);
+        let (grid, packed) = (Grid::new(layer.window), Packed::of(layer, weights));
+        let inputs: usize = layer.window.input.iter().product();
+        let outputs = layer.kernel.outputs() * layer.positions();
+        let batch = x.len() / inputs;
+        let group = samples_per_partial(batch);
+        let offsets = match &packed {
+            Packed::Matrix { .. } => grid.backward_offsets(layer.kernel.outputs()),
+            Packed::TwoCores { spec, .. } => grid.backward_offsets(spec.n),
+        };
+        let block = |scratch: &mut Scratch, (x, grad_y): (&[f32], &[f32]), sums: &mut Sums| {
+            let Scratch { flat, padded, between: t, out: d, spread, between_grad } = scratch;
+            grid.pad(x, flat, padded);
+            into_lanes(grad_y, outputs, d, grid.arch);
+            for (sum, plane) in
+                sums.bias.chunks_exact_mut(LANES).zip(d.chunks_exact(grid.output.plane()))
+            {
+                plane.chunks_exact(LANES).for_each(|lanes| add(sum, lanes));
+            }
+            let of_cores = matches!(packed, Packed::TwoCores { .. });
+            if of_cores || wants_x {
+                grid.spread(d, spread);
+            }
+            let [first, second] = &mut sums.weights;
+            match &packed {
+                Packed::Matrix { backward, .. } => {
+                    let (channels, outputs) = (layer.window.input[0], layer.kernel.outputs());
+                    let of_taps = first.chunks_exact_mut(channels * outputs * LANES);
+                    for (tap, sums) in grid.taps().zip(of_taps) {
+                        grid.tap_grads(tap, (padded, channels), (d, outputs), sums);
+                    }
+                    if wants_x {
+                        grid.backward(backward, &offsets, spread, channels, flat);
+                    }
+                }
+                Packed::TwoCores { spec, a, a_back, c_back, .. } => {
+                    between(&grid, (spec, a), padded, t);
+                    let MpsSpec { m, n, j, k, .. } = *spec;
+                    for (tap, sums) in grid.taps().zip(second.chunks_exact_mut(k * n * LANES)) {
+                        let of_m = t
+                            .chunks_exact(k * grid.padded.plane())
+                            .zip(d.chunks_exact(n * grid.output.plane()));
+                        of_m.for_each(|(t, d)| grid.tap_grads(tap, (t, k), (d, n), sums));
+                    }
+                    let of_m = spread
+                        .chunks_exact(n * grid.spread.plane())
+                        .zip(between_grad.chunks_exact_mut(k * grid.image.plane()));
+                    of_m.for_each(|(d, t)| grid.backward(c_back, &offsets, d, k, t));
+                    let (image, padding) = (grid.image, grid.window.padding);
+                    Outer {
+                        p: image.rows,
+                        r: image.columns,
+                        rows: m * k,
+                        columns: j,
+                        left: between_grad,
+                        left_strides: [image.plane(), image.at(1, 0), LANES],
+                        right: &padded[grid.padded.at(padding, padding)..],
+                        right_strides: [grid.padded.plane(), grid.padded.at(1, 0), LANES],
+                    }
+                    .add_to(first, grid.arch);
+                    if wants_x {
+                        let offsets: Vec<usize> =
+                            (0..m * k).map(|plane| plane * image.plane()).collect();
+                        Gathered {
+                            rows: j,
+                            left: a_back,
+                            offsets: &offsets,
+                            right: between_grad,
+                            step: LANES,
+                            places: image.rows * image.columns,
+                            add: false,
+                        }
+                        .into(flat, image.plane(), grid.arch);
+                    }
+                }
+            }
+        };
+        let all = |grad_x: Option<&mut [MaybeUninit<f32>]>| {
+            let mut grad_x = grad_x.map(|grad_x| grad_x.chunks_mut(group * inputs));
+            let parts = std::iter::from_fn(|| Some(grad_x.as_mut().and_then(Iterator::next)));
+            let groups = x.chunks(group * inputs).zip(grad_y.chunks(group * outputs)).zip(parts);
+            let scratch = || Scratch::new(&grid, layer, true);
+            threads::map_with(groups, scratch, |scratch, ((x, grad_y), mut grad_x)| {
+                let mut sums = Sums::new(layer);
+                let blocks = x.chunks(LANES * inputs).zip(grad_y.chunks(LANES * outputs));
+                for (at, (x, grad_y)) in blocks.enumerate() {
+                    block(scratch, (x, grad_y), &mut sums);
+                    if let Some(grad_x) = &mut grad_x {
+                        let rows = &mut grad_x[at * LANES * inputs..][..x.len()];
+                        from_lanes(&scratch.flat, inputs, rows, grid.arch);
+                    }
+                }
+                sums
+            })
+        };
+        let mut partials = Vec::new();
+        let grad_x = wants_x.then(|| {
+            // SAFETY: every block writes the gradient by its own samples.
+            let grad_x = unsafe { filled(batch * inputs, |grad_x| partials = all(Some(grad_x))) };
+            tensor(grad_x, [batch, inputs])
+        });
+        if !wants_x {
+            partials = all(None);
+        }
+        let mut sums = Sums::new(layer);
+        for partial in &partials {
+            add(&mut sums.bias, &partial.bias);
+            for (sum, partial) in sums.weights.iter_mut().zip(&partial.weights) {
+                add(sum, partial);
+            }
+        }
+        (tensor(sums.into_row(layer), [1, layer.stride]), grad_x)
+    }
+}
