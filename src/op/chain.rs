@@ -18,7 +18,7 @@ use burn::tensor::{DType, Device, Shape, Tensor};
 use super::activation::Activation;
 use super::layer::{LayerOps, activate, forward};
 use super::state::{Betas, Layout};
-use super::training::{ReluBefore, check_words};
+use super::training::{ReluBefore, check_words, relu_before};
 use super::words::StepWords;
 use super::{MpsOps, check_dtype, check_shape, forward_plan, target_of};
 use crate::mps::chain::{Chain, ChainPlan, End, Step, Way};
@@ -597,14 +597,7 @@ pub fn chain_update(
     }
     check_shape("state", state.dims(), [3 * layer.stride])?;
     check_shape("grad_y", grad_y.dims(), [x.dims()[0], layer.chain.output()])?;
-    let (y, relu) = match relu {
-        None => (grad_y.clone(), None),
-        Some((y, scale)) => {
-            check_dtype("y", DType::F32, y.dtype())?;
-            check_shape("y", y.dims(), grad_y.dims())?;
-            (y, Some(scale))
-        }
-    };
+    let (y, relu) = relu_before(relu, &grad_y)?;
     let update = ChainUpdate { layer: layer.clone(), relu, betas };
     let (state, words) = (state.into_dispatch(), words.0.clone().into_dispatch());
     let [x, y, grad_y] = [x, y, grad_y].map(Tensor::into_dispatch);

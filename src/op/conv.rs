@@ -11,7 +11,7 @@ use burn::tensor::{DType, Shape, Tensor};
 use super::activation::Activation;
 use super::layer::{LayerOps, activate};
 use super::state::{Betas, Layout};
-use super::training::{ReluBefore, check_words};
+use super::training::{ReluBefore, check_words, relu_before};
 use super::words::StepWords;
 use super::{check_dtype, check_shape};
 use crate::mps::MpsSpec;
@@ -299,14 +299,7 @@ pub fn conv_update(
     }
     check_shape("state", state.dims(), [3 * layer.stride])?;
     check_shape("grad_y", grad_y.dims(), [x.dims()[0], layer.outputs()])?;
-    let (y, relu) = match relu {
-        None => (grad_y.clone(), None),
-        Some((y, scale)) => {
-            check_dtype("y", DType::F32, y.dtype())?;
-            check_shape("y", y.dims(), grad_y.dims())?;
-            (y, Some(scale))
-        }
-    };
+    let (y, relu) = relu_before(relu, &grad_y)?;
     let update = ConvUpdate { layer: layer.clone(), relu, betas };
     let (state, words) = (state.into_dispatch(), words.0.clone().into_dispatch());
     let [x, y, grad_y] = [x, y, grad_y].map(Tensor::into_dispatch);

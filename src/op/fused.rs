@@ -9,7 +9,7 @@ use burn::tensor::{DType, Device, Tensor};
 
 use super::activation::Activation;
 use super::state::{Betas, Layout};
-use super::training::{self, ReluBefore, check_words};
+use super::training::{self, ReluBefore, check_words, relu_before};
 use super::words::StepWords;
 use super::{check_countable, check_dtype, check_shape, mps_linear, output_shape};
 use crate::Result;
@@ -136,14 +136,7 @@ pub fn mps_update(
     let expected = layout_of(&spec, layout.weights.len() > 2);
     check_shape("state", state.dims(), [3 * expected.stride])?;
     check_countable(&spec, batch)?;
-    let (y, relu) = match relu {
-        None => (grad_y.clone(), None),
-        Some((y, scale)) => {
-            check_dtype("y", DType::F32, y.dtype())?;
-            check_shape("y", y.dims(), grad_y.dims())?;
-            (y, Some(scale))
-        }
-    };
+    let (y, relu) = relu_before(relu, &grad_y)?;
     let begin = |weight: &[usize; 2]| weight[0];
     let (c, bias) = (begin(&layout.weights[1]), layout.weights.get(2).map(begin));
     let update = MpsUpdate { spec, c, bias, relu, betas };

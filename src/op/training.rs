@@ -224,7 +224,10 @@ pub fn linear_grad_x(
 }
 
 /// The output of a ReLU before `grad_y`, or any tensor like it, and its scale.
-fn relu_before(relu: Option<ReluBefore>, grad_y: &Tensor<2>) -> Result<(Tensor<2>, Option<f32>)> {
+pub(super) fn relu_before(
+    relu: Option<ReluBefore>,
+    grad_y: &Tensor<2>,
+) -> Result<(Tensor<2>, Option<f32>)> {
     let Some((y, scale)) = relu else { return Ok((grad_y.clone(), None)) };
     check_floats([("y", y.dtype())])?;
     check_shape("y", y.dims(), grad_y.dims())?;
