@@ -9,7 +9,7 @@ import optax
 
 from common import BATCH, DROPOUT, LEARNING_RATE, SEED, arguments, load, report
 
-parser = arguments(__doc__, ["mps", "mps-all", "chain", "dense"], ["scan", "loop"])
+parser = arguments(__doc__, ["mps", "mps-all", "chain", "conv", "dense"], ["scan", "loop"])
 parser.add_argument("--bond2", type=int, help="mps-all: bond of the second layer, else as the first")
 parser.add_argument(
     "--way",
@@ -17,6 +17,7 @@ parser.add_argument(
     default="fold",
     help="chain: the cores folded into two, one after the other, or as einsum's best path",
 )
+parser.add_argument("--layout", choices=["NHWC", "NCHW"], default="NHWC", help="conv: of images")
 args = parser.parse_args()
 
 
@@ -86,6 +87,43 @@ def layer(weights, x):
     return y.reshape(len(y), -1)
 
 
+def mps_kernel(key_a, key_c, channels, bond, m, n):
+    """Cores and bias of a convolution whose matrix `[channels * 9, m * n]` is a tensor network."""
+    std = (2 / (channels * 9) / bond) ** 0.25
+    return {
+        "a": std * jax.random.normal(key_a, (m, bond, channels)),
+        "c": std * jax.random.normal(key_c, (9, bond, n)),
+        "b": jnp.zeros(m * n),
+    }
+
+
+def conv(weights, x):
+    """A convolution of 3 x 3 with a border of 1; kernels are `[channels, taps, outputs]`."""
+    if "w" in weights:
+        kernel = weights["w"]
+    else:
+        kernel = jnp.einsum("mkj,lkn->jlmn", weights["a"], weights["c"])
+    kernel = kernel.reshape(kernel.shape[0], 3, 3, -1)
+    names = (args.layout, "IHWO", args.layout)
+    y = jax.lax.conv_general_dilated(x, kernel, (1, 1), "SAME", dimension_numbers=names)
+    bias = weights["b"]
+    return y + (bias if args.layout == "NHWC" else bias[:, None, None])
+
+
+def maxpool(x):
+    kernel = (1, 2, 2, 1) if args.layout == "NHWC" else (1, 1, 2, 2)
+    return jax.lax.reduce_window(x, -jnp.inf, jax.lax.max, kernel, kernel, "VALID")
+
+
+def convolutional(weights, x):
+    """Logits of the network of conv.toml or, with a bond, of conv-mps.toml."""
+    x = x.reshape(-1, 28, 28, 1) if args.layout == "NHWC" else x.reshape(-1, 1, 28, 28)
+    for name in ("conv1", "conv2"):
+        x = maxpool(jax.nn.relu(conv(weights[name], x)))
+    x = jax.nn.relu(layer(weights["layer3"], x.reshape(len(x), -1)))
+    return layer(weights["layer4"], x)
+
+
 def dropout(key, x):
     kept = jax.random.bernoulli(key, 1 - DROPOUT, x.shape)
     return jnp.where(kept, x / (1 - DROPOUT), 0.0)
@@ -93,6 +131,8 @@ def dropout(key, x):
 
 def network(weights, x, key=None):
     """Logits; with a key, as in training."""
+    if args.layer == "conv":
+        return convolutional(weights, x)
     keys = (None, None) if key is None else jax.random.split(key)
     for name, drop in zip([name for name in ("layer1", "layer2") if name in weights], keys):
         x = jax.nn.relu(layer(weights[name], x))
@@ -103,20 +143,32 @@ def network(weights, x, key=None):
 
 key = jax.random.PRNGKey(SEED)
 keys = jax.random.split(key, 6)
-bond2 = args.bond2 or args.bond
-weights = {
-    "layer1": dense(keys[0], 784, 512)
-    if args.layer == "dense"
-    else mps(keys[0], keys[1], 28, 28, args.bond),
-    "layer2": mps(keys[2], keys[3], 32, 16, bond2)
-    if args.layer == "mps-all"
-    else dense(keys[4], 512, 512),
-    "layer3": dense(keys[5], 512, 10),
-}
-if args.layer == "chain":
+if args.layer == "conv":
+    first = np.sqrt(2 / 9) * jax.random.normal(keys[0], (1, 9, 16))
+    second = np.sqrt(2 / 144) * jax.random.normal(keys[1], (16, 9, 32))
+    weights = {
+        "conv1": {"w": first, "b": jnp.zeros(16)},
+        "conv2": mps_kernel(keys[1], keys[2], 16, args.bond, 8, 4)
+        if args.bond
+        else {"w": second, "b": jnp.zeros(32)},
+        "layer3": mps(keys[3], keys[4], 32, 49, args.bond, 16, 8)
+        if args.bond
+        else dense(keys[3], 32 * 49, 128),
+        "layer4": dense(keys[5], 128, 10),
+    }
+elif args.layer == "chain":
     # A network of one hidden layer: a dense one beside it would take most of the time.
-    weights["layer1"] = chain(keys[0], args.bond)
-    del weights["layer2"]
+    weights = {"layer1": chain(keys[0], args.bond), "layer3": dense(keys[5], 512, 10)}
+else:
+    weights = {
+        "layer1": dense(keys[0], 784, 512)
+        if args.layer == "dense"
+        else mps(keys[0], keys[1], 28, 28, args.bond),
+        "layer2": mps(keys[2], keys[3], 32, 16, args.bond2 or args.bond)
+        if args.layer == "mps-all"
+        else dense(keys[4], 512, 512),
+        "layer3": dense(keys[5], 512, 10),
+    }
 optimizer = optax.adam(LEARNING_RATE)
 train_x, train_y, test_x, test_y = (jnp.asarray(array) for array in load(args.images))
 batches = args.images // BATCH

@@ -7,7 +7,8 @@ from torch import nn
 
 from common import BATCH, DROPOUT, LEARNING_RATE, SEED, arguments, load, report
 
-parser = arguments(__doc__, ["mps", "mps-all", "chain", "dense"], ["eager", "compile", "graph"])
+parser = arguments(__doc__, ["mps", "mps-all", "chain", "conv", "dense"], ["eager", "compile", "graph"])
+parser.add_argument("--channels-last", action="store_true", help="conv: images as NHWC in memory")
 parser.add_argument("--device", choices=["cuda", "cpu"], help="cuda where there is one, else cpu")
 args = parser.parse_args()
 device = args.device or ("cuda" if torch.cuda.is_available() else "cpu")
@@ -46,19 +47,59 @@ def chain(bond):
     return layer
 
 
-network = nn.Sequential(
-    nn.Linear(784, 512) if args.layer == "dense" else Mps(args.bond, 28, 28),
-    nn.ReLU(),
-    nn.Dropout(DROPOUT),
-    Mps(args.bond, 32, 16) if args.layer == "mps-all" else nn.Linear(512, 512),
-    nn.ReLU(),
-    nn.Dropout(DROPOUT),
-    nn.Linear(512, 10),
-)
-if args.layer == "chain":
-    # A network of one hidden layer: a dense one beside it would take most of the time.
-    network = nn.Sequential(chain(args.bond), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(512, 10))
+class MpsConv2d(nn.Module):
+    """A convolution whose matrix `[channels * 9, m * n]` is a tensor network of two cores, rebuilt in every step."""
+
+    def __init__(self, bond, channels, m, n):
+        super().__init__()
+        std = (2 / (channels * 9) / bond) ** 0.25
+        self.a = nn.Parameter(std * torch.randn(m, bond, channels))
+        self.c = nn.Parameter(std * torch.randn(9, bond, n))
+        self.bias = nn.Parameter(torch.zeros(m * n))
+
+    def forward(self, x):
+        kernel = torch.einsum("mkj,lkn->mnjl", self.a, self.c)
+        kernel = kernel.reshape(len(self.bias), -1, 3, 3)
+        return nn.functional.conv2d(x, kernel, self.bias, padding=1)
+
+
+def convolutions(bond):
+    """The network of conv.toml or, with a bond, of conv-mps.toml."""
+    return nn.Sequential(
+        nn.Unflatten(1, (1, 28, 28)),
+        nn.Conv2d(1, 16, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        MpsConv2d(bond, 16, 8, 4) if bond else nn.Conv2d(16, 32, 3, padding=1),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        Mps(bond, 32, 49, 16, 8) if bond else nn.Linear(32 * 49, 128),
+        nn.ReLU(),
+        nn.Linear(128, 10),
+    )
+
+
+def fully_connected(layer, bond):
+    """The article's network, or a relative of it."""
+    if layer == "chain":
+        # A network of one hidden layer: a dense one beside it would take most of the time.
+        return nn.Sequential(chain(bond), nn.ReLU(), nn.Dropout(DROPOUT), nn.Linear(512, 10))
+    return nn.Sequential(
+        nn.Linear(784, 512) if layer == "dense" else Mps(bond, 28, 28),
+        nn.ReLU(),
+        nn.Dropout(DROPOUT),
+        Mps(bond, 32, 16) if layer == "mps-all" else nn.Linear(512, 512),
+        nn.ReLU(),
+        nn.Dropout(DROPOUT),
+        nn.Linear(512, 10),
+    )
+
+
+network = convolutions(args.bond) if args.layer == "conv" else fully_connected(args.layer, args.bond)
 network = network.to(device)
+if args.channels_last:
+    network = network.to(memory_format=torch.channels_last)
 optimizer = torch.optim.Adam(
     network.parameters(),
     lr=LEARNING_RATE,

@@ -55,6 +55,12 @@ pub trait Kind: fmt::Debug {
         None
     }
 
+    /// Whether a ReLU before it may as well come after it, with the same bits: the largest of some ReLUs is the ReLU of the
+    /// largest. A pass over the output of a pooling layer is over a quarter of the numbers, or fewer.
+    fn takes_relu_after(&self) -> bool {
+        false
+    }
+
     /// What a reader needs to know besides its name, as in `28x28 -> 32x16, bond 1`.
     fn summary(&self, input: Shape) -> String;
 

@@ -180,7 +180,7 @@ impl Stack {
     }
 
     /// The layers that are computed in one go: each with those after it that are only activations, as far as one pass
-    /// does them.
+    /// does them. A ReLU before a maximum is done after it ([`super::Kind::takes_relu_after`]).
     ///
     /// # Errors
     ///
@@ -200,14 +200,24 @@ impl Stack {
                 last.seed = seed;
                 continue;
             }
+            let (mut name, mut activation) = (placed.name.clone(), own.unwrap_or(Activation::NONE));
+            if let Some(last) = stages.last_mut()
+                && last.activation == Activation::RELU
+                && placed.layer.kind().takes_relu_after()
+                && let Some((before, relu)) = last.name.rsplit_once(", ")
+            {
+                name = format!("{name}, {relu}");
+                activation = std::mem::replace(&mut last.activation, Activation::NONE);
+                last.name.truncate(before.len());
+            }
             let begin = weights;
             weights += placed.weights().len();
             stages.push(Stage {
-                name: placed.name.clone(),
+                name,
                 layer: placed.layer.clone(),
                 input: placed.input,
                 weights: begin..weights,
-                activation: own.unwrap_or(Activation::NONE),
+                activation,
                 seed,
             });
         }
@@ -232,5 +242,39 @@ impl Stack {
             parts.push(format!("{more} more"));
         }
         Ok(parts.join("; "))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A ReLU before a maximum is done after it, with the dropout that follows; one before a mean stays.
+    #[test]
+    fn activations_go_with_the_layer_that_has_fewer_outputs() {
+        let stack = r#"
+            input = [1, 8, 8]
+            layers = [
+                { kind = "conv2d", out = 2, kernel = [3, 3], padding = 1 },
+                { kind = "relu" },
+                { kind = "maxpool", kernel = [2, 2] },
+                { kind = "dropout", rate = 0.5 },
+                { kind = "conv2d", out = 2, kernel = [3, 3], padding = 1 },
+                { kind = "relu" },
+                { kind = "avgpool", kernel = [2, 2] },
+                { kind = "dense", out = 3 },
+            ]"#;
+        let stages = toml::from_str::<Stack>(stack).unwrap().stages().unwrap();
+        let found: Vec<_> =
+            stages.iter().map(|stage| (&stage.name[..], stage.activation)).collect();
+        let dropped = Activation { relu: true, ..Activation::dropout(0.5) };
+        let expected = [
+            ("conv2d1", Activation::NONE),
+            ("maxpool3, relu2, dropout4", dropped),
+            ("conv2d5, relu6", Activation::RELU),
+            ("avgpool7", Activation::NONE),
+            ("dense8", Activation::NONE),
+        ];
+        assert_eq!(found, expected);
     }
 }

@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// Most numbers under the kernel of a maximum: for each of them the gradient looks at all.
 const MOST_TAPS: usize = 225;
 
+/// On the CPU every thread has a channel of 16 samples; counted for 16 threads.
+const BLOCKS: usize = 16 * 16;
+
 /// The largest number of each channel under a kernel.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -82,6 +85,21 @@ macro_rules! pool {
                     return Err(Error::argument("kernel", problem));
                 }
                 Ok(shape(&window))
+            }
+
+            fn scratch(&self, input: Shape, _batch: usize) -> [u64; 2] {
+                let numbers = |pool: Pool| {
+                    let [_, height, width] = input;
+                    let (plane, positions) =
+                        (height * width, pool.window.output().iter().product::<usize>());
+                    [plane + positions, 2 * plane + positions]
+                        .map(|numbers| (BLOCKS * numbers) as u64)
+                };
+                self.pool(input).map_or([0; 2], numbers)
+            }
+
+            fn takes_relu_after(&self) -> bool {
+                !$mean
             }
 
             fn summary(&self, input: Shape) -> String {

@@ -1,85 +1,203 @@
-//! Pooling on the CPU: a pass over the samples, which are shared out among the threads.
+//! Pooling on the CPU: channel by channel, with [`LANES`] samples side by side, so that any kernel and any stride is a pass over
+//! whole registers.
+
+use std::mem::MaybeUninit;
 
 use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
+use pulp::{Arch, Simd, WithSimd};
 
 use crate::mps::conv::Window;
 use crate::op::conv::{Pool, PoolOps};
-use crate::op::cpu::{contiguous, pool, tensor, values};
+use crate::op::cpu::simd::{LANES, Transpose};
+use crate::op::cpu::{contiguous, filled, pool as threads, tensor, values};
 
-/// The offsets of the taps of a kernel in a channel.
-fn offsets(window: &Window) -> Vec<usize> {
-    let [_, _, width] = window.input;
-    let [kernel_rows, kernel_columns] = window.kernel;
-    let row = |row: usize| (0..kernel_columns).map(move |column| row * width + column);
-    (0..kernel_rows).flat_map(row).collect()
+/// The numbers of one register's worth of samples.
+type Lanes = [f32; LANES];
+
+/// Where the numbers under a kernel lie in a channel.
+struct Grid {
+    window: Window,
+    mean: bool,
+    /// The offset of each tap.
+    offsets: Vec<usize>,
+    /// Where the kernel begins, at every position.
+    begins: Vec<usize>,
+    arch: Arch,
 }
 
-/// Where the kernel begins in a channel, at every position.
-fn begins(window: &Window) -> Vec<usize> {
-    let [_, _, width] = window.input;
-    let ([rows, columns], stride) = (window.output(), window.stride);
-    let row = |row: usize| (0..columns).map(move |column| (row * width + column) * stride);
-    (0..rows).flat_map(row).collect()
+impl Grid {
+    fn new(Pool { window, mean }: Pool) -> Self {
+        let ([_, _, width], [rows, columns]) = (window.input, window.output());
+        let [kernel_rows, kernel_columns] = window.kernel;
+        let places = |rows: usize, columns: usize, step: usize| {
+            let row = move |row| (0..columns).map(move |column| (row * width + column) * step);
+            (0..rows).flat_map(row).collect()
+        };
+        let offsets = places(kernel_rows, kernel_columns, 1);
+        let begins = places(rows, columns, window.stride);
+        Self { window, mean, offsets, begins, arch: Arch::new() }
+    }
+
+    fn channels(&self) -> usize {
+        self.window.input[0]
+    }
+
+    /// Numbers of a channel of the input.
+    fn plane(&self) -> usize {
+        let [_, height, width] = self.window.input;
+        height * width
+    }
+
+    /// Numbers of a sample: of the input, and of the output.
+    fn numbers(&self) -> [usize; 2] {
+        [self.plane(), self.begins.len()].map(|of_channel| self.channels() * of_channel)
+    }
+
+    /// A channel of some samples, side by side; what lies in the lanes of no sample is never looked at.
+    fn load(&self, rows: &[f32], channel: usize, lanes: &mut [Lanes]) {
+        let (columns, stride) = (lanes.len(), self.channels() * lanes.len());
+        Transpose {
+            elements: &rows[channel * columns..],
+            rows: rows.len() / stride,
+            columns,
+            stride,
+        }
+        .into(lanes.as_flattened_mut(), LANES, self.arch);
+    }
+
+    /// Puts a channel where it belongs in the rows of some samples.
+    fn store(&self, lanes: &[Lanes], channel: usize, rows: &mut [MaybeUninit<f32>]) {
+        let (count, stride) = (lanes.len(), self.channels() * lanes.len());
+        let columns = rows.len() / stride;
+        Transpose { elements: lanes.as_flattened(), rows: count, columns, stride: LANES }
+            .into_uninit(&mut rows[channel * count..], stride, self.arch);
+    }
 }
 
-impl PoolOps for Flex {
-    fn pool(x: FlexTensor, Pool { window, mean }: Pool) -> FlexTensor {
-        let x = contiguous(x);
-        let x = values::<f32>(&x);
-        let [channels, height, width] = window.input;
-        let (offsets, begins, channel) = (offsets(&window), begins(&window), height * width);
-        let (image, outputs) = (channels * channel, channels * begins.len());
-        let batch = x.len() / image;
+/// A channel of [`LANES`] samples.
+struct Forward<'a> {
+    grid: &'a Grid,
+    x: &'a [Lanes],
+    y: &'a mut [Lanes],
+}
+
+impl WithSimd for Forward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { grid: Grid { mean, offsets, begins, .. }, x, y } = self;
         let scale = 1.0 / offsets.len() as f32;
-        let mut y = vec![0.0; batch * outputs];
-        pool::for_each(x.chunks(image).zip(y.chunks_mut(outputs)), |(x, y)| {
-            let of_channels = x.chunks_exact(channel).zip(y.chunks_exact_mut(begins.len()));
-            for (x, y) in of_channels {
-                for (y, &begin) in y.iter_mut().zip(&begins) {
-                    let under = offsets.iter().map(|offset| x[begin + offset]);
-                    *y = if mean {
-                        under.sum::<f32>() * scale
-                    } else {
-                        under.fold(f32::NEG_INFINITY, f32::max)
+        for (y, &begin) in y.iter_mut().zip(begins) {
+            let mut taken = x[begin];
+            for offset in &offsets[1..] {
+                for (taken, number) in taken.iter_mut().zip(&x[begin + offset]) {
+                    *taken = match *mean {
+                        true => *taken + number,
+                        false if *number > *taken => *number,
+                        false => *taken,
                     };
                 }
             }
-        });
-        tensor(y, [batch, outputs])
+            if *mean {
+                taken.iter_mut().for_each(|sum| *sum *= scale);
+            }
+            *y = taken;
+        }
     }
+}
 
-    fn pool_grad(x: FlexTensor, grad_y: FlexTensor, Pool { window, mean }: Pool) -> FlexTensor {
-        let [x, grad_y] = [x, grad_y].map(contiguous);
-        let [x, grad_y] = [&x, &grad_y].map(values::<f32>);
-        let [channels, height, width] = window.input;
-        let (offsets, begins, channel) = (offsets(&window), begins(&window), height * width);
-        let (image, outputs) = (channels * channel, channels * begins.len());
+/// Its gradient. The first of the largest numbers gets that of a maximum.
+struct Backward<'a> {
+    grid: &'a Grid,
+    x: &'a [Lanes],
+    grad_y: &'a [Lanes],
+    grad_x: &'a mut [Lanes],
+}
+
+impl WithSimd for Backward<'_> {
+    type Output = ();
+
+    #[inline(always)]
+    fn with_simd<S: Simd>(self, _simd: S) {
+        let Self { grid: Grid { mean, offsets, begins, .. }, x, grad_y, grad_x } = self;
         let scale = 1.0 / offsets.len() as f32;
-        let mut grad_x = vec![0.0; x.len()];
-        let samples = x.chunks(image).zip(grad_y.chunks(outputs)).zip(grad_x.chunks_mut(image));
-        pool::for_each(samples, |((x, grad_y), grad_x)| {
-            let of_channels = x
-                .chunks_exact(channel)
-                .zip(grad_y.chunks_exact(begins.len()))
-                .zip(grad_x.chunks_exact_mut(channel));
-            for ((x, grad_y), grad_x) in of_channels {
-                for (grad, &begin) in grad_y.iter().zip(&begins) {
-                    if mean {
-                        offsets.iter().for_each(|offset| grad_x[begin + offset] += grad * scale);
-                        continue;
-                    }
-                    // The first of the largest.
-                    let mut largest = begin;
-                    for offset in &offsets {
-                        if x[begin + offset] > x[largest] {
-                            largest = begin + offset;
-                        }
-                    }
-                    grad_x[largest] += grad;
+        grad_x.fill([0.0; LANES]);
+        for (grad_y, &begin) in grad_y.iter().zip(begins) {
+            if *mean {
+                for offset in offsets {
+                    let to = grad_x[begin + offset].iter_mut().zip(grad_y);
+                    to.for_each(|(to, grad)| *to += grad * scale);
+                }
+                continue;
+            }
+            let (mut largest, mut first) = (x[begin], [0; LANES]);
+            for (tap, offset) in (0..).zip(offsets).skip(1) {
+                let number = &x[begin + offset];
+                for lane in 0..LANES {
+                    let larger = number[lane] > largest[lane];
+                    largest[lane] = if larger { number[lane] } else { largest[lane] };
+                    first[lane] = if larger { tap } else { first[lane] };
                 }
             }
-        });
-        tensor(grad_x, [x.len() / image, image])
+            for (tap, offset) in (0_u32..).zip(offsets) {
+                let to = &mut grad_x[begin + offset];
+                for lane in 0..LANES {
+                    to[lane] += if first[lane] == tap { grad_y[lane] } else { 0.0 };
+                }
+            }
+        }
+    }
+}
+
+impl PoolOps for Flex {
+    fn pool(x: FlexTensor, pool: Pool) -> FlexTensor {
+        let x = contiguous(x);
+        let (x, grid) = (values::<f32>(&x), Grid::new(pool));
+        let [inputs, outputs] = grid.numbers();
+        let batch = x.len() / inputs;
+        let all = |y: &mut [MaybeUninit<f32>]| {
+            let blocks = x.chunks(LANES * inputs).zip(y.chunks_mut(LANES * outputs));
+            let lanes = || [grid.plane(), grid.begins.len()].map(|count| vec![[0.0; LANES]; count]);
+            threads::for_each_with(blocks, lanes, |[of_x, of_y], (x, y)| {
+                for channel in 0..grid.channels() {
+                    grid.load(x, channel, of_x);
+                    grid.arch.dispatch(Forward { grid: &grid, x: of_x, y: of_y });
+                    grid.store(of_y, channel, y);
+                }
+            });
+        };
+        // SAFETY: every block is written whole, a channel after the other.
+        tensor(unsafe { filled(batch * outputs, all) }, [batch, outputs])
+    }
+
+    fn pool_grad(x: FlexTensor, grad_y: FlexTensor, pool: Pool) -> FlexTensor {
+        let [x, grad_y] = [x, grad_y].map(contiguous);
+        let [x, grad_y] = [&x, &grad_y].map(values::<f32>);
+        let grid = Grid::new(pool);
+        let [inputs, outputs] = grid.numbers();
+        let batch = x.len() / inputs;
+        let all = |grad_x: &mut [MaybeUninit<f32>]| {
+            let blocks = x
+                .chunks(LANES * inputs)
+                .zip(grad_y.chunks(LANES * outputs))
+                .zip(grad_x.chunks_mut(LANES * inputs));
+            let lanes = || {
+                let (plane, positions) = (grid.plane(), grid.begins.len());
+                [plane, positions, plane].map(|count| vec![[0.0; LANES]; count])
+            };
+            threads::for_each_with(blocks, lanes, |[of_x, of_y, to], ((x, grad_y), grad_x)| {
+                for channel in 0..grid.channels() {
+                    grid.load(x, channel, of_x);
+                    grid.load(grad_y, channel, of_y);
+                    let (grid, x, grad_y) = (&grid, &of_x[..], &of_y[..]);
+                    grid.arch.dispatch(Backward { grid, x, grad_y, grad_x: to });
+                    grid.store(to, channel, grad_x);
+                }
+            });
+        };
+        // SAFETY: every block is written whole, a channel after the other.
+        tensor(unsafe { filled(batch * inputs, all) }, [batch, inputs])
     }
 }
