@@ -337,19 +337,20 @@ pub fn pooled_grad(x: Tensor<2>, grad_y: Tensor<2>, pool: Pool) -> Result<Tensor
     Ok(Tensor::from_dispatch(Dispatch::pool_grad(x, grad_y, pool)))
 }
 
-/// `x[batch, channels·height·width]`, with as many patches as kernels count.
+/// `x[batch, channels·height·width]`, of as many numbers as kernels count, as is the output, and the patches of a sample.
 fn check_operands(layer: &ConvLayer, x: &Tensor<2>) -> Result<()> {
+    const MOST: usize = 1 << 31;
     let [batch, _] = x.dims();
     check_dtype("x", DType::F32, x.dtype())?;
     check_shape("x", x.dims(), [batch.max(1), layer.inputs()])?;
-    let of_sample = layer.positions() * layer.window.input[0] * layer.window.taps();
-    let largest = of_sample.max(layer.outputs());
-    if batch.saturating_mul(largest) <= 1 << 31 {
+    let patches = layer.positions() * layer.window.input[0] * layer.window.taps();
+    let of_sample = layer.inputs().max(layer.outputs());
+    if patches <= MOST && batch.saturating_mul(of_sample) <= MOST {
         return Ok(());
     }
-    Err(Error::Shape {
-        operand: "x",
-        expected: format!("a batch of at most {} samples", (1 << 31) / largest),
-        found: format!("{:?}", x.dims()),
-    })
+    let expected = match patches <= MOST {
+        true => format!("a batch of at most {} samples", MOST / of_sample),
+        false => format!("patches of at most {MOST} numbers, not {patches}"),
+    };
+    Err(Error::Shape { operand: "x", expected, found: format!("{:?}", x.dims()) })
 }

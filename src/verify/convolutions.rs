@@ -25,12 +25,12 @@ pub struct Case {
 }
 
 /// Extents that test the edge cases, with random operands: strides and paddings that do and do not come out even, kernels of 1,
-/// as large as the image and longer in one direction, both orders of contraction.
+/// as large as the image and longer in one direction, both orders of contraction, and patches that adapters compute in two parts.
 #[expect(clippy::expect_used, reason = "the extents of the cases are possible ones")]
 pub fn built_in() -> Vec<Case> {
     type Size = (&'static str, usize, [usize; 3], [usize; 2], [usize; 2], [usize; 2], usize);
     // Batch, image, kernel, [stride, padding], output factors, bond.
-    let sizes: [Size; 8] = [
+    let sizes: [Size; 9] = [
         ("a convolution of ones", 1, [1, 1, 1], [1, 1], [1, 0], [1, 1], 1),
         ("three by three", 9, [8, 14, 14], [3, 3], [1, 1], [4, 4], 2),
         ("five by five, stride 2", 5, [1, 28, 28], [5, 5], [2, 2], [4, 8], 1),
@@ -39,6 +39,7 @@ pub fn built_in() -> Vec<Case> {
         ("longer than high, stride 3", 3, [2, 11, 13], [2, 5], [3, 1], [5, 2], 4),
         ("more channels than taps", 4, [32, 6, 6], [3, 3], [1, 1], [8, 4], 3),
         ("a bond beyond full rank", 2, [2, 5, 5], [2, 2], [1, 1], [2, 2], 9),
+        ("patches of 74 MB", 60, [8, 28, 28], [7, 7], [1, 3], [1, 2], 1),
     ];
     let case = |(name, batch, image, kernel, [stride, padding], factors, bond): Size| {
         let window = Window::new(image, kernel, stride, padding).expect("a possible window");

@@ -49,9 +49,6 @@ pub enum Channels {
     Factors([usize; 2]),
 }
 
-/// Most numbers of the patches of samples that are computed at once: half of what WebGPU guarantees one binding may hold.
-const MOST_AT_ONCE: usize = 16 << 20;
-
 impl Conv2d {
     /// What is convolved, which [`Kind::output`] has checked.
     fn window(&self, input: Shape) -> Window {
@@ -217,18 +214,7 @@ impl Kind for Conv2d {
 
     fn forward(&self, call: &Call, x: Tensor<2>) -> Result<Tensor<2>> {
         let layer = self.layer(call.input, call.weights.layout())?;
-        let [batch, inputs] = x.dims();
-        let patches = self.positions(call.input) * call.input[0] * self.window(call.input).taps();
-        let at_once = (MOST_AT_ONCE / patches).max(1);
-        let weights = call.weights.all()?;
-        if batch <= at_once {
-            return conv_layer(x, weights, &layer, call.activation, call.words);
-        }
-        let parts = (0..batch).step_by(at_once).map(|begin| {
-            let x = x.clone().slice([begin..batch.min(begin + at_once), 0..inputs]);
-            conv_layer(x, weights.clone(), &layer, op::activation::Activation::NONE, call.words)
-        });
-        call.activate(Tensor::cat(parts.collect::<Result<_>>()?, 0))
+        conv_layer(x, call.weights.all()?, &layer, call.activation, call.words)
     }
 
     fn backward(&self, call: &Call, mut step: Backward) -> Result<Stepped> {
