@@ -12,6 +12,8 @@
 // must be a multiple of 4. A mode that is contiguous in none needs only to be 4 or more: its last block
 // overlaps the one before it, and what that would add or store twice is left out.
 //
+// A long sum is taken in several launches, the later ones adding to C.
+//
 // Buffers, all in fours:
 //   a       A
 //   b       B
@@ -33,6 +35,8 @@ struct Params {
     b_transposed: u32,
     c_transposed: u32,
     start: u32,
+    k_begin: u32,
+    k_end: u32,
 }
 
 @group(0) @binding(0) var<storage, read_write> a: array<Quad>;
@@ -73,7 +77,9 @@ fn store(i: u32, j: u32, tile: mat4x4<f32>) {
     let add = select(vec4<f32>(), four(bias[select(0u, column_c / 4u, biased)]), biased);
     let end = select(0u, 4u, i < params.rows && j < params.columns);
     for (var n = row - first_row; n < end; n++) {
-        c[((first_row + n) * stride + column_c) / 4u] = quad(column(n, block) + add);
+        let to = ((first_row + n) * stride + column_c) / 4u;
+        let before = select(vec4<f32>(), four(c[to]), params.start == START_OUTPUT);
+        c[to] = quad(column(n, block) + add + before);
     }
 }
 
@@ -150,7 +156,7 @@ fn main(invocation: Invocation) {
     var c36 = mat4x4<f32>();
     var c37 = mat4x4<f32>();
 
-    for (var k = 0u; k < params.inner; k += 4u) {
+    for (var k = params.k_begin; k < params.k_end; k += 4u) {
         let from_k = min(k, params.inner - 4u);
         let fresh = vec4<u32>(0u, 1u, 2u, 3u) >= vec4<u32>(k - from_k);
         let at_a = from_k * a_k;

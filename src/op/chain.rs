@@ -16,7 +16,7 @@ use burn::backend::{
 use burn::tensor::{DType, Device, Shape, Tensor};
 
 use super::activation::Activation;
-use super::layer::{LayerOps, activate, forward};
+use super::layer::{LayerOps, activate, before_relu, forward};
 use super::state::{Betas, Layout};
 use super::training::{ReluBefore, check_words, relu_before};
 use super::words::StepWords;
@@ -389,11 +389,8 @@ fn update<B: ChainKernels>(
     wants_x: bool,
 ) -> (Option<FloatTensor<B>>, FloatTensor<B>) {
     let ChainUpdate { layer, relu, betas } = update;
-    let grad_y = match relu {
-        Some(scale) => B::relu_grad(y, grad_y, scale),
-        None => grad_y,
-    };
     let weights = B::part(state.clone(), 0, Shape::new([layer.stride]));
+    let grad_y = before_relu::<B>(y, grad_y, relu);
     let (grads, grad_x) = layer.grads::<B>(x, weights, grad_y, wants_x);
     (grad_x, B::adam(state, grads, words, betas))
 }

@@ -9,7 +9,7 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 
 use super::activation::Activation;
-use super::layer::{LayerOps, activate};
+use super::layer::{LayerOps, activate, before_relu};
 use super::state::{Betas, Layout};
 use super::training::{ReluBefore, check_words, relu_before};
 use super::words::StepWords;
@@ -204,11 +204,8 @@ fn update<B: ConvKernels>(
     wants_x: bool,
 ) -> (Option<FloatTensor<B>>, FloatTensor<B>) {
     let ConvUpdate { layer, relu, betas } = update;
-    let grad_y = match relu {
-        Some(scale) => B::relu_grad(y, grad_y, scale),
-        None => grad_y,
-    };
     let weights = B::part(state.clone(), 0, Shape::new([layer.stride]));
+    let grad_y = before_relu::<B>(y, grad_y, relu);
     let (grads, grad_x) = B::convolve_grads(&layer, x, weights, grad_y, wants_x);
     (grad_x, B::adam(state, grads, words, betas))
 }

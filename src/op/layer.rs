@@ -141,6 +141,18 @@ pub(crate) fn activate<B: TrainingOps>(
     }
 }
 
+/// The gradient by the output of a layer from that by the output `y` of the ReLU after it, if there is one.
+pub(super) fn before_relu<B: TrainingOps>(
+    y: FloatTensor<B>,
+    grad_y: FloatTensor<B>,
+    relu: Option<f32>,
+) -> FloatTensor<B> {
+    match relu {
+        Some(scale) => B::relu_grad(y, grad_y, scale),
+        None => grad_y,
+    }
+}
+
 /// A training step: in as few passes as the backend has for it, else one part after the other.
 fn update<B: LayerOps>(operands: Operands<B>, wants_x: bool) -> Updated<B> {
     let Operands { state, x, y, grad_y, update, .. } = &operands;
@@ -153,10 +165,7 @@ fn update<B: LayerOps>(operands: Operands<B>, wants_x: bool) -> Updated<B> {
         Err(operands) => operands,
     };
     let Operands { state, x, y, grad_y, words, update } = operands;
-    let grad_y = match update.relu {
-        Some(scale) => B::relu_grad(y, grad_y, scale),
-        None => grad_y,
-    };
+    let grad_y = before_relu::<B>(y, grad_y, update.relu);
     let stride = numbers / 3;
     let shaped = |tensor, shape: [usize; 3]| B::float_reshape(tensor, Shape::new(shape));
     let grad_y = shaped(grad_y, [batch, spec.m, spec.n]);

@@ -16,6 +16,7 @@ use crate::common::executable::{
 };
 #[cfg(unix)]
 use crate::common::running::Running;
+use crate::networks::CONVOLUTIONS;
 
 /// Runs a command with a limit on file sizes, in blocks of 512 or 1024 bytes, in place of a full disk.
 /// The signal that would end the process is ignored, since a full disk sends none.
@@ -146,20 +147,17 @@ fn two_processes_do_not_train_in_one_folder() {
 #[test]
 fn a_training_run_that_leaves_the_finite_numbers_stops_and_says_where() {
     let training = Training::new();
-    for model in ["mps", "dense"] {
-        let run = training.path(model);
-        let output = training.run(&[
-            "--model",
-            model,
-            "--lr",
-            "1e30",
-            "--out",
-            &run,
-            "--out-factors",
-            "4,4",
-            "--epochs",
-            "100",
-        ]);
+    let file = training.path("net.toml");
+    fs::write(&file, CONVOLUTIONS).unwrap();
+    let of_options = |model| vec!["--model", model, "--out-factors", "4,4"];
+    for (name, network) in [
+        ("mps", of_options("mps")),
+        ("dense", of_options("dense")),
+        ("convolutions", vec!["--network", &file]),
+    ] {
+        let run = training.path(name);
+        let options = ["--lr", "1e30", "--out", &run, "--epochs", "100"];
+        let output = training.run(&[&network[..], &options].concat());
         assert_eq!(code(&output), 1, "{}", stderr(&output));
         let line = error_line(&output);
         // 4 steps per epoch, and loss and accuracy are read at the end of each.

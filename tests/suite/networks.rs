@@ -9,6 +9,7 @@ use crate::common::executable::{
     Training, code, error_line, metrics_without_time, stderr, stdout, tnet,
 };
 use crate::common::open;
+use crate::common::pictures::{parts, write_png};
 
 /// Five layers with weights, of every kind, for images of 8 x 8 in 3 classes.
 const MIXED: &str = r#"
@@ -29,12 +30,34 @@ layers = [
 ]
 "#;
 
-/// A data set, and the file with that network beside it.
-fn mixed() -> (Training, String) {
+/// A chain of three cores after convolutions, of cores and of a matrix, and both kinds of pooling, for the same images.
+pub const CONVOLUTIONS: &str = r#"
+input = [1, 8, 8]
+layers = [
+    { kind = "conv2d", out = [3, 2], kernel = [3, 3], padding = 1, bond = 2 },
+    { kind = "relu" },
+    { kind = "maxpool", kernel = [2, 2] },
+    { kind = "dropout", rate = 0.1 },
+    { kind = "conv2d", out = 4, kernel = [2, 2] },
+    { kind = "relu" },
+    { kind = "avgpool", kernel = [2, 2], stride = 1 },
+    { kind = "mps", in = [4, 2, 2], out = [3, 2, 2], bond = [2, 3] },
+    { kind = "relu" },
+    { kind = "dense", out = 3 },
+]
+"#;
+
+/// A data set, and the file with a network beside it.
+fn with_file(network: &str) -> (Training, String) {
     let training = Training::new();
     let file = training.path("net.toml");
-    fs::write(&file, MIXED).unwrap();
+    fs::write(&file, network).unwrap();
     (training, file)
+}
+
+/// The same with the first network.
+fn mixed() -> (Training, String) {
+    with_file(MIXED)
 }
 
 fn one_object(text: &str) -> Value {
@@ -43,17 +66,24 @@ fn one_object(text: &str) -> Value {
 }
 
 /// Trained in one go, and in two, to the same bits; evaluated to the accuracy that was reported.
-fn a_network_of_a_file_is_trained_resumed_and_evaluated(device: &str) {
-    let (training, file) = mixed();
+fn networks_of_files_are_trained_resumed_and_evaluated(device: &str) {
+    // 144 + 96, 360, 42 + 20 + 14, 8 + 21 + 12, 36 + 3.
+    is_trained_resumed_and_evaluated(device, MIXED, 240 + 360 + 76 + 41 + 39);
+    // 6 + 36 + 6, 96 + 4, 24 + 24 + 12 + 12, 36 + 3.
+    is_trained_resumed_and_evaluated(device, CONVOLUTIONS, 48 + 100 + 72 + 39);
+}
+
+fn is_trained_resumed_and_evaluated(device: &str, network: &str, parameters: usize) {
+    let (training, file) = with_file(network);
     let [run, straight] = ["run", "straight"].map(|name| training.path(name));
     for (out, epochs) in [(&run, "1"), (&straight, "3")] {
         let options = ["--network", &file, "--device", device, "--epochs", epochs, "--out", out];
         let output = training.run(&[&options[..], &["--validation", "10", "--json"]].concat());
         assert_eq!(code(&output), 0, "{}", stderr(&output));
         let object = one_object(&stdout(&output));
-        // 144 + 96, 360, 42 + 20 + 14, 8 + 21 + 12, 36 + 3.
-        assert_eq!(object["parameters"], 240 + 360 + 76 + 41 + 39, "{object}");
-        assert_eq!(object["layers"].as_array().unwrap().len(), 12);
+        assert_eq!(object["parameters"], parameters, "{object}");
+        let layers = object["layers"].as_array().unwrap();
+        assert_eq!(layers.len(), network.matches("kind").count());
     }
     // The file is not needed again: the run knows its network.
     fs::remove_file(&file).unwrap();
@@ -72,15 +102,52 @@ fn a_network_of_a_file_is_trained_resumed_and_evaluated(device: &str) {
 }
 
 #[test]
-fn a_network_of_a_file_goes_all_the_way_on_the_cpu() {
-    a_network_of_a_file_is_trained_resumed_and_evaluated("cpu");
+fn networks_of_files_go_all_the_way_on_the_cpu() {
+    networks_of_files_are_trained_resumed_and_evaluated("cpu");
+}
+
+/// Its report, its answers for pictures, and files for other programs; what is in these is compared in export.rs.
+#[test]
+fn a_network_of_convolutions_is_reported_on_and_taken_elsewhere() {
+    let (training, file) = with_file(CONVOLUTIONS);
+    let output = training.run(&["--network", &file, "--epochs", "20", "--lr", "0.01"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let [run, data, report] = ["run", "data", "report"].map(|name| training.path(name));
+    let output = tnet(&["eval", &run, "--data", &data, "--report", &report, "--json"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let accuracy = one_object(&stdout(&output))["accuracy"].as_f64().unwrap();
+    // Stripes of brightness, which a kernel of three sees.
+    assert!(accuracy > 0.9, "{accuracy}");
+    let text = fs::read_to_string(Path::new(&report).join("report.json")).unwrap();
+    assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["accuracy"], accuracy);
+
+    let [_, (pixels, labels)] = parts();
+    let picture = |at: usize| training.path(&format!("{at}.png"));
+    for (at, image) in pixels.chunks(64).enumerate() {
+        write_png(Path::new(&picture(at)), [1, 8, 8], image);
+    }
+    let pictures: Vec<String> = (0..labels.len()).map(picture).collect();
+    let pictures: Vec<&str> = pictures.iter().map(String::as_str).collect();
+    let output = tnet(&[&["predict", &run, "--json"], &pictures[..]].concat());
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let right = stdout(&output).lines().zip(&labels).filter(|(line, label)| {
+        serde_json::from_str::<Value>(line).unwrap()["class"] == u64::from(**label)
+    });
+    assert_eq!(right.count() as f64 / labels.len() as f64, accuracy);
+
+    for format in ["onnx", "dense", "safetensors"] {
+        let out = training.path(format);
+        let output = tnet(&["export", &run, "--format", format, "--out", &out]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+        assert!(fs::metadata(&out).unwrap().len() > 4 * (48 + 100 + 72 + 39));
+    }
 }
 
 mod vulkan {
     #[test]
-    fn a_network_of_a_file_goes_all_the_way() {
+    fn networks_of_files_go_all_the_way() {
         if super::open("vulkan").is_some() {
-            super::a_network_of_a_file_is_trained_resumed_and_evaluated("vulkan");
+            super::networks_of_files_are_trained_resumed_and_evaluated("vulkan");
         }
     }
 }

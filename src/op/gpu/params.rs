@@ -193,5 +193,6 @@ params! {
     MatmulTiledParams {
         rows: u32, inner: u32, columns: u32,
         a_transposed: u32, b_transposed: u32, c_transposed: u32, start: u32,
+        k_begin: u32, k_end: u32,
     }
 }

@@ -8,12 +8,16 @@
 use burn_cubecl::kernel::into_contiguous;
 use burn_cubecl::tensor::CubeTensor;
 
-use crate::mps::plan::{MAX_ITERATIONS, SOFTWARE_LANES};
+use crate::mps::plan::SOFTWARE_LANES;
 use crate::op::gpu::launch::{empty, launch, part, sum_rows_to};
 use crate::op::gpu::params::{MatmulParams, MatmulTiledParams, count};
 use crate::op::gpu::shader::{
     MATMUL_COLUMNS, MATMUL_I, MATMUL_J, MATMUL_ROWS, START_BIAS, START_OUTPUT, START_ZERO,
 };
+
+/// Longest sum of one launch: the next ones add to it. A sum of 47,040 terms in a row was off by 5.5e-6 of its norm, in pieces
+/// of this length it is by 1.1e-6; and no driver ends a loop as long as this.
+const LONGEST_SUM: usize = 2048;
 
 /// A factor of a product: a contiguous tensor, whatever its shape, and whether the matrix lies in it
 /// transposed.
@@ -117,18 +121,26 @@ fn matmul_to(a: Operand, b: Operand, bias: Option<&CubeTensor>, sizes: [usize; 3
     };
     let inputs = [a.tensor, b.tensor, bias_or_any];
     let invocations = workgroups(p, q) * SOFTWARE_LANES as usize;
+    let pieces =
+        (0..inner).step_by(LONGEST_SUM).map(|begin| [begin, inner.min(begin + LONGEST_SUM)]);
 
     if tiled {
-        let params = MatmulTiledParams {
-            rows: count(p),
-            inner: count(inner),
-            columns: count(q),
-            a_transposed: u32::from(a.transposed),
-            b_transposed: u32::from(b.transposed),
-            c_transposed: u32::from(transposed),
-            start,
-        };
-        return launch(invocations, &inputs, c, &params);
+        for [begin, end] in pieces {
+            let params = MatmulTiledParams {
+                rows: count(p),
+                inner: count(inner),
+                columns: count(q),
+                a_transposed: u32::from(a.transposed),
+                b_transposed: u32::from(b.transposed),
+                c_transposed: u32::from(transposed),
+                start,
+                k_begin: count(begin),
+                k_end: count(end),
+            };
+            launch(invocations, &inputs, c, &params);
+            start = START_OUTPUT;
+        }
+        return;
     }
     let strides = |transposed, [rows, columns]: [usize; 2]| match transposed {
         true => [1, count(rows)],
@@ -138,7 +150,7 @@ fn matmul_to(a: Operand, b: Operand, bias: Option<&CubeTensor>, sizes: [usize; 3
     let [b_k, b_j] = strides(b.transposed, [inner, q]);
     let [c_i, c_j] = strides(transposed, [p, q]);
     let [bias_i, bias_j] = if transposed { [1, 0] } else { [0, 1] };
-    for begin in (0..inner).step_by(MAX_ITERATIONS) {
+    for [begin, end] in pieces {
         let params = MatmulParams {
             rows: count(p),
             columns: count(q),
@@ -152,7 +164,7 @@ fn matmul_to(a: Operand, b: Operand, bias: Option<&CubeTensor>, sizes: [usize; 3
             bias_j,
             start,
             k_begin: count(begin),
-            k_end: count(inner.min(begin + MAX_ITERATIONS)),
+            k_end: count(end),
         };
         launch(invocations, &inputs, c, &params);
         start = START_OUTPUT;
@@ -160,14 +172,12 @@ fn matmul_to(a: Operand, b: Operand, bias: Option<&CubeTensor>, sizes: [usize; 3
 }
 
 /// Whether `matmul_tiled.wgsl` can compute this: vec4 along what is contiguous, a block of 4 along what is
-/// not, and a loop that no driver ends.
+/// not.
 fn can_tile(a: Operand, b: Operand, [rows, inner, columns]: [usize; 3]) -> bool {
     let contiguous = [
         if a.transposed { rows } else { inner },
         if b.transposed { inner } else { columns },
         columns,
     ];
-    contiguous.iter().all(|extent| extent.is_multiple_of(4))
-        && rows.min(inner).min(columns) >= 4
-        && inner.div_ceil(4) <= MAX_ITERATIONS
+    contiguous.iter().all(|extent| extent.is_multiple_of(4)) && rows.min(inner).min(columns) >= 4
 }

@@ -137,26 +137,34 @@ impl Grid {
         }
     }
 
-    /// Adds the gradient by the weights of a tap: `sums[i, j, lane] += Σ_position planes[i, position + tap] d[j, position]`.
+    /// Adds the gradients by the weights of all taps: `sums[tap, i, j, lane] += Σ_position planes[i, position + tap] d[j, position]`.
     fn tap_grads(
         &self,
-        [row, column]: [usize; 2],
         (planes, rows): (&[f32], usize),
         (d, columns): (&[f32], usize),
         sums: &mut [f32],
     ) {
-        let stride = self.window.stride;
-        Outer {
-            p: self.output.rows,
-            r: self.output.columns,
-            rows,
-            columns,
-            left: &planes[self.padded.at(row, column)..],
-            left_strides: [self.padded.plane(), self.padded.at(stride, 0), stride * LANES],
-            right: d,
-            right_strides: [self.output.plane(), self.output.at(1, 0), LANES],
+        let (stride, [_, kernel_columns]) = (self.window.stride, self.window.kernel);
+        // The taps of a row of the kernel lie side by side, as planes do. Where there is one plane, as of a grey image, they
+        // are summed together, so that `d` is read once for a row of taps: a quarter off the gradients of such a layer.
+        let ([extent, distance], at_once) = match rows {
+            1 => ([kernel_columns, LANES], kernel_columns),
+            _ => ([rows, self.padded.plane()], 1),
+        };
+        let of_taps = sums.chunks_exact_mut(extent * columns * LANES);
+        for ([row, column], sums) in self.taps().step_by(at_once).zip(of_taps) {
+            Outer {
+                p: self.output.rows,
+                r: self.output.columns,
+                rows: extent,
+                columns,
+                left: &planes[self.padded.at(row, column)..],
+                left_strides: [distance, self.padded.at(stride, 0), stride * LANES],
+                right: d,
+                right_strides: [self.output.plane(), self.output.at(1, 0), LANES],
+            }
+            .add_to(sums, self.arch);
         }
-        .add_to(sums, self.arch);
     }
 
     /// Copies planes into larger ones, from a place on, so far apart; what lies between is left.
@@ -413,10 +421,7 @@ impl ConvKernels for Flex {
             match &packed {
                 Packed::Matrix { backward, .. } => {
                     let (channels, outputs) = (layer.window.input[0], layer.kernel.outputs());
-                    let of_taps = first.chunks_exact_mut(channels * outputs * LANES);
-                    for (tap, sums) in grid.taps().zip(of_taps) {
-                        grid.tap_grads(tap, (padded, channels), (d, outputs), sums);
-                    }
+                    grid.tap_grads((padded, channels), (d, outputs), first);
                     if wants_x {
                         grid.backward(backward, &offsets, spread, channels, flat);
                     }
@@ -424,12 +429,10 @@ impl ConvKernels for Flex {
                 Packed::TwoCores { spec, a, a_back, c_back, .. } => {
                     between(&grid, (spec, a), padded, t);
                     let MpsSpec { m, n, j, k, .. } = *spec;
-                    for (tap, sums) in grid.taps().zip(second.chunks_exact_mut(k * n * LANES)) {
-                        let of_m = t
-                            .chunks_exact(k * grid.padded.plane())
-                            .zip(d.chunks_exact(n * grid.output.plane()));
-                        of_m.for_each(|(t, d)| grid.tap_grads(tap, (t, k), (d, n), sums));
-                    }
+                    let of_m = t
+                        .chunks_exact(k * grid.padded.plane())
+                        .zip(d.chunks_exact(n * grid.output.plane()));
+                    of_m.for_each(|(t, d)| grid.tap_grads((t, k), (d, n), second));
                     let of_m = spread
                         .chunks_exact(n * grid.spread.plane())
                         .zip(between_grad.chunks_exact_mut(k * grid.image.plane()));
