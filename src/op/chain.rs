@@ -16,7 +16,8 @@ use burn::backend::{
 use burn::tensor::{DType, Device, Shape, Tensor};
 
 use super::activation::Activation;
-use super::layer::{LayerOps, activate, before_relu, forward};
+use super::kernels::LayerOps;
+use super::layer::{activate, before_relu, forward};
 use super::state::{Betas, Layout};
 use super::training::{ReluBefore, check_words, relu_before};
 use super::words::StepWords;

@@ -9,7 +9,8 @@ use burn::backend::{Backend, Dispatch, backend_extension};
 use burn::tensor::{DType, Shape, Tensor};
 
 use super::activation::Activation;
-use super::layer::{LayerOps, activate, before_relu};
+use super::kernels::LayerOps;
+use super::layer::{activate, before_relu};
 use super::state::{Betas, Layout};
 use super::training::{ReluBefore, check_words, relu_before};
 use super::words::StepWords;

@@ -18,6 +18,7 @@ pub mod conv;
 mod cpu;
 mod fused;
 pub mod gpu;
+mod kernels;
 mod layer;
 mod rebuilt;
 pub mod software;

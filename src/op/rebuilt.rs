@@ -7,7 +7,7 @@
 use burn::backend::tensor::FloatTensor;
 use burn::tensor::Shape;
 
-use super::layer::LayerOps;
+use super::kernels::LayerOps;
 use super::training::TrainingOps;
 use crate::mps::MpsSpec;
 

@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::file::Reader;
+use super::reader::Reader;
 use super::{Distances, Numbers, distance, gradient, poison, read as numbers_of};
 use crate::mps::chain::reference::{self, Operands, Outcome};
 use crate::mps::chain::{Chain, End, Way};

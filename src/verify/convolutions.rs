@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::file::Reader;
+use super::reader::Reader;
 use super::{Distances, Numbers, distance, poison, read as numbers_of};
 use crate::mps::conv::Window;
 use crate::mps::conv::reference::{self, Operands, Outcome};

@@ -4,6 +4,7 @@
 pub mod chains;
 pub mod convolutions;
 mod file;
+mod reader;
 pub mod two_cores;
 
 use std::fmt;

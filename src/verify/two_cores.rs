@@ -2,7 +2,7 @@
 
 use burn::tensor::{Device, Tensor, TensorData};
 
-use super::file::Reader;
+use super::reader::Reader;
 use super::{Distances, Numbers, distance, gradient, poison};
 use crate::mps::MpsSpec;
 use crate::mps::reference::{self, Operands, Outcome, relative_error};

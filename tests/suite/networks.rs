@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
+use tnet_gpu::net::file;
 
 use crate::common::executable::{
     Training, code, error_line, metrics_without_time, stderr, stdout, tnet,
@@ -130,7 +131,8 @@ fn a_network_of_convolutions_is_reported_on_and_taken_elsewhere() {
     let pictures: Vec<&str> = pictures.iter().map(String::as_str).collect();
     let output = tnet(&[&["predict", &run, "--json"], &pictures[..]].concat());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
-    let right = stdout(&output).lines().zip(&labels).filter(|(line, label)| {
+    let answers = stdout(&output);
+    let right = answers.lines().zip(&labels).filter(|(line, label)| {
         serde_json::from_str::<Value>(line).unwrap()["class"] == u64::from(**label)
     });
     assert_eq!(right.count() as f64 / labels.len() as f64, accuracy);
@@ -277,4 +279,17 @@ fn the_step_of_any_network_is_benchmarked() {
     let output = tnet(&[&bench[..], &["--pass", "forward"]].concat());
     assert_eq!(code(&output), 2);
     assert!(error_line(&output).contains("--pass: forward: of a network"), "{}", stderr(&output));
+}
+
+/// The networks that come with the program, whose accuracy the README states.
+#[test]
+fn networks_of_the_assets_have_the_parameters_that_are_stated() {
+    for (name, stated, parameters) in
+        [("conv.toml", "36,106", 36_106), ("conv-small.toml", "13,066", 13_066)]
+    {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("assets/networks").join(name);
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(text.contains(stated), "{text}");
+        assert_eq!(file::read(&path).unwrap().parameters().unwrap(), parameters);
+    }
 }

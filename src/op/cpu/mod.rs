@@ -19,7 +19,7 @@ use burn::backend::flex::FlexTensor;
 use burn::tensor::{Element, TensorData};
 
 use super::activation::Activation;
-use super::layer::{LayerOps, Operands, Updated};
+use super::kernels::{LayerOps, Operands, Updated};
 use crate::mps::plan::{Contraction, Gradients, Plan};
 use crate::mps::strategy::{Strategy, Target};
 use activation::{Active, ReluGrad};

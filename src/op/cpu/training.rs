@@ -17,7 +17,8 @@ use crate::op::cpu::activation::{Active, ReluGrad, in_pieces};
 use crate::op::cpu::adam::{Adam, Average, Part};
 use crate::op::cpu::simd::Transpose;
 use crate::op::cpu::{contiguous, filled, pool, tensor, values};
-use crate::op::layer::LayerOps;
+use crate::op::kernels::LayerOps;
+use crate::op::layer::before_relu;
 use crate::op::state::Betas;
 use crate::op::training::{AffineUpdate, PIXELS_A_WORD, ROWS, TrainingOps};
 use crate::op::words::adam_step;
@@ -294,7 +295,7 @@ impl TrainingOps for Flex {
         grad_y: FlexTensor,
         relu: Option<f32>,
     ) -> FlexTensor {
-        Self::matmul(passed(y, grad_y, relu), weight, [false, true])
+        Self::matmul(before_relu::<Flex>(y, grad_y, relu), weight, [false, true])
     }
 
     fn matmul(left: FlexTensor, right: FlexTensor, transposed: [bool; 2]) -> FlexTensor {
@@ -383,7 +384,7 @@ impl TrainingOps for Flex {
         update: AffineUpdate,
     ) -> FlexTensor {
         let AffineUpdate { relu, bias, betas } = update;
-        let grad_y = contiguous(passed(y, grad_y, relu));
+        let grad_y = contiguous(before_relu::<Flex>(y, grad_y, relu));
         let [mut state, x] = [state, x].map(contiguous);
         let adam = Adam::new(betas, indices(&contiguous(words)));
         let mut part = Part::whole(values_mut(&mut state));
@@ -406,14 +407,6 @@ impl TrainingOps for Flex {
             part.step_here(&grad, adam);
         });
         state
-    }
-}
-
-/// The gradient before the ReLU with the output `y`, if there is one.
-fn passed(y: FlexTensor, grad_y: FlexTensor, relu: Option<f32>) -> FlexTensor {
-    match relu {
-        Some(scale) => Flex::relu_grad(y, grad_y, scale),
-        None => grad_y,
     }
 }
 

@@ -13,7 +13,8 @@ use crate::mps::MpsSpec;
 use crate::mps::conv::Window;
 use crate::op::MpsOps;
 use crate::op::conv::{ConvKernels, ConvLayer, Kernel, Pool, PoolOps};
-use crate::op::layer::{LayerOps, forward};
+use crate::op::kernels::LayerOps;
+use crate::op::layer::forward;
 use crate::op::training::TrainingOps;
 
 /// Most numbers of the patches of samples that are computed at once: half of what WebGPU guarantees one binding may hold. They

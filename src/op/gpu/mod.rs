@@ -23,9 +23,9 @@ use burn_cubecl::tensor::CubeTensor;
 
 use super::activation::Activation;
 use super::choice::{Product, products};
-use super::layer::{LayerOps, Operands, Updated, activate};
+use super::kernels::{LayerOps, Operands, Updated};
+use super::layer::activate;
 use super::software::{self, padding};
-use super::training::TrainingOps;
 use crate::mps::Order;
 use crate::mps::plan::{Contraction, Gradients, Plan};
 use crate::mps::strategy::{Strategy, Target};
@@ -124,13 +124,5 @@ impl LayerOps for CubeBackend {
             launch_elements(false, numbers, &[(&grad, ReadOnly), (&to, WriteOnly)], &params);
         }
         row
-    }
-}
-
-/// The gradient before the ReLU with the output `y`, if there is one.
-pub(super) fn passed(y: CubeTensor, grad_y: CubeTensor, relu: Option<f32>) -> CubeTensor {
-    match relu {
-        Some(scale) => CubeBackend::relu_grad(y, grad_y, scale),
-        None => grad_y,
     }
 }

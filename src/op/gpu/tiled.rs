@@ -17,7 +17,8 @@ use crate::mps::tiles::{ContractTiles, GradTiles, GradsTiles, WholeTiles, is_eve
 use crate::mps::{MpsSpec, Order, View};
 use crate::op::MpsOps;
 use crate::op::activation::Activation;
-use crate::op::layer::{Operands, Updated};
+use crate::op::kernels::{Operands, Updated};
+use crate::op::layer::before_relu;
 use crate::op::state::ALIGNMENT;
 use crate::op::training::TrainingOps;
 
@@ -225,7 +226,7 @@ pub fn update(
     let grad_x = wants_x.then(|| {
         let batch = x.meta.shape()[0];
         // The contraction has no gradient of a ReLU before it.
-        let grad_y = super::passed(y, grad_y, update.relu);
+        let grad_y = before_relu::<CubeBackend>(y, grad_y, update.relu);
         let grad_y = CubeBackend::float_reshape(grad_y, Shape::new([batch, spec.m, spec.n]));
         let grad_x = CubeBackend::mps_grad_x(a.clone(), c.clone(), grad_y);
         CubeBackend::float_reshape(grad_x, Shape::new([batch, spec.inputs()]))

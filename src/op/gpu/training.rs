@@ -16,12 +16,12 @@ use super::params::{
     ActivateParams, AdamParams, AverageParams, GatherImagesParams, ReluGradParams,
     SoftmaxCrossEntropyParams, count,
 };
-use super::passed;
 use super::target::target;
 use crate::mps::strategy::Target;
 use crate::op::activation::Activation;
 use crate::op::choice::{Product, products};
-use crate::op::layer::{LayerOps, activate};
+use crate::op::kernels::LayerOps;
+use crate::op::layer::{activate, before_relu};
 use crate::op::software;
 use crate::op::state::Betas;
 use crate::op::training::{AffineUpdate, ROWS, TrainingOps};
@@ -89,7 +89,7 @@ impl TrainingOps for CubeBackend {
     ) -> CubeTensor {
         match (target(&y.device), products()) {
             (Target::Gpu, Product::Own) => matmul::grad_x(weight, y, grad_y, relu),
-            _ => Self::matmul(passed(y, grad_y, relu), weight, [false, true]),
+            _ => Self::matmul(before_relu::<CubeBackend>(y, grad_y, relu), weight, [false, true]),
         }
     }
 
@@ -186,7 +186,7 @@ impl TrainingOps for CubeBackend {
             }
             (Target::Gpu, Product::Burn(kernel)) => {
                 let (state, words) = (own(state), into_contiguous(words));
-                let grad_y = into_contiguous(passed(y, grad_y, relu));
+                let grad_y = into_contiguous(before_relu::<CubeBackend>(y, grad_y, relu));
                 let grad = burn_matmul::multiply([x, grad_y.clone()], [true, false], kernel);
                 let numbers = grad.meta.shape().num_elements();
                 adam_of_rows(&grad, 1, &state, [0, numbers], &words, betas);
@@ -198,7 +198,7 @@ impl TrainingOps for CubeBackend {
                 state
             }
             _ => {
-                let grad_y = into_contiguous(passed(y, grad_y, relu));
+                let grad_y = into_contiguous(before_relu::<CubeBackend>(y, grad_y, relu));
                 let grads = software::matmul::grads(x, grad_y, bias, stride);
                 Self::adam(state, grads, words, betas)
             }

@@ -14,11 +14,11 @@ use crate::mps::plan::{Contraction, Gradients, Partials, Plan, SOFTWARE_LANES};
 use crate::op::MpsOps;
 use crate::op::gpu::launch::{empty, launch, launch_on, part, sum_to_one_stage};
 use crate::op::gpu::params::{ContractTiledParams, GradTiledParams, SumGradsParams, count};
-use crate::op::gpu::passed;
 use crate::op::gpu::shader::{
     GRAD_TILED_S, GRAD_TILED_W, LANE_SAMPLES, START_BIAS, START_ZERO, TILED_V, TILED_W,
 };
-use crate::op::layer::{Operands, Updated};
+use crate::op::kernels::{Operands, Updated};
+use crate::op::layer::before_relu;
 use crate::op::training::TrainingOps;
 
 /// The contraction of `x` with `f` and `g`, plus the bias.
@@ -63,7 +63,7 @@ pub fn update(
     let Operands { state, x, y, grad_y, words, update } = operands;
     let MpsSpec { m, n, j, l, .. } = update.spec;
     let [x, state] = [x, state].map(into_contiguous);
-    let grad_y = into_contiguous(passed(y, grad_y, update.relu));
+    let grad_y = into_contiguous(before_relu::<CubeBackend>(y, grad_y, update.relu));
     let (batch, numbers) = (x.meta.shape()[0], state.meta.shape().num_elements());
     let x = part(&x, 0, [batch, j, l]);
     let grad_y = part(&grad_y, 0, [batch, m, n]);
