@@ -43,12 +43,12 @@ const TRIES: usize = 4;
 
 /// The result of a fit.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Fit {
+pub struct Fit<C = Cores> {
     /// The cores.
-    pub cores: Cores,
+    pub cores: C,
     /// See [`output_error`].
     pub error: f64,
-    /// How often both cores were computed.
+    /// How often all cores were computed.
     pub sweeps: usize,
 }
 
@@ -60,11 +60,22 @@ pub struct Fit {
 /// cannot be solved.
 pub fn fit(weight: &[f32], start: Cores, covariance: &[f64]) -> Result<Fit> {
     let mut problem = Problem::new(weight, *start.spec(), covariance)?;
-    let mut best = Fit { error: problem.error(&start)?, cores: start, sweeps: 0 };
-    while best.sweeps < SWEEPS && best.error > EXACT {
-        let mut cores = best.cores.clone();
+    let best = Fit { error: problem.error(&start)?, cores: start, sweeps: 0 };
+    alternated(best, |cores| {
+        let mut cores = cores.clone();
         problem.sweep(&mut cores)?;
         let error = problem.error(&cores)?;
+        Ok((cores, error))
+    })
+}
+
+/// Sweeps over all cores until one gains little. `sweep` gives the cores after one, and their error.
+pub(super) fn alternated<C>(
+    mut best: Fit<C>,
+    mut sweep: impl FnMut(&C) -> Result<(C, f64)>,
+) -> Result<Fit<C>> {
+    while best.sweeps < SWEEPS && best.error > EXACT {
+        let (cores, error) = sweep(&best.cores)?;
         let gains = error < best.error * (1.0 - GAIN);
         if error < best.error {
             best = Fit { cores, error, sweeps: best.sweeps + 1 };
@@ -176,7 +187,7 @@ impl Turn {
     ) -> Result<Vec<f64>> {
         let Self { input, output, bond, .. } = *self;
         let size = input * bond;
-        let mut normal = self.normal(covariance, other);
+        let normal = self.normal(covariance, other);
         let other_rows = self.other_input * self.other_output;
         let right = product(target, MatRef::from_row_major_slice(other, other_rows, bond));
         // [input, output, bond] as [(input bond), output].
@@ -190,23 +201,12 @@ impl Turn {
         // What is left of the right side is solved for the change.
         let mut left = right;
         subtract_product(left.as_mut(), normal.as_ref(), own.as_ref());
-        let mean = (0..size).map(|at| normal[(at, at)]).sum::<f64>() / size as f64;
-        let mut ridge = RIDGE * mean;
-        for _ in 0..TRIES {
-            for at in 0..size {
-                normal[(at, at)] += ridge;
-            }
-            if let Ok(decomposed) = normal.llt(Side::Lower) {
-                let change = decomposed.solve(&left);
-                let number = |at: usize| {
-                    let (row, column) = (at / bond / output * bond + at % bond, at / bond % output);
-                    own[(row, column)] + change[(row, column)]
-                };
-                return Ok((0..size * output).map(number).collect());
-            }
-            ridge *= MORE_RIDGE;
-        }
-        Err(Error::compute("fitting cores", "the normal matrix is not positive definite"))
+        let change = solved(normal, &left)?;
+        let number = |at: usize| {
+            let (row, column) = (at / bond / output * bond + at % bond, at / bond % output);
+            own[(row, column)] + change[(row, column)]
+        };
+        Ok((0..size * output).map(number).collect())
     }
 
     /// The normal matrix `[(input bond), (input bond)]`, of which the lower half is filled.
@@ -241,6 +241,23 @@ impl Turn {
     }
 }
 
+/// `N⁻¹ right` of a normal matrix, of which the lower half is read, with as much of a ridge as it takes.
+pub(super) fn solved(mut normal: Mat<f64>, right: &Mat<f64>) -> Result<Mat<f64>> {
+    let size = normal.nrows();
+    let mean = (0..size).map(|at| normal[(at, at)]).sum::<f64>() / size as f64;
+    let mut ridge = RIDGE * mean;
+    for _ in 0..TRIES {
+        for at in 0..size {
+            normal[(at, at)] += ridge;
+        }
+        if let Ok(decomposed) = normal.llt(Side::Lower) {
+            return Ok(decomposed.solve(right));
+        }
+        ridge *= MORE_RIDGE;
+    }
+    Err(Error::compute("fitting cores", "the normal matrix is not positive definite"))
+}
+
 /// `to -= matrix · right`, with a symmetric matrix of which only the lower half is read.
 fn subtract_product(mut to: MatMut<f64>, matrix: MatRef<f64>, right: MatRef<f64>) {
     let halves = [
@@ -263,7 +280,7 @@ fn subtract_product(mut to: MatMut<f64>, matrix: MatRef<f64>, right: MatRef<f64>
 }
 
 /// The product of two matrices, row-major.
-fn product(left: MatRef<f64>, right: MatRef<f64>) -> Vec<f64> {
+pub(super) fn product(left: MatRef<f64>, right: MatRef<f64>) -> Vec<f64> {
     let mut product = vec![0.0; left.nrows() * right.ncols()];
     let to = MatMut::from_row_major_slice_mut(&mut product, left.nrows(), right.ncols());
     matmul(to, Accum::Replace, left, right, 1.0, Par::rayon(0));

@@ -1,10 +1,13 @@
 //! A layer of a trained network, replaced by one of fewer parameters.
 
-use super::cores::check;
-use super::{Cores, Moments, Nearest, fit, output_error};
-use crate::mps::MpsSpec;
-use crate::mps::chain::reference::matrix;
-use crate::net::{Layer, Mps, Snapshot, features, pair_of};
+use super::fit_chain::needed;
+use super::folding::{Folded, Folding};
+use super::{
+    ChainCores, Cores, Fit, Moments, Nearest, TtSvd, chain_output_error, fit, fit_chain,
+    output_error,
+};
+use crate::mps::{Chain, MpsSpec};
+use crate::net::{Layer, Mps, Snapshot};
 use crate::{Error, Result};
 
 /// The matrix and the bias of a layer.
@@ -37,19 +40,18 @@ impl Matrix {
                 let chain = mps.chain();
                 let merged = match chain.two_cores() {
                     Some(spec) => Cores::new(spec, &weights[0], &weights[1])?.matrix(),
-                    None => {
-                        let cores = &weights[..chain.cores()];
-                        for (at, core) in cores.iter().enumerate() {
-                            check("cores", core, chain.core_shape(at).iter().product())?;
-                        }
-                        matrix(&chain, cores)
-                    }
+                    None => ChainCores::new(chain.clone(), &weights[..chain.cores()])?.matrix(),
                 };
+                let [zeros, _] = mps.pad;
+                let (inputs, outputs) = (chain.input() - zeros, mps.outputs());
+                let rows = merged.chunks_exact(chain.output()).take(inputs);
+                let numbers = rows.flat_map(|row| &row[..outputs]);
+                let bias = weights.get(chain.cores());
                 Some(Self {
-                    weight: merged.into_iter().map(|number| number as f32).collect(),
-                    bias: weights.get(chain.cores()).cloned(),
-                    inputs: chain.input(),
-                    outputs: chain.output(),
+                    weight: numbers.map(|number| *number as f32).collect(),
+                    bias: bias.map(|bias| bias[..outputs].to_vec()),
+                    inputs,
+                    outputs,
                 })
             }
             // A convolution's is one for every position.
@@ -59,13 +61,13 @@ impl Matrix {
     }
 }
 
-/// How cores are found: [`Nearest`], or [`fit()`].
+/// How cores are found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum By {
-    /// The nearest ones to the matrix.
+    /// Near to the matrix: [`Nearest`], or [`TtSvd`] for more than two cores.
     Weights,
-    /// Those whose outputs are nearest to the matrix's over the inputs that the layer gets.
+    /// Those whose outputs are nearest to the matrix's over the inputs that the layer gets: [`fit()`], or [`fit_chain()`].
     Data,
 }
 
@@ -76,12 +78,60 @@ pub struct Candidate {
     pub at: usize,
     /// Its name: `dense1`.
     pub name: String,
-    /// Extents, with a bond of 1.
-    spec: MpsSpec,
-    /// The bond of a tensor layer, unless its factors are others.
-    bond: Option<usize>,
+    folded: Folded,
     matrix: Matrix,
-    nearest: Nearest,
+    /// `matrix.weight`, padded.
+    weight: Vec<f32>,
+    split: Split,
+}
+
+/// The padded matrix, to be split into cores.
+#[derive(Debug)]
+enum Split {
+    Two(Nearest),
+    Chain(TtSvd),
+}
+
+/// Cores of either kind.
+enum Found {
+    Two(Cores),
+    Chain(ChainCores),
+}
+
+impl Found {
+    fn matrix(&self) -> Vec<f64> {
+        match self {
+            Self::Two(cores) => cores.matrix(),
+            Self::Chain(cores) => cores.matrix(),
+        }
+    }
+
+    fn weights(&self) -> Vec<Vec<f32>> {
+        match self {
+            Self::Two(cores) => vec![cores.a(), cores.c()],
+            Self::Chain(cores) => cores.cores(),
+        }
+    }
+
+    fn error(&self, weight: &[f32], covariance: &[f64]) -> Result<f64> {
+        match self {
+            Self::Two(cores) => output_error(weight, cores, covariance),
+            Self::Chain(cores) => chain_output_error(weight, cores, covariance),
+        }
+    }
+
+    fn fitted(self, weight: &[f32], covariance: &[f64]) -> Result<Fit<Self>> {
+        Ok(match self {
+            Self::Two(cores) => {
+                let Fit { cores, error, sweeps } = fit(weight, cores, covariance)?;
+                Fit { cores: Self::Two(cores), error, sweeps }
+            }
+            Self::Chain(cores) => {
+                let Fit { cores, error, sweeps } = fit_chain(weight, cores, covariance)?;
+                Fit { cores: Self::Chain(cores), error, sweeps }
+            }
+        })
+    }
 }
 
 /// A layer in place of another.
@@ -95,24 +145,18 @@ pub struct Compressed {
     pub weight_error: f64,
     /// [`output_error`] over the inputs, if they are known.
     pub output_error: Option<f64>,
-    /// How often a fit computed both cores.
+    /// How often a fit computed all cores.
     pub sweeps: usize,
 }
 
 impl Candidate {
-    /// The layer `at` of a network, with the factors of its inputs and outputs: by default those that a tensor layer has,
-    /// else an image's height and width, and those closest to each other.
+    /// The layer `at` of a network, folded.
     ///
     /// # Errors
     ///
-    /// [`Error::Argument`] naming the factors when their product is another than the layer has, or `layer` when there is no
-    /// such layer, [`Error::Layer`] when it has no matrix.
-    pub fn new(
-        snapshot: &Snapshot,
-        at: usize,
-        in_factors: Option<[usize; 2]>,
-        out_factors: Option<[usize; 2]>,
-    ) -> Result<Self> {
+    /// [`Error::Argument`] naming the field of the folding that is not possible, or `layer` when there is no such layer,
+    /// [`Error::Layer`] when it has no matrix.
+    pub fn new(snapshot: &Snapshot, at: usize, folding: &Folding) -> Result<Self> {
         let placed = snapshot.stack().placed()?;
         let Some(placed) = placed.get(at) else {
             let problem = format!("{at}: expected less than {}, the layers", placed.len());
@@ -122,54 +166,69 @@ impl Candidate {
             let problem = "it has no matrix to compress".into();
             return Err(Error::Layer { layer: placed.name.clone(), problem });
         };
-        let own = match placed.layer {
-            Layer::Mps(mps) => mps.two_cores(),
-            _ => None,
+        let folded = folding.of(placed, matrix.outputs)?;
+        let Folded { in_factors, out_factors, pad: [zeros, cut], bonds } = &folded;
+        let weight = extended(&matrix.weight, [matrix.inputs, matrix.outputs], [*zeros, *cut]);
+        let split = match (in_factors[..].try_into(), out_factors[..].try_into()) {
+            (Ok(ins), Ok(outs)) => Split::Two(Nearest::to_matrix(&weight, ins, outs)?),
+            _ => Split::Chain(TtSvd::new(&weight, in_factors, out_factors, bonds.as_deref())?),
         };
-        let of_image = || {
-            let [channels, height, width] = placed.input;
-            let image = [channels * height, width];
-            if image.contains(&1) { pair_of(features(placed.input)) } else { image }
-        };
-        let inputs = in_factors.or(own.map(|own| [own.j, own.l])).unwrap_or_else(of_image);
-        let outputs = out_factors
-            .or(own.map(|own| [own.m, own.n]))
-            .unwrap_or_else(|| pair_of(matrix.outputs));
-        for (name, [one, other], width) in
-            [("in_factors", inputs, matrix.inputs), ("out_factors", outputs, matrix.outputs)]
-        {
-            if one.checked_mul(other) != Some(width) {
-                let problem =
-                    format!("{one},{other}: expected a product of {width}, as {} has", placed.name);
-                return Err(Error::argument(name, problem));
-            }
-        }
-        let kept = own.filter(|own| [own.j, own.l] == inputs && [own.m, own.n] == outputs);
-        Ok(Self {
-            at,
-            name: placed.name.clone(),
-            spec: MpsSpec::new(inputs, outputs, 1)?,
-            bond: kept.map(|own| own.k),
-            nearest: Nearest::to_matrix(&matrix.weight, inputs, outputs)?,
-            matrix,
-        })
+        Ok(Self { at, name: placed.name.clone(), folded, matrix, weight, split })
     }
 
-    /// Its extents as a tensor layer of a bond.
-    pub fn spec(&self, bond: usize) -> MpsSpec {
-        MpsSpec { k: bond, ..self.spec }
+    /// Its extents as a tensor layer of a bond; a cut has no larger one than makes sense.
+    pub fn chain(&self, bond: usize) -> Chain {
+        let Folded { in_factors, out_factors, .. } = &self.folded;
+        match &self.split {
+            Split::Two(_) => Chain::checked(in_factors.clone(), out_factors.clone(), vec![bond]),
+            Split::Chain(split) => split.chain(bond),
+        }
+    }
+
+    /// How it is folded: `dense1: 784 inputs as 4 x 7 x 4 x 7, 509 outputs as 8 x 4 x 4 x 4 (3 zeros)`.
+    pub fn folding(&self) -> String {
+        let Folded { in_factors, out_factors, pad, .. } = &self.folded;
+        let Matrix { inputs, outputs, .. } = self.matrix;
+        let side = |width: usize, of: &str, factors: &[usize], pad: usize| {
+            let factors: Vec<String> = factors.iter().map(usize::to_string).collect();
+            let zeros = match pad {
+                0 => String::new(),
+                1 => " (1 zero)".into(),
+                _ => format!(" ({pad} zeros)"),
+            };
+            format!("{width} {of} as {}{zeros}", factors.join(" x "))
+        };
+        let input = side(inputs, "inputs", in_factors, pad[0]);
+        format!("{}: {input}, {}", self.name, side(outputs, "outputs", out_factors, pad[1]))
     }
 
     /// The tensor layer of a bond. By data it always has a bias.
     pub fn layer(&self, bond: usize, by: By) -> Mps {
-        let MpsSpec { m, n, j, l, .. } = self.spec;
+        let chain = self.chain(bond);
         let bias = self.matrix.bias.is_some() || by == By::Data;
-        Mps { bias, ..Mps::new([j, l], [m, n], bond) }
+        let layer = Mps::new(chain.in_factors(), chain.out_factors(), chain.bonds().to_vec());
+        Mps { bias, pad: self.folded.pad, ..layer }
     }
 
     /// The largest bond that makes sense: a tensor layer's own, else the one at which nothing is lost.
     pub fn largest_bond(&self) -> usize {
-        self.bond.unwrap_or(self.nearest.full_bond())
+        match &self.split {
+            Split::Two(split) => self.own_bond().unwrap_or(split.full_bond()),
+            Split::Chain(split) => split.largest_bond(),
+        }
+    }
+
+    /// The bond from which on nothing is lost, of a chain's longest cut; a chain of cores whose bonds are kept has no more.
+    pub fn full_bond(&self) -> usize {
+        match &self.split {
+            Split::Two(split) => split.full_bond(),
+            Split::Chain(split) => split.largest_bond(),
+        }
+    }
+
+    /// The largest bond of a tensor layer, unless its factors are others.
+    fn own_bond(&self) -> Option<usize> {
+        self.folded.bonds.as_ref().and_then(|bonds| bonds.iter().copied().max())
     }
 
     /// Checks a bond.
@@ -183,20 +242,21 @@ impl Candidate {
             return Ok(());
         }
         let Self { name, .. } = self;
-        let most = match self.bond {
-            Some(own) => format!("{own}, which {name} has"),
+        let most = match self.own_bond() {
+            Some(_) => format!("{most}, which {name} has"),
             None => format!("{most}, at which {name} loses nothing"),
         };
         Err(Error::argument("bond", format!("{bond}: expected 1 to {most}")))
     }
 
-    /// Bytes that a fit of this bond needs at its peak, besides the matrix and the covariance: the larger normal matrix and
-    /// its decomposition, in f64. At the full bond nothing is fitted.
+    /// Bytes that a fit of this bond needs at its peak, besides the matrix and the covariance: of two cores the larger normal
+    /// matrix and its decomposition, in f64; of more the same, as far as it is built. At the full bond nothing is fitted.
     pub fn needed(&self, bond: usize) -> u64 {
-        if bond >= self.nearest.full_bond() {
+        let chain = self.chain(bond);
+        if chain.bonds() == chain.full_bonds() {
             return 0;
         }
-        let MpsSpec { j, l, .. } = self.spec;
+        let Some(MpsSpec { j, l, .. }) = chain.two_cores() else { return needed(&chain) };
         let size = (j.max(l) as u64).saturating_mul(bond as u64);
         size.saturating_mul(size).saturating_mul(2 * size_of::<f64>() as u64)
     }
@@ -210,35 +270,56 @@ impl Candidate {
     pub fn compressed(&self, bond: usize, by: By, inputs: Option<&Moments>) -> Result<Compressed> {
         self.check_bond(bond)?;
         let Matrix { weight, bias, outputs, .. } = &self.matrix;
-        let start = self.nearest.cores(bond)?;
-        let covariance = inputs.map(Moments::covariance).transpose()?;
+        let start = match &self.split {
+            Split::Two(split) => Found::Two(split.cores(bond)?),
+            Split::Chain(split) => Found::Chain(split.cores(bond)?),
+        };
+        let covariance = inputs.map(|inputs| self.covariance(inputs)).transpose()?;
         let (cores, output_error, sweeps, bias) = match (by, inputs, &covariance) {
             (By::Data, Some(inputs), Some(covariance)) => {
-                let fitted = fit(weight, start, covariance)?;
+                let Fit { cores, error, sweeps } = start.fitted(&self.weight, covariance)?;
                 let bias = bias.clone().unwrap_or_else(|| vec![0.0; *outputs]);
-                let bias = inputs.corrected_bias(&bias, weight, &fitted.cores.matrix())?;
-                (fitted.cores, Some(fitted.error), fitted.sweeps, Some(bias))
+                let bias = inputs.corrected_bias(&bias, weight, &self.cut(cores.matrix()))?;
+                (cores, Some(error), sweeps, Some(bias))
             }
             (By::Data, ..) => {
                 return Err(Error::argument("inputs", "none: fitting by data needs them"));
             }
             (By::Weights, _, covariance) => {
-                let error =
-                    covariance.as_ref().map(|covariance| output_error(weight, &start, covariance));
-                (start, error.transpose()?, 0, bias.clone())
+                let error = covariance
+                    .as_ref()
+                    .map(|covariance| start.error(&self.weight, covariance))
+                    .transpose()?;
+                (start, error, 0, bias.clone())
             }
         };
-        let weight_error = match by {
-            By::Weights => self.nearest.error(bond),
-            By::Data => distance(weight, &cores.matrix()),
+        let weight_error = match (by, &self.split, self.folded.pad) {
+            (By::Weights, Split::Two(split), [0, 0]) => split.error(bond),
+            _ => distance(weight, &self.cut(cores.matrix())),
         };
-        let layer = self.layer(bond, by);
-        let weights = [cores.a(), cores.c()].into_iter().chain(bias).collect();
-        Ok(Compressed { layer, weights, weight_error, output_error, sweeps })
+        let bias = bias.map(|bias| extended(&bias, [1, *outputs], [0, self.folded.pad[1]]));
+        let weights = cores.weights().into_iter().chain(bias).collect();
+        Ok(Compressed { layer: self.layer(bond, by), weights, weight_error, output_error, sweeps })
+    }
+
+    /// That of the padded inputs, whose zeros do not vary.
+    fn covariance(&self, inputs: &Moments) -> Result<Vec<f64>> {
+        let zeros = self.folded.pad[0];
+        let features = inputs.features();
+        Ok(extended(&inputs.covariance()?, [features; 2], [zeros; 2]))
+    }
+
+    /// What the layer keeps of a padded matrix.
+    fn cut(&self, padded: Vec<f64>) -> Vec<f64> {
+        let [_, cut] = self.folded.pad;
+        let Matrix { inputs, outputs, .. } = self.matrix;
+        let rows = padded.chunks_exact(outputs + cut).take(inputs);
+        rows.flat_map(|row| row[..outputs].iter().copied()).collect()
     }
 
     /// The layer with the smallest bond whose error is at most this share: of the matrix by weights, of the outputs by
-    /// data. `allowed` is asked before each fit, of which there is one for each halving of the possible bonds.
+    /// data. `allowed` is asked before each fit, of which there is one for each halving of the possible bonds, and before
+    /// every chain that is made by weights.
     ///
     /// # Errors
     ///
@@ -254,17 +335,37 @@ impl Candidate {
             allowed(bond)?;
             self.compressed(bond, by, inputs)
         };
-        if by == By::Weights {
-            return compressed(self.nearest.bond_for(error).min(self.largest_bond()));
+        let is_padded = self.folded.pad != [0, 0];
+        match (by, &self.split) {
+            (By::Weights, Split::Two(split)) if !is_padded => {
+                return compressed(split.bond_for(error).min(self.largest_bond()));
+            }
+            // The error of what is kept of a padded matrix, or of a chain of four cores or more, may grow with the bond: none
+            // is passed over.
+            (By::Weights, split) => {
+                let least = match split {
+                    Split::Chain(split) if !is_padded => split.least_bond(error)?,
+                    _ => 1,
+                };
+                for bond in least..self.largest_bond() {
+                    allowed(bond)?;
+                    if self.compressed(bond, by, None)?.weight_error <= error {
+                        return self.compressed(bond, by, inputs);
+                    }
+                }
+                return compressed(self.largest_bond());
+            }
+            (By::Data, _) => {}
         }
         // The bond lies above `low`, and not above that of `best`.
-        let mut low = 0;
-        let mut best = compressed(self.largest_bond())?;
-        while low + 1 < best.bond() {
-            let middle = compressed(usize::midpoint(low, best.bond()))?;
-            match middle.output_error {
-                Some(missed) if missed <= error => best = middle,
-                _ => low = middle.bond(),
+        let (mut low, mut high) = (0, self.largest_bond());
+        let mut best = compressed(high)?;
+        while low + 1 < high {
+            let middle = usize::midpoint(low, high);
+            let found = compressed(middle)?;
+            match found.output_error {
+                Some(missed) if missed <= error => (best, high) = (found, middle),
+                _ => low = middle,
             }
         }
         Ok(best)
@@ -272,7 +373,7 @@ impl Candidate {
 }
 
 impl Compressed {
-    /// The bond of its layer.
+    /// The bond of its layer, the largest of a chain.
     pub fn bond(&self) -> usize {
         self.layer.bond.largest()
     }
@@ -285,6 +386,21 @@ impl Compressed {
     pub fn into_place(self, snapshot: &Snapshot, at: usize) -> Result<Snapshot> {
         snapshot.with_layer(at, self.layer.into(), self.weights)
     }
+}
+
+/// A row-major matrix with zeros after its rows and columns.
+fn extended<T: Copy + Default>(
+    matrix: &[T],
+    [rows, columns]: [usize; 2],
+    [below, right]: [usize; 2],
+) -> Vec<T> {
+    let mut extended = Vec::with_capacity((rows + below) * (columns + right));
+    for row in matrix.chunks_exact(columns) {
+        extended.extend_from_slice(row);
+        extended.resize(extended.len() + right, T::default());
+    }
+    extended.resize((rows + below) * (columns + right), T::default());
+    extended
 }
 
 /// `‖W - W'‖ / ‖W‖`; 0 of a matrix of zeros.

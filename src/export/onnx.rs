@@ -13,7 +13,7 @@ use super::protobuf::Message;
 use crate::mps::chain::End;
 use crate::mps::conv::Window;
 use crate::mps::{Chain, MpsSpec, Order};
-use crate::net::{Conv2d, Layer, Placed, Snapshot, features};
+use crate::net::{Conv2d, Layer, Mps, Placed, Snapshot, features};
 use crate::{Error, Result};
 
 /// The version of ONNX's operators.
@@ -70,11 +70,15 @@ impl Graph {
         self.constant(name, shape, FLOAT, &bytes)
     }
 
+    fn integers(&mut self, name: &str, numbers: &[i64]) -> String {
+        let bytes: Vec<u8> = numbers.iter().copied().flat_map(i64::to_le_bytes).collect();
+        self.constant(name, &[numbers.len()], INT64, &bytes)
+    }
+
     /// Gives a value another shape; its first extent follows from the others.
     fn reshape(&mut self, value: &str, rest: &[usize], name: &str) -> String {
         let shape = std::iter::once(-1).chain(rest.iter().map(|&extent| extent as i64));
-        let bytes: Vec<u8> = shape.flat_map(i64::to_le_bytes).collect();
-        let shape = self.constant(&format!("{name}.shape"), &[rest.len() + 1], INT64, &bytes);
+        let shape = self.integers(&format!("{name}.shape"), &shape.collect::<Vec<_>>());
         self.node("Reshape", &[value, &shape], name.to_owned())
     }
 
@@ -86,6 +90,31 @@ impl Graph {
         }
         let inputs: Vec<&str> = inputs.iter().map(String::as_str).collect();
         self.node("Gemm", &inputs, name.to_owned())
+    }
+
+    /// A layer of cores, with the zeros that extend its input and without the outputs that it cuts off.
+    fn tensor_layer(&mut self, name: &str, x: &str, layer: &Mps, weights: &[Vec<f32>]) -> String {
+        let chain = layer.chain();
+        let [zeros, cut] = layer.pad;
+        let x = match zeros {
+            0 => x.to_owned(),
+            _ => {
+                let pads = self.integers(&format!("{name}.zeros"), &[0, 0, 0, zeros as i64]);
+                self.node("Pad", &[x, &pads], format!("{name}.extended"))
+            }
+        };
+        let whole = if cut == 0 { name.to_owned() } else { format!("{name}.whole") };
+        let y = match chain.two_cores() {
+            Some(spec) => self.mps(&whole, &x, &spec, weights),
+            None => self.chain(&whole, &x, &chain, weights),
+        };
+        if cut == 0 {
+            return y;
+        }
+        let numbers = [("begin", 0), ("end", layer.outputs() as i64), ("axis", 1)];
+        let [begin, end, axis] =
+            numbers.map(|(of, number)| self.integers(&format!("{name}.{of}"), &[number]));
+        self.node("Slice", &[&y, &begin, &end, &axis], name.to_owned())
     }
 
     fn mps(&mut self, name: &str, x: &str, spec: &MpsSpec, weights: &[Vec<f32>]) -> String {
@@ -234,13 +263,7 @@ pub fn to_bytes(snapshot: &Snapshot, classes: &[String]) -> Result<Vec<u8>> {
             Layer::Dense(layer) => {
                 graph.dense(name, &value, [features(placed.input), layer.out], weights)
             }
-            Layer::Mps(layer) => {
-                let chain = layer.chain();
-                match chain.two_cores() {
-                    Some(spec) => graph.mps(name, &value, &spec, weights),
-                    None => graph.chain(name, &value, &chain, weights),
-                }
-            }
+            Layer::Mps(layer) => graph.tensor_layer(name, &value, layer, weights),
             Layer::Conv2d(layer) => graph.conv2d(name, &value, (layer, placed), weights)?,
             Layer::MaxPool(layer) => {
                 let window = layer.window(placed.input)?;

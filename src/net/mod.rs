@@ -22,7 +22,8 @@ pub use kind::{Backward, Call, Draw, Kind, MultiplyAdds, Stepped, Weight, Weight
 pub use layer::*;
 pub use network::{Network, Prediction, Stage};
 pub(crate) use network::{rows, softmax};
-pub use preset::{Model, Preset, factors_of, image_factors, pair_of};
+pub(crate) use preset::MOST_CORES;
+pub use preset::{Model, Preset, are_balanced, factors_of, image_factors, padded_factors, pair_of};
 pub use snapshot::Snapshot;
 pub use stack::{Placed, Stack};
 

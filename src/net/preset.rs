@@ -75,6 +75,24 @@ pub fn factors_of(width: usize, count: usize) -> Vec<usize> {
     smallest_sum(width, count, width, &divisors).unwrap_or_default()
 }
 
+/// How many times the root that so many equal factors would be the largest one may be: 2. Of 4 factors, 512 has 8 x 4 x 4 x 4
+/// (8 with a root of 4.8), and 510 would have 17 x 5 x 3 x 2.
+const BALANCE: f64 = 2.0;
+
+/// Whether no factor is far above the root of their product.
+pub fn are_balanced(factors: &[usize]) -> bool {
+    let product: f64 = factors.iter().map(|&factor| factor as f64).product();
+    let largest = factors.iter().copied().max().unwrap_or(1);
+    largest as f64 <= BALANCE * product.powf(1.0 / factors.len() as f64)
+}
+
+/// [`factors_of`] the smallest number from a width on that has [balanced](are_balanced) ones, and how much larger it is.
+pub fn padded_factors(width: usize, count: usize) -> (Vec<usize>, usize) {
+    let balanced = (width..).map(|padded| (factors_of(padded, count), padded - width));
+    // A power of a number is balanced.
+    balanced.into_iter().find(|(factors, _)| are_balanced(factors)).unwrap_or_default()
+}
+
 /// So many factors of an image: those of its rows, then those of its columns, so that a factor is a part of either. In colour,
 /// the channels go with the rows.
 pub fn image_factors([channels, height, width]: Shape, cores: usize) -> Vec<usize> {
@@ -197,7 +215,7 @@ impl Preset {
 }
 
 /// Most cores of a tensor network that is made from options.
-const MOST_CORES: usize = 16;
+pub(crate) const MOST_CORES: usize = 16;
 
 #[cfg(test)]
 mod tests {
@@ -219,6 +237,21 @@ mod tests {
         ] {
             assert_eq!(factors_of(width, factors.len()), factors, "{width}");
         }
+    }
+
+    #[test]
+    fn a_width_without_balanced_factors_is_padded() {
+        for (width, factors, pad) in [
+            (509, &[8, 4, 4, 4][..], 3),
+            (512, &[32, 16], 0),
+            (521, &[29, 18], 1),
+            (10, &[5, 2], 0),
+            (7, &[2, 2, 2, 1], 1),
+            (1, &[1, 1, 1], 0),
+        ] {
+            assert_eq!(padded_factors(width, factors.len()), (factors.to_vec(), pad), "{width}");
+        }
+        assert!(are_balanced(&[4, 7, 4, 7]) && !are_balanced(&[4, 7, 28]));
     }
 
     #[test]

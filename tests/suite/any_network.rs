@@ -41,7 +41,10 @@ fn layer(input: Shape, [kind, first, second, third]: [usize; 4]) -> Layer {
     match Layer::KINDS[kind % Layer::KINDS.len()] {
         "mps" => {
             let bonds: Vec<usize> = (1..cores).map(|cut| 1 + (second + cut * third) % 5).collect();
-            Mps { bias, ..Mps::new(factors(second, inputs), factors(third, out), bonds) }.into()
+            // Half of them with a width that is padded.
+            let [zeros, cut] = [(first + second) % 4, second % 4].map(|by| by * (third % 2));
+            let layer = Mps::new(factors(second, inputs + zeros), factors(third, out + cut), bonds);
+            Mps { bias, pad: [zeros, cut], ..layer }.into()
         }
         "conv2d" => {
             let padding = first % kernel[0].min(kernel[1]);

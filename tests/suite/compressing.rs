@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use serde_json::Value;
-use tnet_gpu::compress::{By, Candidate};
+use tnet_gpu::compress::{By, Candidate, Folding};
 use tnet_gpu::model::{ModelFile, file};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{Model, Preset, Snapshot};
@@ -58,7 +58,7 @@ fn the_table_has_what_every_bond_keeps_and_costs() {
     };
     let (weights, data) = (by("weights", &[]), by("data", &[]));
     let model = ModelFile::read(Path::new(&training.path("run")), None).unwrap();
-    let candidate = Candidate::new(&model.snapshot, 0, None, None).unwrap();
+    let candidate = Candidate::new(&model.snapshot, 0, &Folding::default()).unwrap();
     for (report, way) in [(&weights, By::Weights), (&data, By::Data)] {
         // 64 x 16 + 16, 16 x 9 + 9, 9 x 3 + 3.
         assert_eq!(report["dense"]["parameters"], 1223, "{way:?}");
@@ -74,7 +74,8 @@ fn the_table_has_what_every_bond_keeps_and_costs() {
     }
     // There are seven layers, of which the second is a ReLU.
     for (at, with) in [(7, "layer: 7: expected less than 7"), (1, "relu2: it has no matrix")] {
-        let error = Candidate::new(&model.snapshot, at, None, None).unwrap_err().to_string();
+        let error =
+            Candidate::new(&model.snapshot, at, &Folding::default()).unwrap_err().to_string();
         assert!(error.starts_with(with), "{error}");
     }
     let expected: Vec<f64> = [1, 2, 4]

@@ -10,7 +10,7 @@ use burn::tensor::Device;
 use rten::{Model, Value};
 use safetensors::SafeTensors;
 use tempfile::tempdir;
-use tnet_gpu::compress::{By, Candidate};
+use tnet_gpu::compress::{By, Candidate, Folding};
 use tnet_gpu::data::fashion_mnist;
 use tnet_gpu::export::{Format, to_bytes, write};
 use tnet_gpu::model::{Layout, ModelFile};
@@ -56,6 +56,13 @@ fn mps<const D: usize>(
     Mps { bias, ..Mps::new(in_factors, out_factors, bond) }.into()
 }
 
+fn padded(layer: Layer, pad: [usize; 2]) -> Layer {
+    match layer {
+        Layer::Mps(layer) => Mps { pad, ..layer }.into(),
+        _ => panic!("{layer:?} has no padding"),
+    }
+}
+
 fn conv(out: Channels, bond: Option<usize>, bias: bool) -> Layer {
     Conv2d { out, kernel: [3, 2], stride: 1, padding: 1, bond, bias }.into()
 }
@@ -98,6 +105,16 @@ fn every_kind_of_layer_is_the_same_in_onnx() {
                 mps([5, 2, 1, 1], [1, 3, 1, 2], 2, false),
             ],
         ),
+        // Padded: 24 as 5 x 5, and 13 of 14 outputs; then a chain from them.
+        (
+            [1, 6, 4],
+            vec![
+                padded(mps([5, 5], [7, 2], 3, true), [1, 1]),
+                relu(),
+                padded(mps([2, 4, 2], [1, 3, 2], 2, true), [3, 2]),
+            ],
+        ),
+        ([1, 6, 4], vec![padded(mps([6, 4], [5, 2], 2, false), [0, 3])]),
         ([1, 6, 4], vec![mps([6, 4], [5, 2], 2, false)]),
         ([1, 4, 6], vec![mps([4, 6], [2, 5], 2, false)]),
         ([3, 2, 4], vec![mps([6, 4], [4, 4], 1, true), relu(), mps([2, 8], [1, 7], 4, true)]),
@@ -284,7 +301,7 @@ fn trained_networks_are_the_same_in_onnx() {
         ModelFile::read(&run, None).unwrap()
     };
     let of_dense = train("dense", &["--model", "dense"]);
-    let candidate = Candidate::new(&of_dense.snapshot, 0, None, None).unwrap();
+    let candidate = Candidate::new(&of_dense.snapshot, 0, &Folding::default()).unwrap();
     let smaller = candidate.compressed(64, By::Weights, None).unwrap();
     let snapshot = smaller.into_place(&of_dense.snapshot, 0).unwrap();
     let compressed = ModelFile { snapshot, ..of_dense.clone() };

@@ -21,9 +21,9 @@ fn every_family_has_a_network_of_every_size() {
     let output = table(&training, &[&sizes[..], &["--epochs", "2", "--seeds", "2"]].concat());
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let results = training.read("table/results.csv");
-    assert_eq!(results.lines().count(), 1 + 4 * 2 * 2, "{results}");
+    assert_eq!(results.lines().count(), 1 + 5 * 2 * 2, "{results}");
     let cells: Vec<Value> = serde_json::from_str(&training.read("table/table.json")).unwrap();
-    assert_eq!(cells.len(), 4 * 2);
+    assert_eq!(cells.len(), 5 * 2);
     let markdown = training.read("table/table.md");
     for cell in &cells {
         let (budget, parameters) = (cell["budget"].as_u64(), cell["parameters"].as_u64());
@@ -45,7 +45,7 @@ fn every_family_has_a_network_of_every_size() {
     let again =
         table(&training, &[&sizes[..], &["--epochs", "2", "--seeds", "2", "--json"]].concat());
     assert_eq!(code(&again), 0, "{}", stderr(&again));
-    assert!(stderr(&again).contains("16 runs, 16 of them over"), "{}", stderr(&again));
+    assert!(stderr(&again).contains("20 runs, 20 of them over"), "{}", stderr(&again));
     let line: Vec<Value> = serde_json::from_str(&stdout(&again)).unwrap();
     assert_eq!(line, cells);
     let other = table(&training, &[&sizes[..], &["--epochs", "3"]].concat());
@@ -59,7 +59,7 @@ fn a_quick_table_takes_few_epochs_and_one_seed() {
     let output = table(&training, &["--quick", "--parameters", "1000"]);
     assert_eq!(code(&output), 0, "{}", stderr(&output));
     let runs: Vec<_> = fs::read_dir(training.path("table/runs")).unwrap().collect();
-    assert_eq!(runs.len(), 4);
+    assert_eq!(runs.len(), 5);
     for run in runs {
         let config = fs::read_to_string(run.unwrap().path().join("config.toml")).unwrap();
         assert!(config.contains("epochs = 5\n") && config.contains("cosine"), "{config}");

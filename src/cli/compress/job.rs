@@ -130,6 +130,7 @@ impl Job {
             let compressed = self.layer(candidate, goal, inputs)?;
             let bond = compressed.bond();
             let Compressed { weight_error, output_error, .. } = compressed;
+            let layer = compressed.layer.clone();
             snapshot = compressed.into_place(&snapshot, candidate.at)?;
             rows.push(Row {
                 layer: candidate.name.clone(),
@@ -138,7 +139,11 @@ impl Job {
                 weight_error,
                 output_error,
                 accuracy: self.accuracy(&snapshot)?,
-                spec: candidate.spec(bond),
+                bonds: layer.bond.cuts(layer.in_factors.len()),
+                in_factors: layer.in_factors.clone(),
+                out_factors: layer.out_factors.clone(),
+                pad: (layer.pad != [0, 0]).then_some(layer.pad),
+                timed: layer,
             });
         }
         Ok((snapshot, rows))

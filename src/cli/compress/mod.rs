@@ -6,7 +6,7 @@ mod table;
 use std::borrow::Cow;
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args};
+use clap::{ArgGroup, Args, ValueEnum};
 use serde::Serialize;
 
 use super::data::DataArgs;
@@ -16,8 +16,8 @@ use super::paths::quoted;
 use super::progress::Progress;
 use super::signals::listen;
 use super::training::{Ready, RunConfig};
-use super::{at_least_one, drivers, factors, introduce, json, out, say};
-use crate::compress::{By, Candidate};
+use super::{Factors, at_least_one, drivers, introduce, json, out, say};
+use crate::compress::{By, Candidate, Folding};
 use crate::data::LoadOptions;
 use crate::device::DeviceChoice;
 use crate::model::ModelFile;
@@ -44,6 +44,7 @@ const LR: f64 = 3e-4;
     "tnet-gpu train --model dense --epochs 2 --out runs/dense",
     "tnet-gpu compress runs/dense --bond 16,64",
     "tnet-gpu compress runs/dense --bond 64 --out runs/bond64 --finetune 2",
+    "tnet-gpu compress runs/dense --cores 4 --factors auto --bond 8,16",
 ])]
 pub struct CompressArgs {
     #[command(flatten)]
@@ -65,16 +66,26 @@ pub struct CompressArgs {
     #[arg(long, value_name = "NAME|all")]
     layer: Option<String>,
 
-    /// Extents J,L into which the layer's input is folded [default: an image's height and width, else the
-    /// factors closest to each other]
-    #[arg(long, value_name = "J,L", value_parser = factors)]
-    in_factors: Option<[usize; 2]>,
+    /// Number of cores of the layer that takes its place; every cut between two has the bond K, or the largest one
+    /// that is of use there [default: 2, or as many as its factors]
+    #[arg(long, value_name = "N")]
+    cores: Option<usize>,
 
-    /// Extents M,N into which the layer's output is folded [default: the factors closest to each other]
-    #[arg(long, value_name = "M,N", value_parser = factors)]
-    out_factors: Option<[usize; 2]>,
+    /// Extents J,L,… into which the layer's input is folded, one for each core [default: an image's height and width
+    /// or factors of them, else the factors closest to each other]
+    #[arg(long, value_name = "J,L,…")]
+    in_factors: Option<Factors>,
 
-    /// How the cores are found: the nearest to the matrix, or those whose outputs are nearest over the
+    /// Extents M,N,… into which the layer's output is folded [default: the factors closest to each other]
+    #[arg(long, value_name = "M,N,…")]
+    out_factors: Option<Factors>,
+
+    /// Choose the extents that are not named, say which, and pad a width with zeros where its own factors are not
+    /// balanced: the largest more than twice the N-th root of the width
+    #[arg(long, value_enum)]
+    factors: Option<Auto>,
+
+    /// How the cores are found: near to the matrix, or those whose outputs are nearest over the
     /// training images [default: data, where there is any]
     #[arg(long, value_enum)]
     by: Option<By>,
@@ -117,6 +128,13 @@ pub struct CompressArgs {
     /// Print one JSON object instead of a table
     #[arg(long)]
     json: bool,
+}
+
+/// How factors are chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Auto {
+    /// Balanced ones, of a larger width where that takes them.
+    Auto,
 }
 
 /// What the table is about, as `--json` prints it.
@@ -211,14 +229,24 @@ fn candidates(args: &CompressArgs, snapshot: &Snapshot) -> Result<Vec<Candidate>
         let problem = "the network has no layer with a matrix";
         return Err(Error::argument("layer", problem));
     }
-    for (name, factors) in [("in_factors", args.in_factors), ("out_factors", args.out_factors)] {
+    for (name, factors) in [("in_factors", &args.in_factors), ("out_factors", &args.out_factors)] {
         if factors.is_some() && chosen.len() > 1 {
             let problem = "it is for one layer: name it with --layer";
             return Err(Error::argument(name, problem));
         }
     }
-    let candidate = |at| Candidate::new(snapshot, at, args.in_factors, args.out_factors);
-    chosen.into_iter().map(candidate).collect()
+    let list = |factors: &Option<Factors>| factors.clone().map(|Factors(factors)| factors);
+    let (in_factors, out_factors) = (list(&args.in_factors), list(&args.out_factors));
+    let typed = in_factors.as_ref().or(out_factors.as_ref()).map(Vec::len);
+    let cores = args.cores.or(typed).unwrap_or(2);
+    let is_auto = args.factors == Some(Auto::Auto);
+    let folding = Folding { cores, in_factors, out_factors, is_auto };
+    let candidates = chosen.into_iter().map(|at| Candidate::new(snapshot, at, &folding));
+    let candidates: Vec<Candidate> = candidates.collect::<Result<_>>()?;
+    if is_auto {
+        candidates.iter().for_each(|candidate| say!("{}", candidate.folding()));
+    }
+    Ok(candidates)
 }
 
 /// What the rows are about, checked.

@@ -9,6 +9,7 @@ use crate::mps::strategy::Target;
 use crate::mps::{Chain, Fan, MpsSpec, Order};
 use crate::net::{Backward, Call, Draw, Kind, MultiplyAdds, Shape, Stepped, Weight, features};
 use crate::op;
+use crate::op::activation::Activation;
 use crate::op::chain::{ChainLayer, chain_layer, chain_update};
 use crate::{Error, Result};
 
@@ -27,6 +28,15 @@ pub struct Mps {
     /// Whether a bias is added.
     #[serde(default = "super::yes")]
     pub bias: bool,
+    /// Zeros by which the input is extended before it is folded, and outputs of the cores that are cut off: a width that has
+    /// no good factors takes those of a larger one.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub pad: [usize; 2],
+}
+
+/// No padding is not written: a file without any stays as it was.
+fn is_none(pad: &[usize; 2]) -> bool {
+    *pad == [0, 0]
 }
 
 /// The bonds of a chain: one number for all of them, or one for each.
@@ -106,7 +116,7 @@ impl Mps {
         bond: impl Into<Bond>,
     ) -> Self {
         let (in_factors, out_factors) = (in_factors.into(), out_factors.into());
-        Self { in_factors, out_factors, bond: bond.into(), bias: true }
+        Self { in_factors, out_factors, bond: bond.into(), bias: true, pad: [0, 0] }
     }
 
     /// Its extents, which [`Kind::output`] has checked.
@@ -114,6 +124,11 @@ impl Mps {
         let (inputs, outputs) = (self.in_factors.clone(), self.out_factors.clone());
         let bonds = self.bond.cuts(inputs.len());
         Chain::checked(inputs, outputs, bonds)
+    }
+
+    /// Number of outputs.
+    pub fn outputs(&self) -> usize {
+        self.chain().output() - self.pad[1]
     }
 
     /// The layer of two cores, if it has two.
@@ -155,12 +170,25 @@ impl Kind for Mps {
         let bonds = self.bond.cuts(self.in_factors.len());
         let chain = Chain::new(&self.in_factors, &self.out_factors, &bonds).map_err(named)?;
         let inputs = features(input);
-        if chain.input() == inputs {
-            return Ok([chain.output(), 1, 1]);
+        let [zeros, cut] = self.pad;
+        if cut >= chain.output() {
+            let (outputs, most) = (chain.output(), chain.output() - 1);
+            let problem = format!(
+                "{zeros},{cut}: expected at most {most} outputs to cut off, of {outputs} that the cores have"
+            );
+            return Err(Error::argument("pad", problem));
+        }
+        let width = inputs.saturating_add(zeros);
+        if chain.input() == width {
+            return Ok([self.outputs(), 1, 1]);
         }
         let found: Vec<String> = self.in_factors.iter().map(usize::to_string).collect();
         let found = found.join(",");
-        let problem = format!("{found}: expected a product of {inputs}, the layer's inputs");
+        let of = match zeros {
+            0 => "the layer's inputs".to_owned(),
+            _ => format!("the layer's {inputs} inputs and {zeros} zeros"),
+        };
+        let problem = format!("{found}: expected a product of {width}, {of}");
         Err(Error::argument("in", problem))
     }
 
@@ -198,16 +226,21 @@ impl Kind for Mps {
     fn buffers(&self, _input: Shape) -> Vec<usize> {
         let chain = self.chain();
         let outputs = chain.output();
-        if chain.cores() == 2 {
-            return vec![outputs];
-        }
-        // What an adapter keeps between steps, of a usual batch.
-        match ChainPlan::of(&chain, 128, Target::Gpu).way {
-            Way::Folded { .. } => vec![outputs],
-            Way::CoreByCore { from } => {
-                chain.steps(from).iter().map(|step| step.output()).collect()
+        let mut buffers = if chain.cores() == 2 {
+            vec![outputs]
+        } else {
+            // What an adapter keeps between steps, of a usual batch.
+            match ChainPlan::of(&chain, 128, Target::Gpu).way {
+                Way::Folded { .. } => vec![outputs],
+                Way::CoreByCore { from } => {
+                    chain.steps(from).iter().map(|step| step.output()).collect()
+                }
             }
-        }
+        };
+        let [zeros, cut] = self.pad;
+        buffers.extend((zeros > 0).then(|| chain.input()));
+        buffers.extend((cut > 0).then(|| self.outputs()));
+        buffers
     }
 
     fn scratch(&self, _input: Shape, batch: usize) -> [u64; 2] {
@@ -219,31 +252,50 @@ impl Kind for Mps {
     }
 
     fn dense(&self) -> Option<Layer> {
-        Some(Dense { out: self.chain().output(), bias: self.bias }.into())
+        Some(Dense { out: self.outputs(), bias: self.bias }.into())
     }
 
     fn summary(&self, _input: Shape) -> String {
-        self.chain().to_string()
+        let chain = self.chain();
+        match self.pad {
+            [0, 0] => chain.to_string(),
+            [zeros, cut] => format!("{chain}, padded by {zeros},{cut}"),
+        }
     }
 
     fn forward(&self, call: &Call, x: Tensor<2>) -> Result<Tensor<2>> {
         let (weights, chain) = (call.weights, self.chain());
-        let Some(spec) = chain.two_cores() else {
-            let layer = ChainLayer::new(chain, weights.layout())?;
-            return chain_layer(x, weights.all()?, &layer, call.activation, call.words);
+        let [zeros, cut] = self.pad;
+        // Dropout draws by the place of a number among the outputs: those that are cut off have none.
+        let activation = if cut == 0 { call.activation } else { Activation::NONE };
+        let x = with_zeros(x, zeros);
+        let y = match chain.two_cores() {
+            None => {
+                let layer = ChainLayer::new(chain, weights.layout())?;
+                chain_layer(x, weights.all()?, &layer, activation, call.words)?
+            }
+            Some(spec) => {
+                let [batch, _] = x.dims();
+                let x = x.reshape([batch, spec.j, spec.l]);
+                let (a, c) = (weights.get(0, spec.a_shape())?, weights.get(1, spec.c_shape())?);
+                let bias = weights.optional(2, spec.bias_shape())?;
+                let y = op::mps_layer(x, a, c, bias, activation, call.words)?;
+                y.reshape([batch, spec.outputs()])
+            }
         };
-        let [batch, _] = x.dims();
-        let x = x.reshape([batch, spec.j, spec.l]);
-        let (a, c) = (weights.get(0, spec.a_shape())?, weights.get(1, spec.c_shape())?);
-        let bias = weights.optional(2, spec.bias_shape())?;
-        let y = op::mps_layer(x, a, c, bias, call.activation, call.words)?;
-        Ok(y.reshape([batch, spec.outputs()]))
+        if cut == 0 { Ok(y) } else { call.activate(without_last(y, cut)) }
     }
 
     fn backward(&self, call: &Call, mut step: Backward) -> Result<Stepped> {
         let state = step.state()?;
         let Backward { x, y, grad_y, layout, betas, .. } = step;
-        let (relu, grad_y) = call.before_relu(y, grad_y)?;
+        let [zeros, cut] = self.pad;
+        let x = with_zeros(x, zeros);
+        let (relu, grad_y) = match cut {
+            0 => call.before_relu(y, grad_y)?,
+            // What was cut off has a gradient of 0.
+            _ => (None, with_zeros(call.activate_grad(y, grad_y)?, cut)),
+        };
         let (chain, wanted) = (self.chain(), call.wants_grad_x);
         let (grad_x, state) = match chain.two_cores() {
             Some(spec) => {
@@ -254,6 +306,7 @@ impl Kind for Mps {
                 chain_update(state, &layer, x, relu, grad_y, call.words, betas, wanted)?
             }
         };
+        let grad_x = grad_x.map(|grad_x| without_last(grad_x, zeros));
         Ok(Stepped { grad_x, state: Some(state) })
     }
 
@@ -261,17 +314,39 @@ impl Kind for Mps {
     /// two cores in the cheaper order, of more from the right.
     fn composed(&self, _input: Shape, weights: &[Tensor<1>], x: Tensor<2>) -> Tensor<2> {
         let chain = self.chain();
+        let [zeros, cut] = self.pad;
+        let x = with_zeros(x, zeros);
         let [batch, _] = x.dims();
         let (y, bias) = match chain.two_cores() {
             Some(spec) => (composed_of_two(&spec, weights, x), 2),
             None => (composed_by_core(&chain, weights, x), chain.cores()),
         };
         let y = y.reshape([batch, chain.output()]);
-        match weights.get(bias) {
+        let y = match weights.get(bias) {
             Some(bias) => y + bias.clone().unsqueeze(),
             None => y,
-        }
+        };
+        without_last(y, cut)
     }
+}
+
+/// Rows that go on with so many zeros.
+fn with_zeros(x: Tensor<2>, count: usize) -> Tensor<2> {
+    if count == 0 {
+        return x;
+    }
+    let [batch, _] = x.dims();
+    let zeros = Tensor::zeros([batch, count], &x.device());
+    Tensor::cat(vec![x, zeros], 1)
+}
+
+/// Rows without so many numbers at their end.
+fn without_last(y: Tensor<2>, count: usize) -> Tensor<2> {
+    if count == 0 {
+        return y;
+    }
+    let [batch, width] = y.dims();
+    y.slice([0..batch, 0..width - count])
 }
 
 fn composed_of_two(spec: &MpsSpec, weights: &[Tensor<1>], x: Tensor<2>) -> Tensor<3> {
