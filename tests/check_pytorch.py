@@ -41,7 +41,7 @@ def network(stack):
                 modules.append(nn.Flatten())
                 names.append(None)
                 on_images = False
-            out = product(layer["out"])
+            out = product(layer["out"]) - layer.get("pad", [0, 0])[1]
             module = nn.Linear(features, out, bias=layer["bias"])
             features = out
         else:
@@ -91,7 +91,10 @@ for file in files:
         if not own or "weight" in own:
             continue
         weight = state[f"{at}.weight"].double()
-        distance = (merged(own, layer).reshape(weight.shape) - weight).norm() / weight.norm()
+        matrix = merged(own, layer)
+        if "pad" in layer:
+            matrix = matrix[: weight.shape[0], : weight.shape[1]]
+        distance = (matrix.reshape(weight.shape) - weight).norm() / weight.norm()
         assert distance < 1e-6, f"{file.stem}, {name}: {distance}"
         compared += 1
     print(f"PyTorch {torch.__version__}, {file.stem}: logits within {off:.1e}, the matrices of {compared} tensor layers equal")

@@ -272,6 +272,121 @@ fn the_table_is_printed_with_what_it_means() {
     }
 }
 
+/// Chains of three cores: the rows name their factors and bonds, a bond larger than a cut's rank is that rank, and a run is
+/// written, trained on and exported like one of two cores.
+#[test]
+fn a_chain_takes_the_place_of_a_layer() {
+    let training = dense_run();
+    let by = |way: &str, more: &[&str]| {
+        let options = [&["--cores", "3", "--bond", "1,3,8", "--by", way], more].concat();
+        training.compress("run", &options)
+    };
+    let (weights, data) = (by("weights", &[]), by("data", &[]));
+    for report in [&weights, &data] {
+        // 8 x 8 as 2 x 4 x 8, 16 as 4 x 2 x 2: 8 K1 + 8 K1 K2 + 16 K2 + 16 and the other layers, 183.
+        assert_eq!(column(report, "parameters"), [231.0, 343.0, 903.0]);
+        let row = &report["rows"][2];
+        let lists = ["in_factors", "out_factors", "bonds"].map(|name| row[name].to_string());
+        assert_eq!(lists, ["[2,4,8]", "[4,2,2]", "[8,8]"]);
+        assert_eq!((&row["bond"], &row["pad"]), (&8.into(), &Value::Null));
+    }
+    let [of_weights, of_data] = [&weights, &data].map(|report| column(report, "output_error"));
+    assert!(of_data.iter().zip(&of_weights).all(|(data, weights)| data <= weights));
+    assert!(of_data[0] < of_weights[0], "{of_data:?} {of_weights:?}");
+    // At the full rank of every cut nothing is lost: cores are rounded to f32.
+    let full = training.compress("run", &["--cores", "3", "--bond", "16", "--by", "weights"]);
+    assert_eq!(full["rows"][0]["bonds"].to_string(), "[8,16]");
+    assert!(column(&full, "weight_error")[0] < 1e-6);
+    assert_eq!(full["rows"][0]["accuracy"], full["dense"]["accuracy"]);
+
+    for (way, name) in [("weights", "weight_error"), ("data", "output_error")] {
+        let options = ["--cores", "3", "--max-error", "0.3", "--by", way];
+        let report = training.compress("run", &options);
+        assert!(column(&report, name)[0] <= 0.3, "{way}");
+        let below = (column(&report, "bond")[0] as usize - 1).to_string();
+        let report = training.compress("run", &["--cores", "3", "--bond", &below, "--by", way]);
+        assert!(column(&report, name)[0] > 0.3, "{way}: bond {below} is enough");
+    }
+    let report = training.compress("run", &["--cores", "3", "--parameters", "342"]);
+    assert_eq!(column(&report, "parameters"), [183.0 + 16.0 + 24.0 * 2.0 + 32.0]);
+
+    let out = training.path("chain");
+    let options = ["--cores", "3", "--bond", "3", "--layer", "all", "--out", &out];
+    let report = training.compress("run", &[&options[..], &["--finetune", "1"]].concat());
+    assert_eq!(report["finetuned"]["epochs"], 1);
+    assert_eq!(report["rows"].as_array().unwrap().len(), 2);
+    let eval = training.eval("chain", &["--json"]);
+    let eval: Value = serde_json::from_str(&stdout(&eval)).unwrap();
+    assert_eq!(eval["accuracy"], report["finetuned"]["test_accuracy"]);
+    // Its chain is made smaller in turn, and keeps its factors.
+    let report = training.compress("chain", &["--cores", "3", "--bond", "2", "--by", "weights"]);
+    assert_eq!(report["rows"][0]["in_factors"].to_string(), "[2,4,8]");
+
+    for (options, expected) in [
+        (&["--cores", "1"][..], "--cores: 1: expected 2 to 16"),
+        (&["--cores", "3", "--in-factors", "8,8"], "--in-factors: 8,8: expected 3 factors"),
+        (&["--out-factors", "4,2,3"], "--out-factors: 4,2,3: expected a product of 16"),
+        (
+            &["--cores", "3", "--bond", "17"],
+            "--bond: 17: expected 1 to 16, at which dense1 loses nothing",
+        ),
+    ] {
+        let line = training.refused(options);
+        assert!(line.contains(expected), "{expected} in {line}");
+    }
+}
+
+/// A width of 13 is padded with zeros that are stated, and at the full rank the network computes what it did: in the run that is
+/// written, exported, and trained on to the bits of one that is stopped in between.
+#[test]
+fn a_width_without_factors_is_padded() {
+    let training = Training::new();
+    let output = training.run(&["--model", "dense", "--hidden", "13,9", "--validation", "10"]);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let run = training.path("run");
+    let auto = ["--cores", "3", "--factors", "auto"];
+    let arguments = [&["compress", &run, "--device", "cpu", "--bond", "2"], &auto[..]].concat();
+    let output = tnet(&arguments);
+    assert_eq!(code(&output), 0, "{}", stderr(&output));
+    let said = "dense1: 64 inputs as 4 x 4 x 4, 13 outputs as 4 x 2 x 2 (3 zeros)";
+    assert!(stderr(&output).contains(said), "{}", stderr(&output));
+    assert!(stderr(&output).contains("dense1 as 4x4x4 -> 4x2x2: no more"), "{}", stderr(&output));
+    let full = [&["--bond", "16", "--by", "weights"], &auto[..]].concat();
+    let report = training.compress("run", &full);
+    assert_eq!(report["rows"][0]["pad"].to_string(), "[0,3]");
+    assert!(column(&report, "weight_error")[0] < 1e-6);
+    assert_eq!(report["rows"][0]["accuracy"], report["dense"]["accuracy"]);
+    // Without it the factors are the width's own.
+    let own = training.compress("run", &["--cores", "3", "--bond", "2"]);
+    assert_eq!(own["rows"][0]["out_factors"].to_string(), "[13,1,1]");
+
+    let small = |name: &str, more: &[&str]| {
+        let path = training.path(name);
+        let options =
+            [&["--bond", "3", "--layer", "all", "--out", &path], &auto[..], more].concat();
+        training.compress("run", &options);
+    };
+    small("tuned", &["--finetune", "2"]);
+    small("written", &[]);
+    for epochs in ["1", "2"] {
+        let output = tnet(&["train", "--resume", &training.path("written"), "--epochs", epochs]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+    let last = |name: &str| fs::read(training.path(&format!("{name}/last.safetensors"))).unwrap();
+    assert!(last("tuned") == last("written"), "the runs differ");
+    for format in ["onnx", "dense", "safetensors"] {
+        let to = training.path(format);
+        let output = tnet(&["export", &training.path("tuned"), "--format", format, "--out", &to]);
+        assert_eq!(code(&output), 0, "{}", stderr(&output));
+    }
+    // The merged matrices have the true widths.
+    let report = training.compress("dense", &["--bond", "1", "--layer", "dense1"]);
+    assert_eq!(report["dense"]["parameters"], 64 * 13 + 13 + 13 * 9 + 9 + 9 * 3 + 3);
+    // A padded layer is made smaller in turn, with its zeros.
+    let again = training.compress("tuned", &["--cores", "3", "--bond", "2", "--by", "weights"]);
+    assert_eq!(again["rows"][0]["pad"].to_string(), "[0,3]");
+}
+
 /// What the README says of a real network: trained for two epochs, its first layer at a bond of 16 and 64.
 #[test]
 fn fitting_to_data_keeps_more_accuracy_than_the_nearest_cores() {

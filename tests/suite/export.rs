@@ -280,6 +280,18 @@ kind = "dense"
 out = 10
 "#;
 
+/// Tensor layers of widths that are padded, of four cores and of two.
+const PADDED: &str = r#"
+input = [1, 28, 28]
+layers = [
+    { kind = "mps", in = [4, 7, 4, 8], out = [8, 4, 4, 4], bond = 4, pad = [112, 3] },
+    { kind = "relu" },
+    { kind = "mps", in = [32, 16], out = [8, 8], bond = 2, pad = [3, 1] },
+    { kind = "relu" },
+    { kind = "dense", out = 10 },
+]
+"#;
+
 /// Networks as users have them, after one epoch: on 256 test images, the logits are the same to 1e-4, and the classes.
 #[test]
 fn trained_networks_are_the_same_in_onnx() {
@@ -307,7 +319,10 @@ fn trained_networks_are_the_same_in_onnx() {
     let compressed = ModelFile { snapshot, ..of_dense.clone() };
     let convolutions = folder.path().join("net.toml");
     fs::write(&convolutions, CONVOLUTIONS).unwrap();
+    let padded = folder.path().join("padded.toml");
+    fs::write(&padded, PADDED).unwrap();
     for (name, model) in [
+        ("padded", train("padded", &["--network", padded.to_str().unwrap()])),
         ("chain", train("chain", &["--cores", "4", "--model", "mps-all", "--bond", "3"])),
         ("convolutions", train("convolutions", &["--network", convolutions.to_str().unwrap()])),
         ("mps", train("mps", &["--bond", "4"])),

@@ -12,6 +12,7 @@
 //! - `compilers`: AMD's compiler fits every kernel for GPUs into its registers, without a GPU.
 //! - `completions`: bash and zsh complete commands, options, values and files.
 //! - `compress`: the cores nearest to a matrix, and those fitted to its inputs, are what plain loops in f64 say.
+//! - `compress_chains`: a matrix as a chain, padded or not, is what TT-SVD promises, and a fit of one is that of two cores.
 //! - `compressing`: the table of `compress` is right, and the run that it begins is like any other.
 //! - `devices`: devices are listed; one that cannot be had is an error.
 //! - `disks`: disks without syncs or locks, few threads and little memory are met, or told in one line.
@@ -68,6 +69,7 @@ mod compilers;
 #[cfg(unix)]
 mod completions;
 mod compress;
+mod compress_chains;
 mod compressing;
 mod devices;
 #[cfg(target_os = "linux")]

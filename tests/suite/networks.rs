@@ -211,6 +211,16 @@ fn a_network_that_does_not_fit_is_refused_by_its_layer_before_anything_is_made()
             "net.toml: input: expected [1, 8, 8], as the data has, found [1, 4, 16]",
         ),
         ("in = [3, 5]", "in = [3, 4]", "net.toml: mps7: in: 3,4: expected a product of 15"),
+        (
+            "pad = [2, 4]",
+            "pad = [1, 4]",
+            "net.toml: mps9: in: 2,8: expected a product of 15, the layer's 14 inputs and 1 zeros",
+        ),
+        (
+            "pad = [2, 4]",
+            "pad = [2, 16]",
+            "net.toml: mps9: pad: 2,16: expected at most 15 outputs to cut off, of 16 that the cores have",
+        ),
         ("\"gelu\"", "\"tanh\"", "net.toml: tanh5: expected a layer, found unknown variant `tanh`"),
         ("input =", "inputs =", "net.toml: line 2: "),
     ] {

@@ -39,9 +39,7 @@ fn mixed() -> Stack {
         Relu {}.into(),
         mps(&[3, 5], &[7, 2], 2, true).into(),
         Relu {}.into(),
-        Mps { pad: [0, 1], ..mps(&[2, 7, 1], &[1, 7, 2], 2, true) }.into(),
-        Relu {}.into(),
-        Mps { pad: [2, 2], ..mps(&[5, 3], &[2, 7], 2, true) }.into(),
+        mps(&[2, 7, 1], &[2, 3, 2], 2, true).into(),
         Relu {}.into(),
         mps(&[1, 2, 3, 2], &[2, 3, 1, 2], 3, false).into(),
         Dropout { rate: 0.2 }.into(),
@@ -52,6 +50,29 @@ fn mixed() -> Stack {
     let both = || stack.layers.iter().chain(&*IMAGES);
     assert!(Layer::KINDS.iter().all(|kind| both().any(|layer| layer.name() == *kind)));
     stack
+}
+
+/// Two cores and chains whose input is extended, whose outputs are cut off, or both, before a ReLU and dropout and before
+/// neither.
+fn padded() -> Stack {
+    let mps = |in_factors: &[usize], out_factors: &[usize], pad: [usize; 2], bias| Mps {
+        bias,
+        pad,
+        ..Mps::new(in_factors, out_factors, 2)
+    };
+    let layers: Vec<Layer> = vec![
+        mps(&[5, 5], &[4, 4], [5, 1], true).into(),
+        Relu {}.into(),
+        Dropout { rate: 0.2 }.into(),
+        mps(&[2, 4, 2], &[3, 2, 3], [1, 4], true).into(),
+        Relu {}.into(),
+        mps(&[2, 7], &[4, 3], [0, 2], false).into(),
+        Dropout { rate: 0.1 }.into(),
+        mps(&[3, 2, 2], &[2, 1, 6], [2, 0], true).into(),
+        Gelu {}.into(),
+        Dense { out: 3, bias: true }.into(),
+    ];
+    Stack { input: [1, 4, 5], layers }
 }
 
 /// Layers of images: cores and a matrix, with strides and padding; kernels of pooling that overlap and that do not come out
@@ -129,9 +150,14 @@ fn labels(set: &ImageSet, order: &[u32]) -> Vec<i32> {
 /// of their squares.
 fn a_step_is_that_of_autodiff(device: &Device) {
     let usual = |model| stack(model, [4, 5], [3, 8], 2, 3);
-    for network in
-        [usual(Model::Mps), usual(Model::Dense), usual(Model::MpsAll), mixed(), images_in_layers()]
-    {
+    for network in [
+        usual(Model::Mps),
+        usual(Model::Dense),
+        usual(Model::MpsAll),
+        mixed(),
+        padded(),
+        images_in_layers(),
+    ] {
         let title = network.title().unwrap();
         let config = config(network);
         let order = order();
