@@ -13,7 +13,7 @@
 //! orthonormal columns and `R` orthonormal rows while the core between them is solved for, so that the matrix is no worse
 //! conditioned than the inputs are. Cores take turns from the left to the right.
 //!
-//! A matrix that would be large (4,096 rows have 0.3 GB with the decomposition, and take a second) is never built: conjugate
+//! A matrix that would be large (4,096 rows have 0.3 GB with the decomposition) is never built: conjugate
 //! gradients apply it as what it is, a product with `L` and `R`, one with `S` and one with `L` and `R` again. They lower the
 //! error from their first step on, so that a few steps in every sweep are enough.
 
