@@ -227,7 +227,7 @@ impl Choice {
         let fits = batch.saturating_mul(blocks.inputs().max(blocks.outputs())) <= MAX_PADDED;
         let pads = target == Target::Software && fits;
         let tiled = if pads { blocks } else { *spec };
-        let order = Order::cheaper(&tiled);
+        let order = order_on(target, &tiled);
         let view = View::forward(&tiled, order);
         let tiles = match target {
             Target::Cpu => true,
@@ -309,7 +309,11 @@ impl Work {
             Times::ForEachCore => 2.0,
         };
         let [images, bond] = [batch, layer.k].map(|count| count as f64);
-        let contracted = times * images * order.multiply_adds(layer) as f64;
+        let contracted = match target {
+            Target::Cpu => order.multiply_adds_in_lanes(layer),
+            Target::Software | Target::Gpu => order.multiply_adds(layer),
+        };
+        let contracted = times * images * contracted as f64;
         let dense = dense(layer);
         // Measured with `bench --variant all` at the article's extents: a multiply-add of the
         // rebuilt strategy takes this part of one of the tiled kernels', and permuting W as long as
@@ -333,6 +337,14 @@ impl Work {
     }
 }
 
+/// The order that takes the kernels of a target less.
+fn order_on(target: Target, layer: &MpsSpec) -> Order {
+    match target {
+        Target::Cpu => Order::cheaper_in_lanes(layer),
+        Target::Software | Target::Gpu => Order::cheaper(layer),
+    }
+}
+
 /// Multiply-adds per sample of the dense layer.
 fn dense(layer: &MpsSpec) -> f64 {
     layer.inputs() as f64 * layer.outputs() as f64
@@ -340,7 +352,7 @@ fn dense(layer: &MpsSpec) -> f64 {
 
 /// What the forward pass is expected to take, in multiply-adds of the tiled kernels that take as long.
 pub(crate) fn expected_work(spec: &MpsSpec, batch: usize, target: Target) -> f64 {
-    let work = Work::of(spec, Order::cheaper(spec), (batch, Times::Once), target);
+    let work = Work::of(spec, order_on(target, spec), (batch, Times::Once), target);
     if dense(spec) <= MAX_REBUILT { work.contracted.min(work.rebuilt) } else { work.contracted }
 }
 

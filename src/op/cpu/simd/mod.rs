@@ -15,8 +15,7 @@ pub use outer::Outer;
 pub use product::Product;
 pub use transpose::Transpose;
 
-/// Numbers in a row: one register of AVX-512, two of AVX2, four of NEON.
-pub const LANES: usize = 16;
+pub use crate::mps::view::CPU_LANES as LANES;
 
 /// Adds `terms` to `sum`, element by element.
 pub fn add(sum: &mut [f32], terms: &[f32]) {
