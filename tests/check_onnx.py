@@ -12,7 +12,7 @@ TOLERANCE = 1e-4
 folder = pathlib.Path(sys.argv[1])
 images = numpy.fromfile(folder / "images.f32", "<f4").reshape(-1, 1, 28, 28)
 networks = sorted(folder.glob("*.onnx"), key=lambda network: network.stem)
-assert [network.stem for network in networks] == ["chain", "compressed", "convolutions", "dense", "mps", "mps-all"], networks
+assert [network.stem for network in networks] == ["chain", "compressed", "convolutions", "dense", "mps", "mps-all", "padded"], networks
 for network in networks:
     session = onnxruntime.InferenceSession(network, providers=["CPUExecutionProvider"])
     (image,), (output,) = session.get_inputs(), session.get_outputs()

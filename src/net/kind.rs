@@ -40,6 +40,11 @@ pub trait Kind: fmt::Debug {
         self.output(input).into_iter().map(features).collect()
     }
 
+    /// Numbers of a buffer that an adapter needs for a single sample, whatever the batch.
+    fn buffer_of_one(&self, _input: Shape) -> Option<usize> {
+        None
+    }
+
     /// Numbers that a batch needs on the CPU besides the layer's input, output and weights: `[forward, backward]`.
     fn scratch(&self, _input: Shape, _batch: usize) -> [u64; 2] {
         [0; 2]

@@ -120,6 +120,11 @@ pub fn buffers<'a>(
         .map(|(name, weight)| (format!("the weights {name}"), bytes(&weight.shape)))
         .collect();
     let placed = network.placed()?;
+    let of_ones = placed.iter().filter_map(|placed| {
+        let numbers = placed.layer.kind().buffer_of_one(placed.input)?;
+        Some((format!("the patches of one image in {}", placed.name), bytes(&[numbers])))
+    });
+    buffers.extend(of_ones);
     let of_layers = placed.iter().flat_map(|placed| placed.layer.kind().buffers(placed.input));
     let mut widths: Vec<usize> =
         std::iter::once(features(network.input)).chain(of_layers).collect();
@@ -170,6 +175,24 @@ mod tests {
             let needed = needed_without_data(&network, batch, Place::Cpu).unwrap() as f64;
             assert!((needed / measured - 1.0).abs() < 0.1, "{needed} for {measured}");
         }
+    }
+
+    /// Patches of 3 x 3 of an image of 64 channels and 512 x 512 pixels are 604 MB, more than most adapters bind.
+    #[test]
+    fn the_patches_of_one_image_are_a_buffer() {
+        let network: Stack = toml::from_str(
+            r#"
+            input = [64, 512, 512]
+            layers = [
+                { kind = "conv2d", out = 1, kernel = [3, 3], padding = 1 },
+                { kind = "avgpool", kernel = [64, 64] },
+                { kind = "dense", out = 10 },
+            ]"#,
+        )
+        .unwrap();
+        let buffers = buffers(&network, 1, []).unwrap();
+        let expected = ("the patches of one image in conv2d1".into(), 4 * 9 * 64 * 512 * 512);
+        assert!(buffers.contains(&expected), "{buffers:?}");
     }
 
     #[test]

@@ -46,6 +46,8 @@ struct Costs {
     product: f64,
     /// A multiply-add of a fold.
     fold: f64,
+    /// Folds and the layer of two cores, whatever their size.
+    folded: f64,
     /// A launch.
     launch: f64,
 }
@@ -53,14 +55,18 @@ struct Costs {
 impl Costs {
     fn of(target: Target) -> Self {
         match target {
-            // Measured on two cores with AVX-512, chains of 3 to 6 cores at bonds of 1 to 8, 784 to 512 and 512 to 512, batch
-            // 128: the kernels for two cores do 65 to 85 G multiply-adds a second, steps 94 where their cores are large,
-            // and 11 with bonds of 1.
-            Target::Cpu => Self { step: 0.9, product: 170.0, fold: 8.0, launch: 0.0 },
+            // Measured on two cores with AVX-512, chains of 3 to 6 cores at bonds of 1 to 8, 784 to 512, 256 and 64 and 512 to
+            // 512, batch 128: the kernels for two cores do 65 to 85 G multiply-adds a second, steps 94 where their cores are
+            // large, and 11 with bonds of 1. Packing cores and gathering what is folded takes 40 µs.
+            Target::Cpu => {
+                Self { step: 0.9, product: 170.0, fold: 8.0, folded: 3.2e6, launch: 0.0 }
+            }
             // Guesses. There is a plain kernel for steps; a launch on llvmpipe takes some 90 µs.
-            Target::Software => Self { step: 6.0, product: 0.0, fold: 6.0, launch: 2e6 },
+            Target::Software => {
+                Self { step: 6.0, product: 0.0, fold: 6.0, folded: 0.0, launch: 2e6 }
+            }
             // No GPU has been at hand. A launch takes some 4 µs: see `Plan`.
-            Target::Gpu => Self { step: 3.0, product: 0.0, fold: 3.0, launch: 40e6 },
+            Target::Gpu => Self { step: 3.0, product: 0.0, fold: 3.0, folded: 0.0, launch: 40e6 },
         }
     }
 }
@@ -82,7 +88,8 @@ impl ChainPlan {
             let spec = chain.folded(cut);
             let folds = End::BOTH.into_iter().flat_map(|end| chain.folds(cut, end));
             let folds: usize = folds.map(|step| step.multiply_adds()).sum();
-            let work = costs.fold * folds as f64 + expected_work(&spec, batch, target);
+            let work =
+                costs.fold * folds as f64 + expected_work(&spec, batch, target) + costs.folded;
             Self { way: Way::Folded { cut }, work: work + launches }
         });
         let by_core = End::BOTH.map(|from| {

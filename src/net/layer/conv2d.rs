@@ -179,6 +179,10 @@ impl Kind for Conv2d {
         }
     }
 
+    fn buffer_of_one(&self, input: Shape) -> Option<usize> {
+        Some(self.positions(input) * input[0] * self.window(input).taps())
+    }
+
     fn scratch(&self, input: Shape, _batch: usize) -> [u64; 2] {
         // Of a block of 16 samples, which every thread has: the image with its padding and without, the output, and what two
         // cores have between them; the gradients of all besides.
