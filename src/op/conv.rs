@@ -234,7 +234,7 @@ impl<B: ConvKernels> ConvOps for B {
         self::update::<B>(state, x, [y, grad_y], words, update, false).1
     }
 
-    #[expect(clippy::expect_used, reason = "it was wanted")]
+    #[expect(clippy::expect_used, reason = "`update` gives one where its last argument is true")]
     fn conv_update_x(
         state: FloatTensor<B>,
         x: FloatTensor<B>,

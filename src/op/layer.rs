@@ -144,7 +144,7 @@ impl<B: LayerOps> FusedOps for B {
         self::update::<B>(Operands { state, x, y, grad_y, words, update }, false).state
     }
 
-    #[expect(clippy::expect_used, reason = "it was wanted")]
+    #[expect(clippy::expect_used, reason = "`update` gives one where its last argument is true")]
     fn mps_update_x(
         state: FloatTensor<B>,
         x: FloatTensor<B>,
