@@ -167,16 +167,16 @@ impl ChainKernels for Flex {
                 let (p, r) = (step.step.p.extent, step.step.r.extent);
                 // Of the transposed step: its terms are what the step itself gives.
                 let (rows, columns) = (step.step.sums(), step.step.terms());
-                let strides = |extent: usize| [r * LANES, extent * r * LANES, LANES];
+                let offsets: Vec<usize> = (0..rows).map(|row| row * r * LANES).collect();
                 let outer = Outer {
                     p,
                     r,
-                    rows,
                     columns,
                     left: &states[at],
-                    left_strides: strides(rows),
+                    offsets: &offsets,
+                    left_strides: [rows * r * LANES, LANES],
                     right: d,
-                    right_strides: strides(columns),
+                    right_strides: [r * LANES, columns * r * LANES, LANES],
                 };
                 outer.add_to(&mut sums[at], arch);
                 if at > 0 || wants_x {

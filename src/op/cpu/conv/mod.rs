@@ -137,34 +137,26 @@ impl Grid {
         }
     }
 
-    /// Adds the gradients by the weights of all taps: `sums[tap, i, j, lane] += Σ_position planes[i, position + tap] d[j, position]`.
+    /// Adds the gradients by the weights of all taps, the rows `(plane, tap)` as [`Grid::forward_offsets`] has them:
+    /// `sums[row, j, lane] += Σ_position planes[position + row] d[j, position]`.
     fn tap_grads(
         &self,
-        (planes, rows): (&[f32], usize),
+        (planes, offsets): (&[f32], &[usize]),
         (d, columns): (&[f32], usize),
         sums: &mut [f32],
     ) {
-        let (stride, [_, kernel_columns]) = (self.window.stride, self.window.kernel);
-        // The taps of a row of the kernel lie side by side, as planes do. Where there is one plane, as of a grey image, they
-        // are summed together, so that `d` is read once for a row of taps: a quarter off the gradients of such a layer.
-        let ([extent, distance], at_once) = match rows {
-            1 => ([kernel_columns, LANES], kernel_columns),
-            _ => ([rows, self.padded.plane()], 1),
-        };
-        let of_taps = sums.chunks_exact_mut(extent * columns * LANES);
-        for ([row, column], sums) in self.taps().step_by(at_once).zip(of_taps) {
-            Outer {
-                p: self.output.rows,
-                r: self.output.columns,
-                rows: extent,
-                columns,
-                left: &planes[self.padded.at(row, column)..],
-                left_strides: [distance, self.padded.at(stride, 0), stride * LANES],
-                right: d,
-                right_strides: [self.output.plane(), self.output.at(1, 0), LANES],
-            }
-            .add_to(sums, self.arch);
+        let stride = self.window.stride;
+        Outer {
+            p: self.output.rows,
+            r: self.output.columns,
+            columns,
+            left: planes,
+            offsets,
+            left_strides: [self.padded.at(stride, 0), stride * LANES],
+            right: d,
+            right_strides: [self.output.plane(), self.output.at(1, 0), LANES],
         }
+        .add_to(sums, self.arch);
     }
 
     /// Copies planes into larger ones, from a place on, so far apart; what lies between is left.
@@ -256,21 +248,23 @@ struct Scratch {
 }
 
 impl Scratch {
-    fn new(grid: &Grid, layer: &ConvLayer, backward: bool) -> Self {
+    /// `spreads`: whether gradients pass through the kernel, which is not so in a forward pass, nor where a matrix meets the
+    /// network's input.
+    fn new(grid: &Grid, layer: &ConvLayer, spreads: bool) -> Self {
         let (channels, outputs) = (layer.window.input[0], layer.kernel.outputs());
         let between = match layer.kernel {
             Kernel::Matrix { .. } => 0,
             Kernel::TwoCores(spec) => spec.m * spec.k,
         };
         let zeros = |planes: usize, of: Planes| vec![0.0; planes * of.plane()];
-        let in_backward = |planes: usize| if backward { planes } else { 0 };
+        let spread = |planes: usize| if spreads { planes } else { 0 };
         Self {
             flat: zeros(channels, grid.image),
             padded: zeros(channels, grid.padded),
             between: zeros(between, grid.padded),
             out: zeros(outputs, grid.output),
-            spread: zeros(in_backward(outputs), grid.spread),
-            between_grad: zeros(in_backward(between), grid.image),
+            spread: zeros(spread(outputs), grid.spread),
+            between_grad: zeros(spread(between), grid.image),
         }
     }
 }
@@ -294,7 +288,7 @@ fn between(grid: &Grid, (spec, a): (&MpsSpec, &[f32]), padded: &[f32], between: 
     }
 }
 
-/// Sums of gradients, by lanes: of the matrix `[l, c, o]`, or of `A` as `[(m k), j]` and `C` as `[l, k, n]`; and of the bias.
+/// Sums of gradients, by lanes: of the matrix `[(c l), o]`, or of `A` as `[(m k), j]` and `C` as `[(k l), n]`; and of the bias.
 struct Sums {
     weights: [Vec<f32>; 2],
     bias: Vec<f32>,
@@ -324,16 +318,9 @@ impl Sums {
         let mut put = |begin: usize, numbers: &[f32]| {
             row[begin..][..numbers.len()].copy_from_slice(numbers);
         };
-        match layer.kernel {
-            Kernel::Matrix { outputs } => {
-                let (channels, taps) = (layer.window.input[0], layer.window.taps());
-                let strides = [outputs, channels * outputs, 1];
-                put(layer.begins[0], &permuted(&first, [channels, taps, outputs], strides));
-            }
-            Kernel::TwoCores(_) => {
-                put(layer.begins[0], &first);
-                put(layer.begins[1], &second);
-            }
+        put(layer.begins[0], &first);
+        if let Kernel::TwoCores(MpsSpec { l, k, n, .. }) = layer.kernel {
+            put(layer.begins[1], &permuted(&second, [l, k, n], [n, l * n, 1]));
         }
         if let Some(begin) = layer.bias {
             put(begin, &Self::added(&self.bias));
@@ -400,10 +387,14 @@ impl ConvKernels for Flex {
         let outputs = layer.kernel.outputs() * layer.positions();
         let batch = x.len() / inputs;
         let group = samples_per_partial(batch);
-        let offsets = match &packed {
-            Packed::Matrix { .. } => grid.backward_offsets(layer.kernel.outputs()),
-            Packed::TwoCores { spec, .. } => grid.backward_offsets(spec.n),
+        let [planes, out_planes, between_planes] = match &packed {
+            Packed::Matrix { .. } => [layer.window.input[0], layer.kernel.outputs(), 0],
+            Packed::TwoCores { spec, .. } => [spec.k, spec.n, spec.m * spec.k],
         };
+        let (taps, offsets) = (grid.forward_offsets(planes), grid.backward_offsets(out_planes));
+        let between_offsets: Vec<usize> =
+            (0..between_planes).map(|plane| plane * grid.image.plane()).collect();
+        let spreads = wants_x || matches!(packed, Packed::TwoCores { .. });
         let block = |scratch: &mut Scratch, (x, grad_y): (&[f32], &[f32]), sums: &mut Sums| {
             let Scratch { flat, padded, between: t, out: d, spread, between_grad } = scratch;
             grid.pad(x, flat, padded);
@@ -413,26 +404,25 @@ impl ConvKernels for Flex {
             {
                 plane.chunks_exact(LANES).for_each(|lanes| add(sum, lanes));
             }
-            let of_cores = matches!(packed, Packed::TwoCores { .. });
-            if of_cores || wants_x {
+            if spreads {
                 grid.spread(d, spread);
             }
             let [first, second] = &mut sums.weights;
             match &packed {
                 Packed::Matrix { backward, .. } => {
                     let (channels, outputs) = (layer.window.input[0], layer.kernel.outputs());
-                    grid.tap_grads((padded, channels), (d, outputs), first);
+                    grid.tap_grads((padded, &taps), (d, outputs), first);
                     if wants_x {
                         grid.backward(backward, &offsets, spread, channels, flat);
                     }
                 }
                 Packed::TwoCores { spec, a, a_back, c_back, .. } => {
                     between(&grid, (spec, a), padded, t);
-                    let MpsSpec { m, n, j, k, .. } = *spec;
+                    let MpsSpec { n, j, k, .. } = *spec;
                     let of_m = t
                         .chunks_exact(k * grid.padded.plane())
                         .zip(d.chunks_exact(n * grid.output.plane()));
-                    of_m.for_each(|(t, d)| grid.tap_grads((t, k), (d, n), second));
+                    of_m.for_each(|(t, d)| grid.tap_grads((t, &taps), (d, n), second));
                     let of_m = spread
                         .chunks_exact(n * grid.spread.plane())
                         .zip(between_grad.chunks_exact_mut(k * grid.image.plane()));
@@ -441,21 +431,19 @@ impl ConvKernels for Flex {
                     Outer {
                         p: image.rows,
                         r: image.columns,
-                        rows: m * k,
                         columns: j,
                         left: between_grad,
-                        left_strides: [image.plane(), image.at(1, 0), LANES],
+                        offsets: &between_offsets,
+                        left_strides: [image.at(1, 0), LANES],
                         right: &padded[grid.padded.at(padding, padding)..],
                         right_strides: [grid.padded.plane(), grid.padded.at(1, 0), LANES],
                     }
                     .add_to(first, grid.arch);
                     if wants_x {
-                        let offsets: Vec<usize> =
-                            (0..m * k).map(|plane| plane * image.plane()).collect();
                         Gathered {
                             rows: j,
                             left: a_back,
-                            offsets: &offsets,
+                            offsets: &between_offsets,
                             right: between_grad,
                             step: LANES,
                             places: image.rows * image.columns,
@@ -470,7 +458,7 @@ impl ConvKernels for Flex {
             let mut grad_x = grad_x.map(|grad_x| grad_x.chunks_mut(group * inputs));
             let parts = std::iter::from_fn(|| Some(grad_x.as_mut().and_then(Iterator::next)));
             let groups = x.chunks(group * inputs).zip(grad_y.chunks(group * outputs)).zip(parts);
-            let scratch = || Scratch::new(&grid, layer, true);
+            let scratch = || Scratch::new(&grid, layer, spreads);
             threads::map_with(groups, scratch, |scratch, ((x, grad_y), mut grad_x)| {
                 let mut sums = Sums::new(layer);
                 let blocks = x.chunks(LANES * inputs).zip(grad_y.chunks(LANES * outputs));

@@ -8,7 +8,7 @@ use super::LANES;
 /// add up the lanes.
 ///
 /// ```text
-/// sums[i, j, lane] += Σ_{p,r} left[p, i, r, lane] · right[p, j, r, lane]
+/// sums[i, j, lane] += Σ_{p,r} left[offsets[i], p, r, lane] · right[p, j, r, lane]
 /// ```
 ///
 /// where both sides are read through strides.
@@ -18,36 +18,41 @@ pub struct Outer<'a> {
     pub p: usize,
     /// The inner one.
     pub r: usize,
-    /// Number of rows `i`.
-    pub rows: usize,
     /// Number of columns `j`.
     pub columns: usize,
     /// The left side.
     pub left: &'a [f32],
-    /// Its strides `[i, p, r]`.
-    pub left_strides: [usize; 3],
+    /// Where each of its rows `i` begins. Rows that share cache lines, as the taps of a channel do, belong side by side:
+    /// a tile then reads few new ones, and new ones come from the second-level cache, which is what bounds these sums.
+    pub offsets: &'a [usize],
+    /// The left side's strides `[p, r]`.
+    pub left_strides: [usize; 2],
     /// The right side.
     pub right: &'a [f32],
     /// Its strides `[j, p, r]`.
     pub right_strides: [usize; 3],
 }
 
-/// Rows and columns of a tile of [`Outer`], whose sums are kept in registers: 16, and 8 operands.
-const OUTER: usize = 4;
+/// Rows of the largest tile, by registers of the processor: 24 sums and 5 operands fit those of AVX-512 (32), whose registers
+/// have 16 lanes, and 8 and 5 those of others (16).
+const ROWS: [usize; 2] = [6, 2];
+
+/// Columns of a tile.
+const COLUMNS: usize = 4;
 
 impl Outer<'_> {
     /// Adds the sums to those that are there.
     pub fn add_to(self, sums: &mut [f32], arch: Arch) {
-        let Self { p, r, rows, columns, left, left_strides, right, right_strides } = self;
-        if p * r * rows * columns == 0 {
+        let Self { p, r, columns, left, offsets, left_strides, right, right_strides } = self;
+        let Some(farthest) = offsets.iter().max() else { return };
+        if p * r * columns == 0 {
             return;
         }
-        let last = |extent: usize, [own, of_p, of_r]: [usize; 3]| {
-            (extent - 1) * own + (p - 1) * of_p + (r - 1) * of_r + LANES
-        };
-        assert!(left.len() >= last(rows, left_strides), "{self:?}");
-        assert!(right.len() >= last(columns, right_strides), "{self:?}");
-        assert!(sums.len() >= rows * columns * LANES);
+        let within = |[of_p, of_r]: [usize; 2]| (p - 1) * of_p + (r - 1) * of_r + LANES;
+        let [of_j, of_p, of_r] = right_strides;
+        assert!(left.len() >= farthest + within(left_strides), "{self:?}");
+        assert!(right.len() >= (columns - 1) * of_j + within([of_p, of_r]), "{self:?}");
+        assert!(sums.len() >= offsets.len() * columns * LANES);
         arch.dispatch(OuterKernel { outer: self, sums });
     }
 }
@@ -62,24 +67,20 @@ impl WithSimd for OuterKernel<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let Outer { rows, columns, .. } = self.outer;
-        for row in (0..rows).step_by(OUTER) {
-            for column in (0..columns).step_by(OUTER) {
-                for lane in (0..LANES).step_by(S::F32_LANES) {
-                    let wide = columns - column >= OUTER;
-                    let rest = if wide { column + 1 } else { columns };
-                    for column in column..rest {
-                        match (rows - row, wide) {
-                            (1, true) => self.tile::<S, 1, OUTER>(simd, row, column, lane),
-                            (2, true) => self.tile::<S, 2, OUTER>(simd, row, column, lane),
-                            (3, true) => self.tile::<S, 3, OUTER>(simd, row, column, lane),
-                            (_, true) => self.tile::<S, OUTER, OUTER>(simd, row, column, lane),
-                            (1, false) => self.tile::<S, 1, 1>(simd, row, column, lane),
-                            (2, false) => self.tile::<S, 2, 1>(simd, row, column, lane),
-                            (3, false) => self.tile::<S, 3, 1>(simd, row, column, lane),
-                            (_, false) => self.tile::<S, OUTER, 1>(simd, row, column, lane),
-                        }
-                    }
+        let rows = self.outer.offsets.len();
+        let mut row = 0;
+        while row < rows {
+            row += if S::F32_LANES == LANES {
+                match rows - row {
+                    1 => self.rows::<S, 1>(simd, row),
+                    2 => self.rows::<S, 2>(simd, row),
+                    3..6 => self.rows::<S, 3>(simd, row),
+                    _ => self.rows::<S, { ROWS[0] }>(simd, row),
+                }
+            } else {
+                match rows - row {
+                    1 => self.rows::<S, 1>(simd, row),
+                    _ => self.rows::<S, { ROWS[1] }>(simd, row),
                 }
             }
         }
@@ -87,6 +88,24 @@ impl WithSimd for OuterKernel<'_, '_> {
 }
 
 impl OuterKernel<'_, '_> {
+    /// The tiles of `I` rows.
+    #[inline(always)]
+    fn rows<S: Simd, const I: usize>(&mut self, simd: S, row: usize) -> usize {
+        let columns = self.outer.columns;
+        for lane in (0..LANES).step_by(S::F32_LANES) {
+            for column in (0..columns).step_by(COLUMNS) {
+                if columns - column >= COLUMNS {
+                    self.tile::<S, I, COLUMNS>(simd, row, column, lane);
+                } else {
+                    (column..columns).for_each(|column| {
+                        self.tile::<S, I, 1>(simd, row, column, lane);
+                    });
+                }
+            }
+        }
+        I
+    }
+
     #[inline(always)]
     fn tile<S: Simd, const I: usize, const J: usize>(
         &mut self,
@@ -95,8 +114,8 @@ impl OuterKernel<'_, '_> {
         column: usize,
         lane: usize,
     ) {
-        let Outer { p, r, columns, left, left_strides, right, right_strides, .. } = self.outer;
-        let ([of_i, left_p, left_r], [of_j, right_p, right_r]) = (left_strides, right_strides);
+        let Outer { p, r, columns, left, offsets, left_strides, right, right_strides } = self.outer;
+        let ([left_p, left_r], [of_j, right_p, right_r]) = (left_strides, right_strides);
         // SAFETY: `Outer::add_to` has asserted that LANES numbers from every index on lie in the two sides, and `[rows, columns]`
         // times LANES in the sums; `row + I` and `column + J` are at most the rows and columns, and `lane` plus a register's
         // lanes at most LANES. The sums are borrowed mutably, so they overlap neither side.
@@ -108,16 +127,16 @@ impl OuterKernel<'_, '_> {
                     *sum = out.add((i * columns + j) * LANES).cast::<S::f32s>().read_unaligned();
                 }
             }
-            let left = left.as_ptr().add(row * of_i + lane);
+            let left: [*const f32; I] =
+                std::array::from_fn(|i| left.as_ptr().add(offsets[row + i] + lane));
             let right = right.as_ptr().add(column * of_j + lane);
             for p in 0..p {
-                let (left, right) = (left.add(p * left_p), right.add(p * right_p));
                 for at in 0..r {
-                    let (left, right) = (left.add(at * left_r), right.add(at * right_r));
+                    let right = right.add(p * right_p + at * right_r);
                     let of = |side: *const f32| side.cast::<S::f32s>().read_unaligned();
                     let right: [S::f32s; J] = std::array::from_fn(|j| of(right.add(j * of_j)));
-                    for (i, sums) in sums.iter_mut().enumerate() {
-                        let left = of(left.add(i * of_i));
+                    for (left, sums) in left.iter().zip(&mut sums) {
+                        let left = of(left.add(p * left_p + at * left_r));
                         for (sum, right) in sums.iter_mut().zip(right) {
                             *sum = simd.mul_add_e_f32s(left, right, *sum);
                         }
@@ -141,23 +160,23 @@ mod tests {
     #[test]
     fn it_is_the_outer_product() {
         for (p, r, rows, columns) in
-            [(1, 1, 1, 1), (3, 2, 4, 4), (2, 3, 9, 5), (1, 4, 3, 13), (2, 1, 2, 6)]
+            [(1, 1, 1, 1), (3, 2, 6, 4), (2, 3, 9, 5), (1, 4, 3, 13), (2, 1, 11, 6)]
         {
             let numbers = |count: usize, first: usize| -> Vec<f32> {
                 (first..first + count * LANES).map(|at| ((at * 7919) % 23) as f32 - 11.0).collect()
             };
             let (left, right) = (numbers(p * rows * r, 1), numbers(p * columns * r, 5));
             let before = numbers(rows * columns, 3);
-            let strides = |extent: usize| [r * LANES, extent * r * LANES, LANES];
+            let offsets: Vec<usize> = (0..rows).map(|row| row * r * LANES).collect();
             let outer = Outer {
                 p,
                 r,
-                rows,
                 columns,
                 left: &left,
-                left_strides: strides(rows),
+                offsets: &offsets,
+                left_strides: [rows * r * LANES, LANES],
                 right: &right,
-                right_strides: strides(columns),
+                right_strides: [r * LANES, columns * r * LANES, LANES],
             };
             for arch in [Arch::Scalar, Arch::new()] {
                 let mut sums = before.clone();
