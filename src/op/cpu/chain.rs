@@ -1,5 +1,5 @@
 //! Chains of cores on the CPU, [`LANES`] samples at a time: they lie side by side in a register, so that every step is one
-//! [`Product`] for each of its `p` and `r`, whatever the extents of its core, and a chain of steps stays in the cache.
+//! [`Gathered`] over its `p` and `r`, whatever the extents of its core, and a chain of steps stays in the cache.
 //!
 //! ```text
 //! T[p, q, r, sample]          out[p, s, r, sample] = Σ_q G[s,q] T[p, q, r, sample]
@@ -11,7 +11,7 @@ use burn::backend::Flex;
 use burn::backend::flex::FlexTensor;
 use pulp::Arch;
 
-use super::simd::{LANES, Outer, Product, Transpose, add};
+use super::simd::{Gathered, LANES, Outer, Places, Product, Transpose, add};
 use super::{contiguous, filled, pool, samples_per_partial, tensor, values};
 use crate::mps::chain::Step;
 use crate::op::chain::{ChainKernels, CoreGrads, PlacedStep, reversed};
@@ -21,6 +21,8 @@ struct Packed {
     step: Step,
     /// `G[q,s]`, row-major.
     core: Vec<f32>,
+    /// Where each `q` begins in a block of samples.
+    offsets: Vec<usize>,
 }
 
 impl Packed {
@@ -28,6 +30,7 @@ impl Packed {
         let packed = steps.iter().map(|&PlacedStep { step, begin }| Self {
             step,
             core: packed_core(&step, &weights[begin..]),
+            offsets: (0..step.terms()).map(|q| q * step.r.extent * LANES).collect(),
         });
         packed.collect()
     }
@@ -36,20 +39,19 @@ impl Packed {
     fn apply(&self, from: &[f32], out: &mut [f32], arch: Arch) {
         let (p, r) = (self.step.p.extent, self.step.r.extent);
         let (sums, terms) = (self.step.sums(), self.step.terms());
-        for p in 0..p {
-            for r_at in 0..r {
-                let product = Product {
-                    terms,
-                    rows: sums,
-                    left: &self.core,
-                    left_strides: [sums, 1],
-                    right: &from[(p * terms * r + r_at) * LANES..],
-                    right_stride: r * LANES,
-                    add: false,
-                };
-                product.into(&mut out[(p * sums * r + r_at) * LANES..], r * LANES, arch);
-            }
+        let by_p = Places { extent: p, right: terms * r * LANES, out: sums * r * LANES };
+        let by_r = Places { extent: r, right: LANES, out: LANES };
+        // Neighbours in `r` lie side by side, but a tile has four places.
+        let [outer, inner] = if r < p.min(4) { [by_r, by_p] } else { [by_p, by_r] };
+        Gathered {
+            rows: sums,
+            left: &self.core,
+            offsets: &self.offsets,
+            right: from,
+            outer,
+            inner,
         }
+        .into(out, r * LANES, arch);
     }
 }
 

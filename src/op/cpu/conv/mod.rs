@@ -16,7 +16,7 @@ use burn::backend::flex::FlexTensor;
 use pulp::Arch;
 
 use super::chain::{from_lanes, into_lanes};
-use super::simd::{Gathered, LANES, Outer, add};
+use super::simd::{Gathered, LANES, Outer, Places, add};
 use super::{contiguous, filled, pool as threads, samples_per_partial, tensor, values};
 use crate::mps::MpsSpec;
 use crate::mps::conv::Window;
@@ -106,15 +106,14 @@ impl Grid {
         out: &mut [f32],
     ) {
         let stride = self.window.stride;
-        for row in 0..self.output.rows {
-            let right = &planes[self.padded.at(row * stride, 0)..];
-            let (step, places) = (stride * LANES, self.output.columns);
-            Gathered { rows, left, offsets, right, step, places, add: false }.into(
-                &mut out[self.output.at(row, 0)..],
-                self.output.plane(),
-                self.arch,
-            );
-        }
+        let mode = |extent, right, out| Places { extent, right, out };
+        let outer = mode(self.output.rows, self.padded.at(stride, 0), self.output.at(1, 0));
+        let inner = mode(self.output.columns, stride * LANES, LANES);
+        Gathered { rows, left, offsets, right: planes, outer, inner }.into(
+            out,
+            self.output.plane(),
+            self.arch,
+        );
     }
 
     /// Its transpose: `out[i, place] = Σ_t left[t, i] spread[offsets[t] + place]`, into planes of the image.
@@ -126,15 +125,14 @@ impl Grid {
         rows: usize,
         out: &mut [f32],
     ) {
-        for row in 0..self.image.rows {
-            let right = &spread[self.spread.at(row, 0)..];
-            let places = self.image.columns;
-            Gathered { rows, left, offsets, right, step: LANES, places, add: false }.into(
-                &mut out[self.image.at(row, 0)..],
-                self.image.plane(),
-                self.arch,
-            );
-        }
+        let mode = |extent, right, out| Places { extent, right, out };
+        let outer = mode(self.image.rows, self.spread.at(1, 0), self.image.at(1, 0));
+        let inner = mode(self.image.columns, LANES, LANES);
+        Gathered { rows, left, offsets, right: spread, outer, inner }.into(
+            out,
+            self.image.plane(),
+            self.arch,
+        );
     }
 
     /// Adds the gradients by the weights of all taps, the rows `(plane, tap)` as [`Grid::forward_offsets`] has them:
@@ -273,19 +271,17 @@ impl Scratch {
 fn between(grid: &Grid, (spec, a): (&MpsSpec, &[f32]), padded: &[f32], between: &mut [f32]) {
     let padding = grid.window.padding;
     let offsets: Vec<usize> = (0..spec.j).map(|j| j * grid.padded.plane()).collect();
-    for row in 0..grid.image.rows {
-        let at = grid.padded.at(row + padding, padding);
-        Gathered {
-            rows: spec.m * spec.k,
-            left: a,
-            offsets: &offsets,
-            right: &padded[at..],
-            step: LANES,
-            places: grid.image.columns,
-            add: false,
-        }
-        .into(&mut between[at..], grid.padded.plane(), grid.arch);
+    let (image, at) = (grid.image, grid.padded.at(padding, padding));
+    let by_row = grid.padded.at(1, 0);
+    Gathered {
+        rows: spec.m * spec.k,
+        left: a,
+        offsets: &offsets,
+        right: &padded[at..],
+        outer: Places { extent: image.rows, right: by_row, out: by_row },
+        inner: Places { extent: image.columns, right: LANES, out: LANES },
     }
+    .into(&mut between[at..], grid.padded.plane(), grid.arch);
 }
 
 /// Sums of gradients, by lanes: of the matrix `[(c l), o]`, or of `A` as `[(m k), j]` and `C` as `[(k l), n]`; and of the bias.
@@ -445,9 +441,12 @@ impl ConvKernels for Flex {
                             left: a_back,
                             offsets: &between_offsets,
                             right: between_grad,
-                            step: LANES,
-                            places: image.rows * image.columns,
-                            add: false,
+                            outer: Places { extent: 1, right: 0, out: 0 },
+                            inner: Places {
+                                extent: image.rows * image.columns,
+                                right: LANES,
+                                out: LANES,
+                            },
                         }
                         .into(flat, image.plane(), grid.arch);
                     }

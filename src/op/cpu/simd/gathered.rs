@@ -4,11 +4,11 @@ use pulp::{Arch, Simd, WithSimd};
 
 use super::LANES;
 
-/// Sums at neighbouring places of a tensor whose rows have [`LANES`] numbers: a convolution, of which every term lies at its own
-/// offset.
+/// Sums at the places of a tensor whose rows have [`LANES`] numbers, of which every term lies at its own offset: a convolution,
+/// or a core that is contracted with one mode of a tensor.
 ///
 /// ```text
-/// out[i, place] = start + Σ_t left[t, i] · right[offsets[t] + place · step]
+/// out[i, place] = Σ_t left[t, i] · right[offsets[t] + place]
 /// ```
 #[derive(Debug, Clone, Copy)]
 pub struct Gathered<'a> {
@@ -20,28 +20,40 @@ pub struct Gathered<'a> {
     pub offsets: &'a [usize],
     /// The right side.
     pub right: &'a [f32],
-    /// From one place to the next in the right side.
-    pub step: usize,
-    /// Number of places.
-    pub places: usize,
-    /// Whether the sums begin with what the output holds, or with nothing.
-    pub add: bool,
+    /// The outer mode of the places.
+    pub outer: Places,
+    /// The inner one, of which a tile has two or four: the longer it is, the better.
+    pub inner: Places,
+}
+
+/// A mode of places, and from one index to the next on both sides.
+#[derive(Debug, Clone, Copy)]
+pub struct Places {
+    /// The extent.
+    pub extent: usize,
+    /// The stride in the right side.
+    pub right: usize,
+    /// The stride in the output.
+    pub out: usize,
 }
 
 /// Sums that are held in registers at once, where a processor has 32 of them; half as many where it has 16.
 const SUMS: usize = 24;
 
 impl Gathered<'_> {
-    /// Computes the sums into rows of `out` that are `stride` apart; its places follow each other.
+    /// Computes the sums into rows of `out` that are `stride` apart.
     pub fn into(self, out: &mut [f32], stride: usize, arch: Arch) {
-        let Self { rows, left, offsets, right, step, places, .. } = self;
-        if rows == 0 || places == 0 {
+        let Self { rows, left, offsets, right, outer, inner, .. } = self;
+        if rows * outer.extent * inner.extent == 0 {
             return;
         }
+        let last = |of: fn(Places) -> usize| {
+            (outer.extent - 1) * of(outer) + (inner.extent - 1) * of(inner) + LANES
+        };
         let farthest = offsets.iter().max().copied().unwrap_or_default();
         assert!(left.len() >= offsets.len() * rows, "{} terms, {rows} rows", offsets.len());
-        assert!(right.len() >= farthest + (places - 1) * step + LANES, "{farthest} + {places}");
-        assert!(out.len() >= (rows - 1) * stride + places * LANES && stride >= places * LANES);
+        assert!(right.len() >= farthest + last(|mode| mode.right), "{outer:?}, {inner:?}");
+        assert!(out.len() >= (rows - 1) * stride + last(|mode| mode.out), "{outer:?}, {inner:?}");
         arch.dispatch(GatheredKernel { gathered: self, out, stride });
     }
 }
@@ -57,24 +69,28 @@ impl WithSimd for GatheredKernel<'_, '_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
-        let Gathered { rows, places, .. } = self.gathered;
+        let Gathered { rows, outer, inner, .. } = self.gathered;
         let sums = if S::REGISTER_COUNT >= 32 { SUMS } else { SUMS / 2 };
         // Few rows leave room for more places, which share what is loaded of the left side.
         let wide = if rows * 4 <= sums { 4 } else { 2 };
         let tile = rows.div_ceil(rows.div_ceil(sums / wide));
-        for row in (0..rows).step_by(tile) {
-            let count = tile.min(rows - row);
-            let mut place = 0;
-            while place < places {
-                let width = match places - place {
-                    4.. if wide == 4 => 4,
-                    2.. => 2,
-                    _ => 1,
-                };
-                for lane in (0..LANES).step_by(S::F32_LANES) {
-                    self.rows_of(simd, count, width, [row, place, lane]);
+        for group in 0..outer.extent {
+            for row in (0..rows).step_by(tile) {
+                let count = tile.min(rows - row);
+                let mut place = 0;
+                while place < inner.extent {
+                    let width = match inner.extent - place {
+                        4.. if wide == 4 => 4,
+                        2.. => 2,
+                        _ => 1,
+                    };
+                    let right = group * outer.right + place * inner.right;
+                    let out = row * self.stride + group * outer.out + place * inner.out;
+                    for lane in (0..LANES).step_by(S::F32_LANES) {
+                        self.rows_of(simd, count, width, [row, right + lane, out + lane]);
+                    }
+                    place += width;
                 }
-                place += width;
             }
         }
     }
@@ -107,30 +123,23 @@ impl GatheredKernel<'_, '_> {
     fn tile<S: Simd, const R: usize, const P: usize>(
         &mut self,
         simd: S,
-        [row, place, lane]: [usize; 3],
+        [row, right_begin, out_begin]: [usize; 3],
     ) {
-        let Gathered { rows, left, offsets, right, step, add, .. } = self.gathered;
+        let Gathered { rows, left, offsets, right, inner, .. } = self.gathered;
         // SAFETY: `Gathered::into` has asserted that `[terms, rows]` numbers lie in the left side, that LANES numbers from every
-        // offset and every place on lie in the right side, and as many in every row and place of the output; `row + R` and
-        // `place + P` are at most the rows and places, and `lane` plus a register's lanes at most LANES. The output is borrowed
-        // mutably, so it overlaps neither side.
+        // offset and every place on lie in the right side, and as many in every row and place of the output; the tile's rows and
+        // places are among these, and its lane plus a register's lanes is at most LANES. The output is borrowed mutably, so it
+        // overlaps neither side.
         unsafe {
-            let out = self.out.as_mut_ptr().add(row * self.stride + place * LANES + lane);
+            let out = self.out.as_mut_ptr().add(out_begin);
             let mut sums = [[simd.splat_f32s(0.0); P]; R];
-            if add {
-                for (i, sums) in sums.iter_mut().enumerate() {
-                    for (p, sum) in sums.iter_mut().enumerate() {
-                        *sum =
-                            out.add(i * self.stride + p * LANES).cast::<S::f32s>().read_unaligned();
-                    }
-                }
-            }
-            let right = right.as_ptr().add(place * step + lane);
+            let right = right.as_ptr().add(right_begin);
             let mut left = left.as_ptr().add(row);
             for &offset in offsets {
                 let from = right.add(offset);
-                let vectors: [S::f32s; P] =
-                    std::array::from_fn(|p| from.add(p * step).cast::<S::f32s>().read_unaligned());
+                let vectors: [S::f32s; P] = std::array::from_fn(|p| {
+                    from.add(p * inner.right).cast::<S::f32s>().read_unaligned()
+                });
                 for (i, sums) in sums.iter_mut().enumerate() {
                     let number = simd.splat_f32s(*left.add(i));
                     for (sum, vector) in sums.iter_mut().zip(vectors) {
@@ -141,7 +150,8 @@ impl GatheredKernel<'_, '_> {
             }
             for (i, sums) in sums.iter().enumerate() {
                 for (p, sum) in sums.iter().enumerate() {
-                    out.add(i * self.stride + p * LANES).cast::<S::f32s>().write_unaligned(*sum);
+                    let out = out.add(i * self.stride + p * inner.out);
+                    out.cast::<S::f32s>().write_unaligned(*sum);
                 }
             }
         }
@@ -155,40 +165,44 @@ mod tests {
     /// Every number of rows and of places, against the sums as they are written.
     #[test]
     fn gathered_sums_are_the_sums() {
-        for (rows, places, step, add) in
-            (1..=25).flat_map(|rows| [(rows, 1, LANES, false), (rows, 7, 2 * LANES, true)])
-        {
-            let number = |at: usize| ((at * 7919) % 23) as f32 - 11.0;
-            let offsets = [3, 0, 3 * LANES + 1, 40];
-            let left: Vec<f32> = (0..4 * rows).map(number).collect();
-            let right: Vec<f32> = (5..5 + 3 * LANES + 1 + 6 * step + LANES).map(number).collect();
-            let stride = places * LANES + 3;
-            let before: Vec<f32> = (1..1 + rows * stride).map(number).collect();
-            for arch in [Arch::Scalar, Arch::new()] {
-                let mut out = before.clone();
-                let (left, offsets, right) = (&left[..], &offsets[..], &right[..]);
-                Gathered { rows, left, offsets, right, step, places, add }
-                    .into(&mut out, stride, arch);
-                for (at, (got, before)) in out.iter().zip(&before).enumerate() {
-                    let (row, rest) = (at / stride, at % stride);
-                    let (place, lane) = (rest / LANES, rest % LANES);
-                    let terms = offsets.iter().enumerate();
-                    let sum: f32 = terms
-                        .map(|(t, offset)| {
-                            left[t * rows + row]
-                                * right
-                                    .get(offset + place * step + lane)
-                                    .copied()
-                                    .unwrap_or_default()
-                        })
-                        .sum();
-                    let expected = match (place < places, add) {
-                        (true, true) => before + sum,
-                        (true, false) => sum,
-                        (false, _) => *before,
-                    };
+        let number = |at: usize| ((at * 7919) % 23) as f32 - 11.0;
+        let offsets = [3, 0, 3 * LANES + 1, 40];
+        for rows in 1..=25 {
+            for (extents, rights, by_out) in [
+                ([1, 1], [0, LANES], [0, LANES]),
+                ([2, 7], [5, 2 * LANES], [8 * LANES, LANES]),
+                ([3, 4], [LANES, 50], [LANES, 3 * LANES]),
+            ] {
+                let mode =
+                    |at: usize| Places { extent: extents[at], right: rights[at], out: by_out[at] };
+                let (outer, inner) = (mode(0), mode(1));
+                let left: Vec<f32> = (0..4 * rows).map(number).collect();
+                let right: Vec<f32> = (5..5 + 20 * LANES + 60).map(number).collect();
+                let stride = 15 * LANES + 3;
+                let before: Vec<f32> = (1..1 + rows * stride).map(number).collect();
+                let mut expected = before.clone();
+                for (row, out) in expected.chunks_exact_mut(stride).enumerate() {
+                    let pairs = |to: usize| move |from: usize| (to, from);
+                    for (group, place) in
+                        (0..outer.extent).flat_map(|at| (0..inner.extent).map(pairs(at)))
+                    {
+                        let from = group * outer.right + place * inner.right;
+                        let to = group * outer.out + place * inner.out;
+                        for lane in 0..LANES {
+                            let terms = offsets.iter().enumerate();
+                            let terms =
+                                terms.map(|(t, at)| left[t * rows + row] * right[at + from + lane]);
+                            out[to + lane] = terms.sum();
+                        }
+                    }
+                }
+                for arch in [Arch::Scalar, Arch::new()] {
+                    let mut out = before.clone();
+                    let (left, offsets, right) = (&left[..], &offsets[..], &right[..]);
+                    Gathered { rows, left, offsets, right, outer, inner }
+                        .into(&mut out, stride, arch);
                     // Whole numbers below 2²⁴: exact in any order.
-                    assert_eq!(*got, expected, "{rows} rows, {row}, {place}, {lane}, {arch:?}");
+                    assert_eq!(out, expected, "{rows} rows, {outer:?}, {inner:?}, {arch:?}");
                 }
             }
         }

@@ -10,7 +10,7 @@ mod transpose;
 
 use pulp::{Arch, Simd, WithSimd};
 
-pub use gathered::Gathered;
+pub use gathered::{Gathered, Places};
 pub use outer::Outer;
 pub use product::Product;
 pub use transpose::Transpose;

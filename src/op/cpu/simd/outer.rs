@@ -33,8 +33,7 @@ pub struct Outer<'a> {
     pub right_strides: [usize; 3],
 }
 
-/// Rows of the largest tile, by registers of the processor: 24 sums and 5 operands fit those of AVX-512 (32), whose registers
-/// have 16 lanes, and 8 and 5 those of others (16).
+/// Rows of the largest tile, where a processor has 32 registers (24 sums and 5 operands), and where it has 16 (8 and 5).
 const ROWS: [usize; 2] = [6, 2];
 
 /// Columns of a tile.
@@ -68,20 +67,15 @@ impl WithSimd for OuterKernel<'_, '_> {
     #[inline(always)]
     fn with_simd<S: Simd>(mut self, simd: S) {
         let rows = self.outer.offsets.len();
-        let mut row = 0;
-        while row < rows {
-            row += if S::F32_LANES == LANES {
-                match rows - row {
-                    1 => self.rows::<S, 1>(simd, row),
-                    2 => self.rows::<S, 2>(simd, row),
-                    3..6 => self.rows::<S, 3>(simd, row),
-                    _ => self.rows::<S, { ROWS[0] }>(simd, row),
-                }
-            } else {
-                match rows - row {
-                    1 => self.rows::<S, 1>(simd, row),
-                    _ => self.rows::<S, { ROWS[1] }>(simd, row),
-                }
+        let tile = rows.div_ceil(rows.div_ceil(ROWS[usize::from(S::REGISTER_COUNT < 32)]));
+        for row in (0..rows).step_by(tile) {
+            match tile.min(rows - row) {
+                1 => self.rows::<S, 1>(simd, row),
+                2 => self.rows::<S, 2>(simd, row),
+                3 => self.rows::<S, 3>(simd, row),
+                4 => self.rows::<S, 4>(simd, row),
+                5 => self.rows::<S, 5>(simd, row),
+                _ => self.rows::<S, 6>(simd, row),
             }
         }
     }
@@ -90,7 +84,7 @@ impl WithSimd for OuterKernel<'_, '_> {
 impl OuterKernel<'_, '_> {
     /// The tiles of `I` rows.
     #[inline(always)]
-    fn rows<S: Simd, const I: usize>(&mut self, simd: S, row: usize) -> usize {
+    fn rows<S: Simd, const I: usize>(&mut self, simd: S, row: usize) {
         let columns = self.outer.columns;
         for lane in (0..LANES).step_by(S::F32_LANES) {
             for column in (0..columns).step_by(COLUMNS) {
@@ -103,7 +97,6 @@ impl OuterKernel<'_, '_> {
                 }
             }
         }
-        I
     }
 
     #[inline(always)]
