@@ -22,6 +22,7 @@ use crate::{Error, Result, op};
 #[derive(Debug, Args)]
 #[command(after_help = super::examples![
     "tnet-gpu table --quick --parameters 5000,10000 --out table",
+    "tnet-gpu table --quick --families kronecker,chains --parameters 5000 --out table",
     "tnet-gpu table --quick --parameters 5000,10000 --out table --json",
 ])]
 pub struct TableArgs {
@@ -34,6 +35,11 @@ pub struct TableArgs {
         value_parser = at_least_one()
     )]
     parameters: Vec<usize>,
+
+    /// Families of networks: dense (narrow layers), low-rank, kronecker (tensor layers of bond 1), mps-all (of bond 3) and
+    /// chains (of four cores) [default: all]
+    #[arg(long, value_name = "NAME,…", value_delimiter = ',')]
+    families: Vec<Family>,
 
     /// Train for 5 epochs and with one seed, to see in minutes what the table looks like
     #[arg(long)]
@@ -74,7 +80,8 @@ pub fn run(args: &TableArgs, given: &[&str]) -> Result<()> {
 
     let (recipe, seeds) = choice(args, given);
     let seeds = args.how.first_seeds(seeds);
-    let planned = families::runs(&args.parameters, images, &recipe, &seeds)?;
+    let families = if args.families.is_empty() { &Family::ALL[..] } else { &args.families };
+    let planned = families::runs(families, &args.parameters, images, &recipe, &seeds)?;
     let runs = Runs { folder: args.out.join("runs"), planned, opened };
     runs.check(Some((&data, count)))?;
     std::fs::create_dir_all(&args.out).map_err(Error::io("create the folder", &args.out))?;
@@ -141,7 +148,8 @@ fn rows_of(
         let texts = budgets.iter().map(|&budget| of(budget));
         [family.name().to_owned()].into_iter().chain(texts).collect()
     };
-    Family::ALL.into_iter().map(row).collect()
+    let is_there = |family: &Family| cells.iter().any(|cell| cell.family == family.name());
+    Family::ALL.into_iter().filter(is_there).map(row).collect()
 }
 
 fn header(first: &str, budgets: &[usize]) -> Vec<String> {

@@ -61,6 +61,17 @@ impl Family {
         }
     }
 
+    /// Its name as it is typed.
+    fn typed(self) -> &'static str {
+        match self {
+            Self::NarrowDense => "dense",
+            Self::LowRank => "low-rank",
+            Self::Kronecker => "kronecker",
+            Self::MpsAll => "mps-all",
+            Self::Chains => "chains",
+        }
+    }
+
     /// How it is trained where the small networks' recipe is chosen, and no rate.
     fn recipe(self, chosen: &RecipeChoice) -> RecipeChoice {
         let is_narrow = self == Self::NarrowDense && chosen.recipe == RecipeName::Small;
@@ -132,24 +143,35 @@ impl Family {
     }
 }
 
+impl std::str::FromStr for Family {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let named = |family: &Self| family.typed() == text;
+        let names = || Self::ALL.map(Self::typed).join(", ");
+        Self::ALL.into_iter().find(named).ok_or_else(|| format!("expected one of {}", names()))
+    }
+}
+
 /// What a network of a table is called in its study: `mps-all (bond 3), 10000`.
 pub fn name(family: Family, budget: usize) -> String {
     format!("{}, {budget}", family.name())
 }
 
-/// The runs of a table, family by family.
+/// The runs of a table, family by family, each once.
 ///
 /// # Errors
 ///
 /// As [`Family::network`] and [`Study::runs`].
 pub fn runs(
+    families: &[Family],
     budgets: &[usize],
     images: Images,
     recipe: &RecipeChoice,
     seeds: &[u64],
 ) -> Result<Vec<PlannedRun>> {
     let mut runs = Vec::new();
-    for family in Family::ALL {
+    for family in Family::ALL.into_iter().filter(|family| families.contains(family)) {
         let recipe = family.recipe(recipe);
         let dropout = recipe.recipe.settings().dropout;
         let network = |&budget: &usize| {
@@ -192,18 +214,34 @@ mod tests {
 
     #[test]
     fn a_table_has_every_family_of_every_size() {
-        let runs = runs(&[5_000, 10_000], IMAGES, &RecipeChoice::default(), &[1, 2]).unwrap();
+        let of = |families: &[Family]| {
+            runs(families, &[5_000, 10_000], IMAGES, &RecipeChoice::default(), &[1, 2]).unwrap()
+        };
+        let runs = of(&Family::ALL);
         assert_eq!(runs.len(), 5 * 2 * 2);
         for name in ["mps-all (bond 3), 10000", "mps-all (4 cores), 5000"] {
             assert!(runs.iter().any(|run| run.point.network == name), "{name}");
         }
+        // In the table's order, and none twice.
+        let some = of(&[Family::Chains, Family::NarrowDense, Family::Chains]);
+        assert_eq!(some.len(), 2 * 2 * 2);
+        assert!(some[0].point.network.starts_with("narrow dense"), "{}", some[0].point.network);
+    }
+
+    #[test]
+    fn families_are_read_by_name() {
+        for family in Family::ALL {
+            assert_eq!(family.typed().parse(), Ok(family));
+        }
+        let error = "wide".parse::<Family>().unwrap_err();
+        assert_eq!(error, "expected one of dense, low-rank, kronecker, mps-all, chains");
     }
 
     /// Narrow networks have their own rate in the recipe for small networks, and else the one that was chosen.
     #[test]
     fn every_family_has_its_rate() {
         let rates = |recipe: RecipeChoice| {
-            let runs = runs(&[5_000], IMAGES, &recipe, &[1]).unwrap();
+            let runs = runs(&Family::ALL, &[5_000], IMAGES, &recipe, &[1]).unwrap();
             runs.iter().map(|run| run.config.lr).collect::<Vec<_>>()
         };
         let small = RecipeChoice { recipe: RecipeName::Small, ..RecipeChoice::default() };

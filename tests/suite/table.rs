@@ -64,6 +64,12 @@ fn a_quick_table_takes_few_epochs_and_one_seed() {
         let config = fs::read_to_string(run.unwrap().path().join("config.toml")).unwrap();
         assert!(config.contains("epochs = 5\n") && config.contains("cosine"), "{config}");
     }
+    // Of some families alone; those that were trained are not trained again.
+    let some = ["--quick", "--parameters", "1000", "--families", "chains,dense"];
+    let output = table(&training, &some);
+    assert!(stderr(&output).contains("2 runs, 2 of them over"), "{}", stderr(&output));
+    let rows = |text: &str| text.matches(" cores)").count() + text.matches("Kronecker").count();
+    assert_eq!(rows(&training.read("table/table.md")), 3, "{}", stdout(&output));
     let output = table(&training, &["--parameters", "10"]);
     assert_eq!(code(&output), 2);
     assert!(error_line(&output).contains("--parameters: 10: "), "{}", stderr(&output));

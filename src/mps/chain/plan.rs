@@ -58,9 +58,7 @@ impl Costs {
             // Fitted to the steps of 33 networks on two cores with AVX-512: chains of 3, 4 and 6 cores at bonds of 1 to 8, 784 to
             // 512, 256 and 64, batch 128, by every way. What is chosen takes 0.7 % longer on average than the fastest. Packing
             // cores and gathering what is folded takes 40 µs.
-            Target::Cpu => {
-                Self { step: 1.3, product: 40.0, fold: 8.0, folded: 3.2e6, launch: 0.0 }
-            }
+            Target::Cpu => Self { step: 1.3, product: 40.0, fold: 8.0, folded: 3.2e6, launch: 0.0 },
             // Guesses. There is a plain kernel for steps; a launch on llvmpipe takes some 90 µs.
             Target::Software => {
                 Self { step: 6.0, product: 0.0, fold: 6.0, folded: 0.0, launch: 2e6 }
