@@ -191,7 +191,7 @@ fn run_caught(command: &Command, given: &[&str], verbose: u8) -> Result<()> {
         Command::Compare(args) => compare::run(args),
         Command::Predict(args) => predict::run(args),
         Command::Compress(args) => compress::run(args),
-        Command::Export(args) => export::run(args),
+        Command::Export(args) => export::run(args, given),
         Command::Devices(args) => devices::run(args),
         Command::Verify(args) => verify::run(args),
         Command::Bench(args) => bench::run(args, verbose > 0),

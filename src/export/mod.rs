@@ -1,6 +1,9 @@
 //! A trained network for other programs: as ONNX ([`onnx`]), as safetensors with the cores ([`crate::model::file`]), or
-//! with the cores merged, as PyTorch's `nn.Sequential` names its weights ([`pytorch`]).
+//! with the cores merged, as PyTorch's `nn.Sequential` names its weights ([`pytorch`]). With the feature `cli`, also as a web
+//! page (`html`).
 
+#[cfg(feature = "cli")]
+pub mod html;
 pub mod onnx;
 mod protobuf;
 pub mod pytorch;
@@ -13,7 +16,6 @@ use crate::{Error, Result};
 
 /// What is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "cli", derive(clap::ValueEnum))]
 pub enum Format {
     /// ONNX, a tensor layer as two products.
     Onnx,
@@ -37,17 +39,17 @@ pub fn to_bytes(model: &ModelFile, format: Format) -> Result<Vec<u8>> {
     }
 }
 
-/// Writes a file, whole or not at all. With `exist_ok` it may take the place of another.
+/// Writes a file, whole or not at all, of what `bytes` makes. With `exist_ok` it may take the place of another.
 ///
 /// # Errors
 ///
-/// [`Error::Exists`] when there is a file and `exist_ok` is not set, [`Error::Io`] when it cannot be written, and as
-/// [`to_bytes`].
-pub fn write(model: &ModelFile, format: Format, path: &Path, exist_ok: bool) -> Result<()> {
+/// [`Error::Exists`] when there is a file and `exist_ok` is not set, [`Error::Io`] when it cannot be written, and that of
+/// `bytes`.
+pub fn write(path: &Path, exist_ok: bool, bytes: impl FnOnce() -> Result<Vec<u8>>) -> Result<()> {
     if !exist_ok && path.exists() {
         return Err(Error::Exists { file: path.to_path_buf() });
     }
     let pending = Pending::create(path)?;
-    pending.commit(&to_bytes(model, format)?)?;
+    pending.commit(&bytes()?)?;
     Ok(())
 }

@@ -28,6 +28,11 @@ pub struct Stage {
 }
 
 impl Stage {
+    /// Whether a ReLU follows the layer.
+    pub fn has_relu(&self) -> bool {
+        self.activation.relu
+    }
+
     /// Where its weights lie in its state.
     pub fn layout(&self) -> Layout {
         Layout::new(self.layer.kind().weights(self.input).iter().map(Weight::count))

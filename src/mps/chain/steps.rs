@@ -71,8 +71,10 @@ pub struct CoreMode {
     pub tensor: usize,
 }
 
-/// A mode that is not there.
-const NONE: CoreMode = CoreMode { extent: 1, core: 0, tensor: 0 };
+impl CoreMode {
+    /// A mode that is not there.
+    pub const NONE: Self = Self { extent: 1, core: 0, tensor: 0 };
+}
 
 /// A core that is contracted with a tensor: `out[p,s,r] = Σ_q G[s,q] T[p,q,r]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +97,26 @@ fn extent(modes: &[CoreMode; 3]) -> usize {
 }
 
 impl Step {
+    /// A matrix `[q, s]` in place of a core: of a sample `[q]` it makes `[s]`.
+    pub fn matrix(inputs: usize, outputs: usize) -> Self {
+        let mode =
+            |extent, core| [CoreMode::NONE, CoreMode::NONE, CoreMode { extent, core, tensor: 1 }];
+        Self {
+            core: 0,
+            p: Mode { extent: 1, t: inputs, out: outputs },
+            s: mode(outputs, 1),
+            q: mode(inputs, outputs),
+            r: Mode { extent: 1, t: 1, out: 1 },
+        }
+    }
+
+    /// A core `[rows, columns]` times ones, which is the core itself, transposed.
+    pub fn transposition([rows, columns]: [usize; 2]) -> Self {
+        let row = CoreMode { extent: rows, core: columns, tensor: 1 };
+        let column = CoreMode { extent: columns, core: 1, tensor: rows };
+        Self { s: [CoreMode::NONE, column, row], ..Self::matrix(1, rows * columns) }
+    }
+
     /// Number of sums for each `p` and `r`.
     pub fn sums(&self) -> usize {
         extent(&self.s)
@@ -168,7 +190,7 @@ impl Chain {
             };
             let pair = |[(outer, outer_core), (inner, inner_core)]: [(usize, usize); 2]| {
                 let outer = CoreMode { extent: outer, core: outer_core, tensor: inner * r };
-                [NONE, outer, CoreMode { extent: inner, core: inner_core, tensor: r }]
+                [CoreMode::NONE, outer, CoreMode { extent: inner, core: inner_core, tensor: r }]
             };
             let (s, q) = match from {
                 End::Right => (
@@ -207,7 +229,11 @@ impl Chain {
                             CoreMode { extent: after, core: by_after, tensor: columns },
                             CoreMode { extent: inputs, core: by_input, tensor: 1 },
                         ],
-                        q: [NONE, NONE, CoreMode { extent: before, core: by_before, tensor: j }],
+                        q: [
+                            CoreMode::NONE,
+                            CoreMode::NONE,
+                            CoreMode { extent: before, core: by_before, tensor: j },
+                        ],
                         r: Mode { extent: j, t: 1, out: inputs },
                     };
                     (m, j) = (m * outputs, columns);
@@ -229,7 +255,11 @@ impl Chain {
                             CoreMode { extent: before, core: by_before, tensor: outputs * n },
                             CoreMode { extent: outputs, core: by_output, tensor: n },
                         ],
-                        q: [NONE, NONE, CoreMode { extent: after, core: by_after, tensor: n }],
+                        q: [
+                            CoreMode::NONE,
+                            CoreMode::NONE,
+                            CoreMode { extent: after, core: by_after, tensor: n },
+                        ],
                         r: Mode { extent: n, t: 1, out: 1 },
                     };
                     (l, n) = (l * inputs, outputs * n);

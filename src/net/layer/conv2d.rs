@@ -51,13 +51,13 @@ pub enum Channels {
 
 impl Conv2d {
     /// What is convolved, which [`Kind::output`] has checked.
-    fn window(&self, input: Shape) -> Window {
+    pub(crate) fn window(&self, input: Shape) -> Window {
         let Self { kernel, stride, padding, .. } = *self;
         Window { input, kernel, stride, padding }
     }
 
     /// What is applied to a patch, which [`Kind::output`] has checked.
-    fn kernel(&self, input: Shape) -> Kernel {
+    pub(crate) fn kernel(&self, input: Shape) -> Kernel {
         match (self.out, self.bond) {
             (Channels::Factors([m, n]), Some(k)) => {
                 let (j, l) = (input[0], self.kernel[0] * self.kernel[1]);

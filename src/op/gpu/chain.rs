@@ -7,6 +7,7 @@ use burn_cubecl::tensor::CubeTensor;
 use super::launch::{empty, launch, part, sum_rows};
 use super::params::{ChainGradParams, ChainStepParams, count};
 use super::shader::{CHAIN_TILE, START_BIAS, START_OUTPUT, START_ZERO};
+use crate::mps::chain::Step;
 use crate::mps::plan::{Piece, most_groups, pieces};
 use crate::op::chain::{ChainKernels, CoreGrads, PlacedStep, reversed};
 
@@ -25,10 +26,27 @@ fn step(
     let PlacedStep { step, begin } = *placed;
     let core = part(weights, begin, [step.sums() * step.terms()]);
     let out = empty(weights, [batch, step.output()]);
+    for (invocations, params) in step_launches(&step, batch, t.is_none(), bias.is_some()) {
+        // A binding needs a buffer even where it is not read.
+        let inputs = [&core, t.unwrap_or(&core), bias.unwrap_or(&core)];
+        launch(invocations, &inputs, &out, &params);
+    }
+    out
+}
+
+/// The launches of a step: over how many invocations, and their parameters. `ones`: all numbers of `T` are 1.
+pub fn step_launches(
+    step: &Step,
+    batch: usize,
+    ones: bool,
+    has_bias: bool,
+) -> impl Iterator<Item = (usize, ChainStepParams)> {
     let invocations =
         batch * step.p.extent * step.r.extent * step.sums().div_ceil(CHAIN_TILE as usize);
-    let mut start = if bias.is_some() { START_BIAS } else { START_ZERO };
-    for Piece { inner: [q_begin, q_end], .. } in pieces([1, 1, step.terms()]) {
+    let first = if has_bias { START_BIAS } else { START_ZERO };
+    let starts = std::iter::once(first).chain(std::iter::repeat(START_OUTPUT));
+    let pieces = pieces([1, 1, step.terms()]).into_iter().zip(starts);
+    pieces.map(move |(Piece { inner: [q_begin, q_end], .. }, start)| {
         let params = ChainStepParams {
             p: count(batch * step.p.extent),
             p_t: count(step.p.t),
@@ -38,18 +56,14 @@ fn step(
             r_out: count(step.r.out),
             s: (&step.s).into(),
             q: (&step.q).into(),
-            ones: u32::from(t.is_none()),
+            ones: u32::from(ones),
             start,
             bias_count: count(step.output()),
             q_begin: count(q_begin),
             q_end: count(q_end),
         };
-        // A binding needs a buffer even where it is not read.
-        let inputs = [&core, t.unwrap_or(&core), bias.unwrap_or(&core)];
-        launch(invocations, &inputs, &out, &params);
-        start = START_OUTPUT;
-    }
-    out
+        (invocations, params)
+    })
 }
 
 /// The gradient by the core of a step. Without `t`, all its numbers are 1.

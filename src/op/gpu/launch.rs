@@ -15,7 +15,7 @@ use burn_cubecl::template::SourceKernel;
 use burn_cubecl::tensor::CubeTensor;
 
 use super::params::{SumRowsParams, count};
-use super::shader::{Kernel, Params};
+use super::shader::{Kernel, Params, Shader};
 use super::target::target;
 use crate::mps::strategy::Target;
 use crate::op::activation::Activation;
@@ -120,9 +120,8 @@ pub fn launch_variant<P: Params>(
     assert!(buffers.len() + 1 == facts.bindings.len(), "{}: {} buffers", facts.file, buffers.len());
     tracing::trace!(target: "tnet_gpu::op", kernel = %facts.file, invocations, "launch");
     LAUNCHES.fetch_add(1, Ordering::Relaxed);
-    let workgroups = (invocations as u64).div_ceil(u64::from(facts.workgroup_size)) as u32;
-    let rows = workgroups.div_ceil(MAX_WORKGROUPS);
-    let workgroups = CubeCount::Static(workgroups.div_ceil(rows), rows, 1);
+    let [columns, rows] = workgroups(invocations, P::SHADER);
+    let workgroups = CubeCount::Static(columns, rows, 1);
 
     let mut arguments = KernelArguments::new();
     for (tensor, access) in buffers {
@@ -134,6 +133,14 @@ pub fn launch_variant<P: Params>(
     let kernel = Kernel { shader: P::SHADER, wide, long, large };
     let kernel = SourceKernel::new(kernel, CubeDim::new_1d(facts.workgroup_size));
     client.launch(Box::new(kernel), workgroups, arguments);
+}
+
+/// Workgroups of a launch over at least so many invocations, along both dimensions.
+pub fn workgroups(invocations: usize, shader: Shader) -> [u32; 2] {
+    let size = u64::from(shader.facts().workgroup_size);
+    let workgroups = (invocations as u64).div_ceil(size) as u32;
+    let rows = workgroups.div_ceil(MAX_WORKGROUPS);
+    [workgroups.div_ceil(rows), rows]
 }
 
 /// The parameters as pairs of words, the first in the lower half.

@@ -5,12 +5,12 @@
 //! neither takes.
 
 mod burn_matmul;
-mod chain;
+pub(crate) mod chain;
 mod conv;
 pub(crate) mod launch;
 pub(crate) mod matmul;
 pub mod params;
-mod plain;
+pub(crate) mod plain;
 pub mod shader;
 pub(crate) mod target;
 mod tiled;

@@ -16,6 +16,19 @@ pub struct Member {
     pub offset: usize,
 }
 
+impl Member {
+    /// The members of a member that is a struct itself.
+    pub fn members(&self) -> Option<&'static [Self]> {
+        match self.kind {
+            "View" => Some(View::MEMBERS),
+            "CoreModes" => Some(CoreModes::MEMBERS),
+            "Window" => Some(Window::MEMBERS),
+            "Role" => Some(Role::MEMBERS),
+            _ => None,
+        }
+    }
+}
+
 macro_rules! members {
     ($(#[$doc:meta])* $name:ident { $($member:ident: $kind:ident),+ $(,)? }) => {
         $(#[$doc])*

@@ -22,16 +22,30 @@ pub fn grads(
 
 /// The contraction of `x` with `f` and `g`, plus the bias.
 pub fn contract(
-    Contraction { view, pieces }: &Contraction,
+    contraction: &Contraction,
     [x, f, g]: [&CubeTensor; 3],
     bias: Option<&CubeTensor>,
     shape: [usize; 3],
 ) -> CubeTensor {
     let [batch, ..] = shape;
     let y = empty(x, shape);
+    for (invocations, params) in contractions(contraction, batch, bias.is_some()) {
+        // The binding needs a buffer even where it is not read.
+        launch(invocations, &[x, f, g, bias.unwrap_or(g)], &y, &params);
+    }
+    y
+}
+
+/// The launches of a contraction: over how many invocations, and their parameters.
+pub fn contractions(
+    Contraction { view, pieces }: &Contraction,
+    batch: usize,
+    has_bias: bool,
+) -> impl Iterator<Item = (usize, ContractParams)> {
     let invocations = batch * view.v * view.w.div_ceil(TILE_W as usize);
-    let mut start = if bias.is_some() { START_BIAS } else { START_ZERO };
-    for Piece { outer, middle, inner } in pieces {
+    let first = if has_bias { START_BIAS } else { START_ZERO };
+    let starts = std::iter::once(first).chain(std::iter::repeat(START_OUTPUT));
+    pieces.iter().zip(starts).map(move |(Piece { outer, middle, inner }, start)| {
         let [[s_begin, s_end], [k_begin, k_end], [r_begin, r_end]] =
             [outer, middle, inner].map(|range| range.map(count));
         let params = ContractParams {
@@ -45,11 +59,8 @@ pub fn contract(
             r_begin,
             r_end,
         };
-        // The binding needs a buffer even where it is not read.
-        launch(invocations, &[x, f, g, bias.unwrap_or(g)], &y, &params);
-        start = START_OUTPUT;
-    }
-    y
+        (invocations, params)
+    })
 }
 
 /// The gradient by the core `g`, the `G` of the view; the other core is `f`.

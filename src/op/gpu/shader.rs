@@ -276,6 +276,11 @@ pub struct Kernel {
 }
 
 impl Kernel {
+    /// A shader over single numbers, without any variant.
+    pub fn plain(shader: Shader) -> Self {
+        Self { shader, wide: false, long: false, large: false }
+    }
+
     /// The text that is compiled: the preludes, then the shader's own.
     pub fn text(&self) -> String {
         let Facts { text, preludes, .. } = self.shader.facts();
