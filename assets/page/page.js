@@ -42,7 +42,7 @@ function tell(logits, milliseconds) {
     element("answer").textContent = `${network.classes[first]}, ${percent(shares[first])}`;
     bars.forEach(({ row, bar, share }, at) => {
         row.classList.toggle("first", at === first);
-        bar.style.width = percent(shares[at]);
+        bar.style.width = `${100 * shares[at]}%`;
         share.textContent = percent(shares[at]);
     });
     times.push(milliseconds);
@@ -375,18 +375,35 @@ async function fallBack(reason) {
     showComputes();
 }
 
+// An arrow does not stand at the beginning of a line.
+const withArrows = (text) => text.replaceAll(" -> ", "\u00a0→ ");
+
+// The GPU, tried twice: a browser may just be starting the process that has it.
+async function gpu() {
+    try {
+        return await OnGpu.open(network);
+    } catch (error) {
+        if (!navigator.gpu) {
+            throw error;
+        }
+        await new Promise((resolve) => setTimeout(resolve, 250));
+        return OnGpu.open(network);
+    }
+}
+
 async function start() {
+    const title = withArrows(network.title);
     const share = (100 * network.parameters / network.dense_parameters).toFixed(1);
     const count = (number) => number.toLocaleString("en");
     element("about").textContent = network.parameters === network.dense_parameters
-        ? `${network.title}. ${count(network.parameters)} parameters.`
-        : `${network.title}. ${count(network.parameters)} parameters, ${share} % of the ${count(network.dense_parameters)} `
+        ? `${title}. ${count(network.parameters)} parameters.`
+        : `${title}. ${count(network.parameters)} parameters, ${share} % of the ${count(network.dense_parameters)} `
             + "of the same network with dense layers.";
     element("seen-size").textContent = ` (${height} x ${width})`;
     for (const { name, summary, parameters, dense } of network.layers) {
         const cells = [
             made("th", { scope: "row", textContent: name }),
-            made("td", { className: "words", textContent: summary }),
+            made("td", { className: "words", textContent: withArrows(summary) }),
             made("td", { textContent: parameters }),
             made("td", { textContent: dense }),
         ];
@@ -394,7 +411,7 @@ async function start() {
     }
     clear();
     try {
-        compute = await OnGpu.open(network);
+        compute = await gpu();
         compute.device.lost.then(({ message }) => fallBack(message || "the GPU was lost"));
     } catch (error) {
         compute = new InJavaScript(network);

@@ -1,7 +1,7 @@
 //! What is exported computes the same elsewhere: ONNX in another runtime, merged matrices as another program's file.
 //!
 //! With `TNET_EXPORTED` naming a folder, the networks trained here are left there with images and logits, for
-//! `tests/onnxruntime.sh`, and PyTorch's by `tests/pytorch.sh`.
+//! `tests/onnxruntime.sh`, `tests/browser.sh`, and PyTorch's by `tests/pytorch.sh`.
 
 use std::fs;
 use std::path::Path;
@@ -182,7 +182,7 @@ fn exported_weights_are_read_back_as_they_were() {
     );
     let folder = tempdir().unwrap();
     let path = folder.path().join("model");
-    write(&model, Format::Safetensors, &path, false).unwrap();
+    write(&path, false, || to_bytes(&model, Format::Safetensors)).unwrap();
     let read = ModelFile::read(&path, None).unwrap();
     assert_eq!((&read.snapshot, &read.classes), (&model.snapshot, &model.classes));
     assert_eq!(read.border, model.border);
@@ -212,7 +212,7 @@ fn a_file_is_replaced_only_where_that_is_asked_for() {
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     let from = path("from.safetensors");
     let model = model([1, 2, 3], vec![dense(2, true)]);
-    write(&model, Format::Safetensors, Path::new(&from), false).unwrap();
+    write(Path::new(&from), false, || to_bytes(&model, Format::Safetensors)).unwrap();
     let to = path("to.onnx");
     fs::write(&to, "mine").unwrap();
     let arguments = ["export", &from, "--format", "onnx", "--out", &to];
@@ -358,6 +358,17 @@ fn trained_networks_are_the_same_in_onnx() {
             let stack = net::file::write(model.snapshot.stack()).unwrap();
             let cores = to_bytes(&model, Format::Safetensors).unwrap();
             fs::write(kept.join("images.f32"), raw(&images)).unwrap();
+            if name != "compressed" {
+                for (page, more) in
+                    [(name.to_owned(), None), (format!("{name}-half"), Some("--half"))]
+                {
+                    let page = kept.join(page).with_extension("html");
+                    let mut command = command(&["export", "--format", "html"]);
+                    command.args(more).arg(folder.path().join(name)).arg("--out").arg(page);
+                    let output = command.output().unwrap();
+                    assert_eq!(code(&output), 0, "{}", stderr(&output));
+                }
+            }
             for (form, bytes) in [
                 ("onnx", bytes),
                 ("f32", raw(&expected)),

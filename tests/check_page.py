@@ -1,0 +1,232 @@
+"""Opens exported pages in a browser and compares what they compute with the program: tests/browser.sh."""
+
+import array
+import base64
+import json
+import os
+import pathlib
+import struct
+import subprocess
+import sys
+import time
+import zlib
+
+from browser import Browser
+
+NETWORKS = ["chain", "convolutions", "dense", "mps", "mps-all", "padded"]
+CLOSE = 1e-4
+IMAGES, SIZE, CLASSES = 256, 784, 10
+
+chromium, folder = sys.argv[1], pathlib.Path(sys.argv[2])
+pictures = os.environ.get("TNET_PICTURES")
+
+
+def floats(path):
+    numbers = array.array("f")
+    numbers.frombytes(path.read_bytes())
+    return numbers
+
+
+images = floats(folder / "images.f32")
+assert len(images) == IMAGES * SIZE
+as_base64 = base64.b64encode(images.tobytes()).decode()
+
+# All images, one after the other, as the page computes what is drawn.
+ALL = f"""(async () => {{
+    const numbers = new Float32Array(bytesOf({json.dumps(as_base64)}).buffer);
+    const all = [];
+    for (let at = 0; at < {IMAGES}; at++) {{
+        all.push(...await compute.logits(numbers.slice(at * {SIZE}, (at + 1) * {SIZE})));
+    }}
+    return all;
+}})()"""
+
+
+def best(logits, at):
+    own = logits[at * CLASSES:(at + 1) * CLASSES]
+    return max(range(CLASSES), key=lambda c: own[c])
+
+
+def check(browser, name, by, half):
+    browser.open(folder / f"{name}{'-half' if half else ''}.html")
+    test, computes = browser.text("self-test"), browser.text("computes")
+    assert test.startswith("pass") and test.endswith(f"({by})"), (name, test, computes)
+    assert computes.startswith(by), (name, computes)
+    expected, found = floats(folder / f"{name}.f32"), browser.run(ALL)
+    off = max(abs(one - other) for one, other in zip(found, expected, strict=True))
+    other = sum(best(found, at) != best(expected, at) for at in range(IMAGES))
+    if half:
+        # Weights of 11 bits, which the page's own test compares with the program's answers for the same weights.
+        assert other <= 2 and off < 0.05, (name, off, other)
+    else:
+        assert off < CLOSE and other == 0, (name, by, off, other)
+    asked, logged, thrown = browser.requests()
+    assert len(asked) == 1 and asked[0].startswith("file://"), asked
+    refused = [line for line in logged if "Content Security Policy" in line or "Failed to load" in line]
+    assert not refused and not thrown, (refused, thrown)
+    weights = "16 bits" if half else "32 bits"
+    print(f"{computes}, {name}, {weights}: logits within {off:.1e} of the program's, {other} of {IMAGES} classes differ")
+
+
+def png(pixels, height, width):
+    """A grey PNG file."""
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    rows = b"".join(b"\0" + bytes(pixels[row * width:(row + 1) * width]) for row in range(height))
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+def predicted(model, path):
+    """The probabilities that `predict` prints."""
+    program = [*os.environ.get("CARGO", "cargo").split(), "run", "-q", "--release", "--locked", "--"]
+    line = subprocess.run([*program, "predict", model, path, "--json"], check=True, capture_output=True, text=True).stdout
+    return json.loads(line)["probabilities"]
+
+
+def shares(browser):
+    return [float(text.split()[0]) for text in browser.run("[...document.querySelectorAll('#bars .share')].map((s) => s.textContent)")]
+
+
+def settled(browser):
+    browser.until("!isAnswering && !isStale")
+
+
+def drop(browser, name, content, kind):
+    """Drops a file on the page."""
+    data = base64.b64encode(content).decode()
+    browser.run(f"""(() => {{
+        window.before = document.getElementById('answer').textContent;
+        const data = new DataTransfer();
+        data.items.add(new File([bytesOf({json.dumps(data)})], {json.dumps(name)}, {{ type: {json.dumps(kind)} }}));
+        brought = null;
+        document.getElementById('message').textContent = '';
+        document.body.dispatchEvent(new DragEvent('drop', {{ dataTransfer: data, bubbles: true, cancelable: true }}));
+    }})()""")
+    browser.until("brought !== null || document.getElementById('message').textContent !== ''")
+    settled(browser)
+    return browser.text("message")
+
+
+def use(browser):
+    """Draws, drops and types."""
+    name = "mps-all"
+    browser.look(1280)
+    browser.open(folder / f"{name}.html")
+    settled(browser)
+
+    # A filled shirt: body and sleeves, by a thick brush.
+    browser.run("document.getElementById('clear').click()")
+    settled(browser)
+    empty = shares(browser)
+    browser.run("document.getElementById('brush').value = 4")
+    box = browser.run("(({left, top, width, height}) => [left, top, width, height])(drawing.getBoundingClientRect())")
+
+    def stroke(*places):
+        for at, (x, y) in enumerate(places):
+            kind = "mousePressed" if at == 0 else "mouseMoved"
+            place = {"x": box[0] + x * box[2], "y": box[1] + y * box[3]}
+            browser.call("Input.dispatchMouseEvent", type=kind, button="left", buttons=1, clickCount=1, **place)
+        browser.call("Input.dispatchMouseEvent", type="mouseReleased", button="left", clickCount=1, **place)
+        settled(browser)
+        return shares(browser)
+
+    # The bars follow every stroke.
+    told = [empty]
+    for column in range(7):
+        x = 0.32 + 0.06 * column
+        told.append(stroke((x, 0.15), (x, 0.9)))
+    told.append(stroke((0.3, 0.17), (0.12, 0.5)))
+    told.append(stroke((0.7, 0.17), (0.88, 0.5)))
+    assert all(before != after for before, after in zip(told, told[1:])), told
+    print(f"drawn, a shirt: {browser.text('answer')}")
+    assert browser.text("answer").split(",")[0] in ["Shirt", "T-shirt/top", "Pullover", "Coat", "Dress"], browser.text("answer")
+    if pictures:
+        browser.picture(os.path.join(pictures, "drawn.png"))
+
+    # By the keyboard alone.
+    browser.run("document.getElementById('clear').click(); drawing.focus()")
+    settled(browser)
+    for key, code in [(" ", "Space"), *[("ArrowDown", "ArrowDown")] * 10]:
+        text = {"text": key} if key == " " else {}
+        browser.call("Input.dispatchKeyEvent", type="keyDown", key=key, code=code, **text)
+        browser.call("Input.dispatchKeyEvent", type="keyUp", key=key, code=code)
+    settled(browser)
+    assert shares(browser) != empty and max(browser.run("[...pixels]")) > 200
+
+    # A picture in the network's size, one in another, and what predict says to the same files. A canvas keeps grey as it
+    # is; sums in another order may round a level otherwise.
+    levels = [round(255 * number) for number in images[5 * SIZE:6 * SIZE]]
+    larger = [levels[row * 28 // 90 * 28 + column * 28 // 70] for row in range(90) for column in range(70)]
+    for file, content in [("small.png", png(levels, 28, 28)), ("large.png", png(larger, 90, 70))]:
+        path = folder / file
+        path.write_bytes(content)
+        assert drop(browser, file, content, "image/png") == ""
+        expected = [100 * share for share in predicted(folder / f"{name}.cores", path)]
+        off = max(abs(one - other) for one, other in zip(shares(browser), expected, strict=True))
+        assert off <= 0.06 if file == "small.png" else off < 2, (file, off)
+        print(f"dropped, {file}: {browser.text('answer')}, within {off:.2f} % of predict")
+
+    # A JPEG file, which the browser itself makes.
+    jpeg = browser.run("""(async () => {
+        const canvas = new OffscreenCanvas(60, 60);
+        canvas.getContext('2d').drawImage(document.getElementById('seen'), 0, 0, 60, 60);
+        const blob = await canvas.convertToBlob({ type: 'image/jpeg' });
+        return btoa(String.fromCharCode(...new Uint8Array(await blob.arrayBuffer())));
+    })()""")
+    assert drop(browser, "photo.jpg", base64.b64decode(jpeg), "image/jpeg") == ""
+    print(f"dropped, photo.jpg: {browser.text('answer')}")
+
+    answer = browser.text("answer")
+    message = drop(browser, "notes.txt", b"no picture", "text/plain")
+    assert message.startswith("notes.txt: expected a picture"), message
+    assert browser.text("answer") == answer
+    print(f"dropped, notes.txt: {message}")
+
+    # Dark ink on bright paper is noticed, and turned by the box.
+    bright = png([255 - level for level in levels], 28, 28)
+    assert "try Invert" in drop(browser, "bright.png", bright, "image/png")
+    browser.run("document.getElementById('invert').click()")
+    settled(browser)
+    assert browser.run("[...pixels]") == levels and browser.text("message") == ""
+
+    # A test image, by its button.
+    browser.run("document.querySelectorAll('#samples button')[1].click()")
+    settled(browser)
+    assert browser.run("[...pixels]") == browser.run("[...samples[1].pixels]")
+    assert browser.text("answer").startswith("Trouser"), browser.text("answer")
+
+
+def look(browser):
+    """Nothing is wider than the screen, and every control has a name."""
+    for width, height in [(1280, 900), (390, 844)]:
+        for dark in [False, True]:
+            browser.look(width, height, dark)
+            browser.open(folder / "mps-all.html")
+            settled(browser)
+            wide = browser.run("""[...document.querySelectorAll('main, section, header, #bars li, button, canvas, label, dd, p, h1, h2')]
+                .filter((e) => e.getBoundingClientRect().width > 0)
+                .filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5 || e.scrollWidth > e.clientWidth + 1)
+                .map((e) => e.outerHTML.slice(0, 80))""")
+            assert not wide, (width, wide)
+            if pictures:
+                scheme = "dark" if dark else "light"
+                browser.picture(os.path.join(pictures, f"page-{width}-{scheme}.png"))
+    nameless = browser.run("""[...document.querySelectorAll('button, input, canvas[tabindex]')]
+        .filter((e) => !(e.ariaLabel || e.textContent.trim() || e.labels?.[0]?.textContent.trim()))
+        .map((e) => e.outerHTML.slice(0, 80))""")
+    assert not nameless, nameless
+
+
+begin = time.monotonic()
+for webgpu, by in [(True, "webgpu"), (False, "javascript")]:
+    with Browser(chromium, webgpu) as browser:
+        for half in [False, True]:
+            for name in NETWORKS:
+                check(browser, name, by, half)
+        use(browser)
+        if webgpu:
+            look(browser)
+print(f"pages: all as they should be, in {time.monotonic() - begin:.0f} s")
