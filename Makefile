@@ -3,6 +3,7 @@
 # make swiftshader  check the program on SwiftShader, a second Vulkan driver that needs no GPU
 # make onnxruntime  check exported networks in onnxruntime, where Python has it
 # make pytorch  check exported networks in PyTorch, where Python has it
+# make browser  open exported pages in Chromium, where it is installed
 # make sklearn  compare a report of eval with scikit-learn, where Python has it
 # make slurm    run a sweep as a job array of Slurm, where its daemons are installed
 # make lint     check formatting, clippy (with and without the command line), documentation
@@ -10,7 +11,7 @@
 # make examples run the examples
 # make setup    install what is missing: a Vulkan loader and driver, the data set
 
-.PHONY: train test examples swiftshader onnxruntime pytorch sklearn slurm lint bench setup
+.PHONY: train test examples swiftshader browser onnxruntime pytorch sklearn slurm lint bench setup
 CARGO ?= cargo
 DATA_PACKAGE = /usr/share/datasets/fashion-mnist/train-images-idx3-ubyte.gz
 
@@ -46,6 +47,9 @@ onnxruntime: setup
 
 pytorch: setup
 	CARGO=$(CARGO) tests/pytorch.sh
+
+browser: setup
+	CARGO=$(CARGO) tests/browser.sh
 
 sklearn: setup
 	CARGO=$(CARGO) tests/sklearn.sh

@@ -1,7 +1,8 @@
 #!/bin/sh
 # Opens exported pages in Chromium, with WebGPU on SwiftShader and again without WebGPU: on 256 test images the logits must be
 # the program's to 1e-4, and the classes the same. Then the page is used: pointer, keyboard, files; and looked at for requests.
-# A test of the suite trains the networks, exports them, and leaves images and logits beside them.
+# A test of the suite trains the networks, exports them, and leaves images and logits beside them; another leaves pages of
+# networks that are drawn at random, which test themselves.
 #
 # TNET_CHROMIUM names the browser (default: chromium). Where there is none, this says that it was skipped, or fails where
 # TNET_REQUIRE_BROWSER is 1. TNET_PICTURES names a folder for pictures of the pages.
@@ -17,5 +18,6 @@ fi
 TNET_EXPORTED=$(mktemp -d)
 export TNET_EXPORTED
 trap 'rm -r "$TNET_EXPORTED"' EXIT
-${CARGO:-cargo} test -q --release --locked --test suite -- --exact export::trained_networks_are_the_same_in_onnx
+${CARGO:-cargo} test -q --release --locked --test suite -- --exact export::trained_networks_are_the_same_in_onnx \
+    any_network::pages_of_any_network_have_what_they_test_themselves_by
 PYTHONDONTWRITEBYTECODE=1 python3 tests/check_page.py "$chromium" "$TNET_EXPORTED"

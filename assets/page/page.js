@@ -399,7 +399,7 @@ async function start() {
         ? `${title}. ${count(network.parameters)} parameters.`
         : `${title}. ${count(network.parameters)} parameters, ${share} % of the ${count(network.dense_parameters)} `
             + "of the same network with dense layers.";
-    element("seen-size").textContent = ` (${height} x ${width})`;
+    element("seen-size").textContent = ` (${height}\u00a0x\u00a0${width})`;
     for (const { name, summary, parameters, dense } of network.layers) {
         const cells = [
             made("th", { scope: "row", textContent: name }),

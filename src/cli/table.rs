@@ -22,7 +22,7 @@ use crate::{Error, Result, op};
 #[derive(Debug, Args)]
 #[command(after_help = super::examples![
     "tnet-gpu table --quick --parameters 5000,10000 --out table",
-    "tnet-gpu table --quick --families kronecker,chains --parameters 5000 --out table",
+    "tnet-gpu table --quick --families dense,chains --parameters 5000 --out table",
     "tnet-gpu table --quick --parameters 5000,10000 --out table --json",
 ])]
 pub struct TableArgs {

@@ -1,18 +1,24 @@
 //! Networks that are drawn at random: computed, counted, kept in files and checkpoints, and damaged there.
 
-use std::path::Path;
+use std::fs;
+use std::path::{Path, PathBuf};
 
 use burn::tensor::Device;
 use proptest::prelude::*;
-use tnet_gpu::data::resident;
+use proptest::strategy::ValueTree;
+use proptest::test_runner::TestRunner;
+use tnet_gpu::data::{ImageSet, resident};
+use tnet_gpu::export::html::{self, Lowered, Page};
+use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{
-    self, AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Mps, Relu, Shape, Stack,
-    features,
+    self, AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Mps, Relu, Shape,
+    Snapshot, Stack, features,
 };
 use tnet_gpu::train::checkpoint::Checkpoint;
 use tnet_gpu::train::{Learner, TrainConfig};
 
-use crate::common::config;
+use crate::common::data::{images, scaled};
+use crate::common::{config, numbers, tensor, values};
 use crate::net::steps;
 
 /// A layer of any kind for a shape of inputs, by some numbers that are drawn.
@@ -98,6 +104,16 @@ proptest! {
         prop_assert_eq!(dense.parameters().unwrap(), of_dense);
         prop_assert_eq!(dense.outputs().unwrap(), network.outputs().unwrap());
 
+        // A page has launches from the image to the logits, of any network without GELU.
+        match Lowered::new(&network) {
+            Ok(lowered) => {
+                let numbers = |buffer: usize| lowered.buffers[buffer].numbers;
+                prop_assert_eq!(numbers(0), features(network.input));
+                prop_assert_eq!(numbers(lowered.logits), network.outputs().unwrap());
+            }
+            Err(error) => prop_assert!(error.to_string().starts_with("gelu"), "{}", error),
+        }
+
         let text = net::file::write(&network).unwrap();
         prop_assert_eq!(&net::file::parse(Path::new("net.toml"), &text).unwrap(), &network);
 
@@ -141,6 +157,51 @@ proptest! {
     }
 }
 
+/// With `TNET_EXPORTED` naming a folder, leaves pages of networks there, none of them trained, for `tests/browser.sh`: each
+/// tests itself against what is computed here.
+#[test]
+fn pages_of_any_network_have_what_they_test_themselves_by() {
+    let kept = std::env::var_os("TNET_EXPORTED").map(PathBuf::from);
+    let mut runner = TestRunner::deterministic();
+    let mut pages = 0;
+    while pages < 24 {
+        let network = any_stack().new_tree(&mut runner).unwrap().current();
+        let [channels, ..] = network.input;
+        if ![1, 3].contains(&channels) || Lowered::new(&network).is_err() {
+            continue;
+        }
+        let mut weights = network.draw(MpsInit::He, pages).unwrap();
+        for weight in &mut weights {
+            if weight.iter().all(|number| *number == 0.0) {
+                *weight = numbers(weight.len(), pages);
+            }
+        }
+        let size = features(network.input);
+        let samples = ImageSet { shape: network.input, ..images(html::SAMPLES, size) };
+        let order: Vec<u32> = (0..html::SAMPLES as u32).collect();
+        let classes = network.outputs().unwrap();
+        let snapshot = Snapshot::new(network, weights).unwrap();
+        let x = tensor(&scaled(&samples, &order), [html::SAMPLES, size], &Device::flex());
+        let logits = values(snapshot.on(&Device::flex()).unwrap().logits(x).unwrap());
+        let names: Vec<String> =
+            (0..classes.max(3)).map(|class| format!("class {class}")).collect();
+        let page = Page {
+            snapshot: &snapshot,
+            classes: &names[..classes],
+            border: Some(200),
+            samples: &samples,
+            logits: &logits.chunks(classes).map(<[f32]>::to_vec).collect::<Vec<_>>(),
+            half: false,
+        };
+        let text = page.text().unwrap();
+        assert!(text.contains("\"launches\":["), "{text}");
+        if let Some(kept) = &kept {
+            fs::write(kept.join(format!("any-{pages}.html")), text).unwrap();
+        }
+        pages += 1;
+    }
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 2000, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -152,6 +213,12 @@ proptest! {
         part in "[ -~\n]{0,12}",
         cut in 0..40_usize,
     ) {
+        // A page for any network has launches from its image to its logits.
+        let lowered = Lowered::new(&network).unwrap();
+        let numbers = |buffer: usize| lowered.buffers[buffer].numbers;
+        prop_assert_eq!(numbers(0), features(network.input));
+        prop_assert_eq!(numbers(lowered.logits), network.outputs().unwrap());
+
         let text = net::file::write(&network).unwrap();
         let at = at.index(text.len());
         let end = (at + cut).min(text.len());

@@ -12,7 +12,7 @@ use safetensors::SafeTensors;
 use tempfile::tempdir;
 use tnet_gpu::compress::{By, Candidate, Folding};
 use tnet_gpu::data::fashion_mnist;
-use tnet_gpu::export::{Format, to_bytes, write};
+use tnet_gpu::export::{Format, html, to_bytes, write};
 use tnet_gpu::model::{Layout, ModelFile};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{
@@ -358,6 +358,9 @@ fn trained_networks_are_the_same_in_onnx() {
             let stack = net::file::write(model.snapshot.stack()).unwrap();
             let cores = to_bytes(&model, Format::Safetensors).unwrap();
             fs::write(kept.join("images.f32"), raw(&images)).unwrap();
+            let halved = html::halved(&model.snapshot).unwrap();
+            let of_half = logits(&halved, &images, &device);
+            fs::write(kept.join(format!("{name}-half.f32")), raw(&of_half)).unwrap();
             if name != "compressed" {
                 for (page, more) in
                     [(name.to_owned(), None), (format!("{name}-half"), Some("--half"))]

@@ -28,6 +28,7 @@
 //! - `models`: files of networks, of this program and of others, are read for what they are or refused.
 //! - `net`: any stack of layers has its shapes, counts, initial weights and gradients, and is kept in files.
 //! - `networks`: networks of options and files are trained, resumed, evaluated, benchmarked; others are refused.
+//! - `page`: an exported page holds the network and asks for nothing, and what cannot be one is refused.
 //! - `paths`: paths of any bytes work, and what is printed of them can be pasted.
 //! - `predict`: images of every kind are answered as `eval` would, and what is no image costs one line.
 //! - `report`: the files of a report agree with each other, and names of classes are text in all of them.
@@ -90,6 +91,7 @@ mod models;
 mod net;
 mod networks;
 #[cfg(target_os = "linux")]
+mod page;
 mod paths;
 mod predict;
 mod report;
