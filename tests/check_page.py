@@ -245,6 +245,7 @@ for webgpu, by in [(True, "webgpu"), (False, "javascript")]:
         own = [check_itself(browser, page, by) for page in sorted(folder.glob("any-*.html"))]
         assert len(own) == 24, own
         print(f"{by}, {len(own)} networks drawn at random: logits within {max(own):.1e} of the program's")
+        check_itself(browser, pathlib.Path(__file__).parent.parent / "docs/demo/index.html", by)
         use(browser)
         if webgpu:
             look(browser)

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
-use burn::tensor::{Device, Tensor, TensorData};
+use burn::tensor::Device;
 use clap::{Args, ValueEnum};
 
 use super::data::DataArgs;
 use super::model::ModelArgs;
 use super::run_data::{self, Found};
 use super::{drivers, out, say};
+use crate::data::resident::order;
 use crate::data::{ImageSet, Resident};
 use crate::device::DeviceChoice;
 use crate::export::html::{self, LARGE, Page};
@@ -151,9 +152,7 @@ fn text_of(args: &ExportArgs, model: &ModelFile) -> Result<String> {
 
 /// What a network answers to images.
 fn logits(snapshot: &Snapshot, images: &ImageSet, device: &Device) -> Result<Vec<Vec<f32>>> {
-    let values: Vec<f32> =
-        images.pixels.iter().map(|&value| f32::from(value) / f32::from(u8::MAX)).collect();
-    let data = TensorData::new(values, [images.count, images.size()]);
-    let logits = snapshot.on(device)?.logits(Tensor::from_data(data, device))?;
-    rows(logits)
+    let all: Vec<u32> = (0..images.count as u32).collect();
+    let images = Resident::new(images, device).gather(order(&all, device))?;
+    rows(snapshot.on(device)?.logits(images)?)
 }

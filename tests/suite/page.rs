@@ -164,6 +164,25 @@ fn what_cannot_be_a_page_is_refused_and_leaves_no_file() {
     }
 }
 
+/// The demo in the repository is what the command makes of its network today.
+#[test]
+fn the_demo_is_of_this_version() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let demo = fs::read_to_string(root.join("docs/demo/index.html")).unwrap();
+    assert!(demo.len() < 200_000, "{} bytes", demo.len());
+    for file in ["picture.js", "compute.js", "page.js", "page.css"] {
+        let own = fs::read_to_string(root.join("assets/page").join(file)).unwrap();
+        assert!(demo.contains(own.trim_end()), "{file}: export the demo again, as README.md says");
+    }
+    for kernel in network(&demo)["kernels"].as_array().unwrap() {
+        let is_named = |shader: &&Shader| shader.facts().file == kernel["file"];
+        let shader = *Shader::ALL.iter().find(is_named).unwrap();
+        let text =
+            kernel["text"].as_str().unwrap().replace("storage, read>", "storage, read_write>");
+        assert_eq!(text, Kernel::plain(shader).text(), "export the demo again, as README.md says");
+    }
+}
+
 /// 18 MB of weights are 24 MB of text.
 #[test]
 fn a_large_page_gets_a_word() {

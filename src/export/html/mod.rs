@@ -152,7 +152,7 @@ impl Page<'_> {
         Ok(Network {
             title: stack.title()?,
             input: stack.input,
-            classes: classes.iter().map(|name| visible(name).into()).collect(),
+            classes: classes.iter().map(|name| visible(name)).collect(),
             border,
             parameters: stack.parameters()?,
             dense_parameters: stack.dense().parameters()?,
