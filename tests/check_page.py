@@ -84,6 +84,91 @@ def check_itself(browser, page, by):
     return float(test.split(" are within ")[1].split()[0])
 
 
+# What makes a launch of each kernel wrong.
+WRONG = {
+    "activate.wgsl": lambda params: params.update(relu=0),
+    "chain_step.wgsl": lambda params: params.update(q_end=params["q_end"] - 1),
+    "contract.wgsl": lambda params: params.update(r_end=params["r_end"] - 1),
+    "patches.wgsl": lambda params: params["window"].update(padding=params["window"]["padding"] + 1),
+    "pool.wgsl": lambda params: params.update(mean=1 - params["mean"]),
+}
+
+
+def changed(page, change):
+    """A page beside another, whose network is changed."""
+    begin, end = '<script id="network" type="application/json">', "</script>"
+    before, rest = page.read_text().split(begin, 1)
+    text, after = rest.split(end, 1)
+    network = json.loads(text)
+    change(network)
+    path = folder / "wrong.html"
+    path.write_text(before + begin + json.dumps(network).replace("<", "\\u003c") + end + after)
+    return path
+
+
+def without_a_number(network):
+    """The first logit is NaN, which must not be lost among the others."""
+    weights = bytearray(base64.b64decode(network["weights"]))
+    weights[-4 * CLASSES:-4 * CLASSES + 4] = struct.pack("<f", float("nan"))
+    network["weights"] = base64.b64encode(weights).decode()
+
+
+def fails(browser, path, by):
+    browser.open(path)
+    test, computes = browser.text("self-test"), browser.text("computes")
+    assert test.startswith("fail") and test.endswith(f"({by})"), (test, computes)
+    # What failed does not answer.
+    if by == "webgpu":
+        browser.until("compute instanceof InJavaScript")
+        computes = browser.text("computes")
+        assert computes == "javascript, since WebGPU failed the self-test", computes
+
+
+def find_what_is_wrong(browser, by):
+    """The self-test fails where one launch of any kernel is wrong, or a number is none."""
+    found = set()
+    for name in ["convolutions", "mps-all"]:
+        page = folder / f"{name}.html"
+        browser.open(page)
+        for file in browser.run("network.kernels.map((kernel) => kernel.file)"):
+
+            def change(network):
+                kernel = [kernel["file"] for kernel in network["kernels"]].index(file)
+                WRONG[file](next(launch for launch in network["launches"] if launch["kernel"] == kernel)["params"])
+
+            fails(browser, changed(page, change), by)
+            found.add(file)
+        fails(browser, changed(page, without_a_number), by)
+    assert found == set(WRONG), found
+    print(f"{by}: a wrong parameter of each of {len(found)} kernels and a NaN are found by the self-test")
+
+
+def lose_the_gpu(browser):
+    """Where the GPU fails, or is lost while it answers, the page goes on in JavaScript and says so."""
+    page = folder / "mps-all.html"
+
+    # Nothing is launched, of which JavaScript knows nothing.
+    def change(network):
+        network["launches"][-1]["workgroups"] = [0, 0]
+
+    fails(browser, changed(page, change), "webgpu")
+    settled(browser)
+    idle = shares(browser)
+
+    browser.open(page)
+    settled(browser)
+    assert idle == shares(browser), (idle, shares(browser))
+    browser.run("document.querySelectorAll('#samples button')[1].click(); compute.device.destroy()")
+    browser.until("compute instanceof InJavaScript")
+    settled(browser)
+    browser.until("document.getElementById('self-test').textContent.endsWith('(javascript)')")
+    assert browser.text("self-test").startswith("pass"), browser.text("self-test")
+    assert browser.text("computes").startswith("javascript, since "), browser.text("computes")
+    assert browser.text("answer").startswith("Trouser"), browser.text("answer")
+    assert not browser.requests()[2], browser.requests()[2]
+    print(f"lost: {browser.text('computes')}")
+
+
 def png(pixels, height, width):
     """A grey PNG file."""
 
@@ -161,6 +246,21 @@ def use(browser):
     assert browser.text("answer").split(",")[0] in ["Shirt", "T-shirt/top", "Pullover", "Coat", "Dress"], browser.text("answer")
     if pictures:
         browser.picture(os.path.join(pictures, "drawn.png"))
+
+    # A second finger draws nothing while the first one does.
+    def pointer(kind, finger, x, y):
+        place = f"clientX: {box[0] + x * box[2]}, clientY: {box[1] + y * box[3]}"
+        browser.run(f"drawing.dispatchEvent(new PointerEvent('{kind}', {{ pointerId: {finger}, {place} }})), 1")
+        settled(browser)
+        return browser.run("[...pixels]")
+
+    before = pointer("pointerdown", 7, 0.1, 0.1)
+    assert pointer("pointerdown", 8, 0.9, 0.9) == before
+    assert pointer("pointermove", 8, 0.5, 0.9) == before
+    pointer("pointerup", 8, 0.5, 0.9)
+    assert pointer("pointermove", 7, 0.1, 0.9) != before
+    pointer("pointerup", 7, 0.1, 0.9)
+    assert browser.run("last") is None
 
     # By the keyboard alone.
     browser.run("document.getElementById('clear').click(); drawing.focus()")
@@ -246,7 +346,9 @@ for webgpu, by in [(True, "webgpu"), (False, "javascript")]:
         assert len(own) == 24, own
         print(f"{by}, {len(own)} networks drawn at random: logits within {max(own):.1e} of the program's")
         check_itself(browser, pathlib.Path(__file__).parent.parent / "docs/demo/index.html", by)
+        find_what_is_wrong(browser, by)
         use(browser)
         if webgpu:
+            lose_the_gpu(browser)
             look(browser)
 print(f"pages: all as they should be, in {time.monotonic() - begin:.0f} s")

@@ -226,7 +226,8 @@ class OnGpu {
         const device = await adapter.requestDevice({ requiredLimits });
         device.pushErrorScope("validation");
         device.pushErrorScope("out-of-memory");
-        const gpu = new OnGpu(network, device, adapter.info);
+        // Older browsers tell nothing of the adapter.
+        const gpu = new OnGpu(network, device, adapter.info ?? {});
         await gpu.prepare();
         for (const error of [await device.popErrorScope(), await device.popErrorScope()]) {
             if (error) {
