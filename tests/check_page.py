@@ -327,6 +327,10 @@ def look(browser):
                 .filter((e) => e.getBoundingClientRect().right > innerWidth + 0.5 || e.scrollWidth > e.clientWidth + 1)
                 .map((e) => e.outerHTML.slice(0, 80))""")
             assert not wide, (width, wide)
+            # On a small screen too, what is drawn and the bars of what it may be are seen together.
+            seen = browser.run("""[drawing, ...document.querySelectorAll('#answer, #bars li:nth-child(-n+5)')]
+                .map((e) => e.getBoundingClientRect()).every((box) => box.top >= 0 && box.bottom <= innerHeight)""")
+            assert seen, width
             if pictures:
                 scheme = "dark" if dark else "light"
                 browser.picture(os.path.join(pictures, f"page-{width}-{scheme}.png"))
