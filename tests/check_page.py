@@ -195,8 +195,12 @@ def settled(browser):
     browser.until("!isAnswering && !isStale")
 
 
-def drop(browser, name, content, kind):
-    """Drops a file on the page."""
+DROP = "new DragEvent('drop', { dataTransfer: data, bubbles: true, cancelable: true })"
+PASTE = "new ClipboardEvent('paste', { clipboardData: data, bubbles: true })"
+
+
+def drop(browser, name, content, kind, event=DROP):
+    """Drops a file on the page, or pastes it."""
     data = base64.b64encode(content).decode()
     browser.run(f"""(() => {{
         window.before = document.getElementById('answer').textContent;
@@ -204,7 +208,7 @@ def drop(browser, name, content, kind):
         data.items.add(new File([bytesOf({json.dumps(data)})], {json.dumps(name)}, {{ type: {json.dumps(kind)} }}));
         brought = null;
         document.getElementById('message').textContent = '';
-        document.body.dispatchEvent(new DragEvent('drop', {{ dataTransfer: data, bubbles: true, cancelable: true }}));
+        document.body.dispatchEvent({event});
     }})()""")
     browser.until("brought !== null || document.getElementById('message').textContent !== ''")
     settled(browser)
@@ -307,6 +311,12 @@ def use(browser):
     browser.run("document.getElementById('invert').click()")
     settled(browser)
     assert browser.run("[...pixels]") == levels and browser.text("message") == ""
+
+    # The same pasted.
+    browser.run("document.getElementById('invert').click(); document.getElementById('clear').click()")
+    settled(browser)
+    assert drop(browser, "pasted.png", png(levels, 28, 28), "image/png", PASTE) == ""
+    assert browser.run("[...pixels]") == levels
 
     # A test image, by its button.
     browser.run("document.querySelectorAll('#samples button')[1].click()")
