@@ -8,6 +8,7 @@ use rand_chacha::ChaCha8Rng;
 use super::{Layer, Shape, features};
 use crate::mps::{Fan, MpsInit};
 use crate::op::activation::Activation;
+use crate::op::conv::Pool;
 use crate::op::state::{Betas, Layout};
 use crate::op::training::{self, ReluBefore};
 use crate::op::words::StepWords;
@@ -107,6 +108,10 @@ pub struct Call<'a> {
     pub words: &'a StepWords,
     /// Whether the gradient by its input is needed.
     pub wants_grad_x: bool,
+    /// The pooling after a convolution that is computed with it, before the activation: see [`Stack::stages_for`].
+    ///
+    /// [`Stack::stages_for`]: super::Stack::stages_for
+    pub pool: Option<Pool>,
 }
 
 impl Call<'_> {

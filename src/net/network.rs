@@ -6,7 +6,9 @@ use burn::tensor::{Device, Tensor};
 
 use super::{Backward, Call, Layer, Shape, Stack, Stepped, Weight, Weights};
 use crate::op::activation::Activation;
+use crate::op::conv::Pool;
 use crate::op::state::Layout;
+use crate::op::target_of;
 use crate::op::words::StepWords;
 use crate::{Error, Result};
 
@@ -25,6 +27,8 @@ pub struct Stage {
     pub(super) activation: Activation,
     /// Which of a step's seeds its dropout takes.
     pub(super) seed: Option<usize>,
+    /// The pooling that is computed with a convolution, before the activation.
+    pub(super) pool: Option<Pool>,
 }
 
 impl Stage {
@@ -43,7 +47,8 @@ impl Stage {
             (true, Some(seed)) => self.activation.seeded(seed),
             _ => self.activation.without_dropout(),
         };
-        Call { input: self.input, weights, activation, words, wants_grad_x: self.wants_grad_x() }
+        let (input, wants_grad_x, pool) = (self.input, self.wants_grad_x(), self.pool);
+        Call { input, weights, activation, words, wants_grad_x, pool }
     }
 
     /// The output of a batch. `weights` are those of this stage; unless it `drops`, nothing is dropped.
@@ -108,7 +113,8 @@ impl Network {
             });
             (stage, Weights::new(numbers, layout))
         };
-        Ok(Self::of(stack.stages()?.into_iter().map(own).collect(), device))
+        let stages = stack.stages_for(target_of(device))?.into_iter();
+        Ok(Self::of(stages.map(own).collect(), device))
     }
 
     /// The network of these stages, each with its weights.

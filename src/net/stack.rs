@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Layer, Shape, Stage, Weight, features};
 use crate::mps::MpsInit;
+use crate::mps::strategy::Target;
 use crate::op::activation::Activation;
 use crate::random::{Purpose, random};
 use crate::{Error, Result};
@@ -219,7 +220,45 @@ impl Stack {
                 weights: begin..weights,
                 activation,
                 seed,
+                pool: None,
             });
+        }
+        Ok(stages)
+    }
+
+    /// The same for what computes them. On the CPU, a convolution and the pooling after it are one stage where a number of the
+    /// convolution's output takes few multiply-adds: it is computed again for the gradients then, and never leaves the cache.
+    ///
+    /// # Errors
+    ///
+    /// As [`Stack::placed`].
+    pub fn stages_for(&self, target: Target) -> Result<Vec<Stage>> {
+        // Measured: 9 (of one channel) and 36 (of two cores) gain, 0.4 and 0.15 of the time of both layers; 144 lose.
+        const FEW: usize = 64;
+        let mut stages: Vec<Stage> = Vec::new();
+        for stage in self.stages()? {
+            let pool = match &stage.layer {
+                Layer::MaxPool(layer) => Some(layer.pool(stage.input)?),
+                Layer::AvgPool(layer) => Some(layer.pool(stage.input)?),
+                _ => None,
+            };
+            let has_few = |last: &Stage| match &last.layer {
+                Layer::Conv2d(layer) => layer.multiply_adds_of_output(last.input) <= FEW,
+                _ => false,
+            };
+            match stages.last_mut() {
+                Some(last)
+                    if target == Target::Cpu
+                        && pool.is_some()
+                        && last.pool.is_none()
+                        && last.activation == Activation::NONE
+                        && has_few(last) =>
+                {
+                    last.name = format!("{}, {}", last.name, stage.name);
+                    (last.activation, last.seed, last.pool) = (stage.activation, stage.seed, pool);
+                }
+                _ => stages.push(stage),
+            }
         }
         Ok(stages)
     }
@@ -276,5 +315,39 @@ mod tests {
             ("dense8", Activation::NONE),
         ];
         assert_eq!(found, expected);
+    }
+
+    /// Pooling goes with a convolution on the CPU, unless something stands between or the convolution has much to compute.
+    #[test]
+    fn pooling_goes_with_a_small_convolution() {
+        let stack = r#"
+            input = [1, 16, 16]
+            layers = [
+                { kind = "conv2d", out = 8, kernel = [3, 3], padding = 1 },
+                { kind = "relu" },
+                { kind = "maxpool", kernel = [2, 2] },
+                { kind = "dropout", rate = 0.5 },
+                { kind = "conv2d", out = 2, kernel = [3, 3], padding = 1 },
+                { kind = "maxpool", kernel = [2, 2] },
+                { kind = "conv2d", out = 2, kernel = [1, 1] },
+                { kind = "relu" },
+                { kind = "avgpool", kernel = [2, 2] },
+                { kind = "dense", out = 3 },
+            ]"#;
+        let stack = toml::from_str::<Stack>(stack).unwrap();
+        let names = |target| {
+            let stages = stack.stages_for(target).unwrap();
+            stages.into_iter().map(|stage| stage.name).collect::<Vec<_>>()
+        };
+        let expected = [
+            "conv2d1, maxpool3, relu2, dropout4",
+            "conv2d5",
+            "maxpool6",
+            "conv2d7, relu8",
+            "avgpool9",
+            "dense10",
+        ];
+        assert_eq!(names(Target::Cpu), expected);
+        assert_eq!(names(Target::Gpu).len(), 7);
     }
 }

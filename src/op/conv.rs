@@ -54,6 +54,8 @@ pub struct ConvLayer {
     pub(super) bias: Option<usize>,
     /// Numbers in a row of all of them.
     pub(super) stride: usize,
+    /// What is taken of the output in the same pass, if anything is.
+    pub(super) pool: Option<Pool>,
 }
 
 impl ConvLayer {
@@ -82,7 +84,18 @@ impl ConvLayer {
         let begins: Vec<usize> = layout.weights.iter().map(|[begin, _]| *begin).collect();
         let (begins, bias) = begins.split_at(own);
         let (begins, bias) = (begins.to_vec(), bias.first().copied());
-        Ok(Self { window, kernel, begins, bias, stride: layout.stride })
+        Ok(Self { window, kernel, begins, bias, stride: layout.stride, pool: None })
+    }
+
+    /// With pooling over its output.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Shape`] naming `pool` when that is over another image.
+    pub fn followed_by(self, pool: Pool) -> Result<Self> {
+        let [rows, columns] = self.window.output();
+        check_shape("pool", pool.window.input, [self.kernel.outputs(), rows, columns])?;
+        Ok(Self { pool: Some(pool), ..self })
     }
 
     fn inputs(&self) -> usize {
@@ -93,8 +106,14 @@ impl ConvLayer {
         self.window.output().iter().product()
     }
 
-    fn outputs(&self) -> usize {
+    /// Numbers of a sample before the pooling.
+    pub(super) fn convolved(&self) -> usize {
         self.kernel.outputs() * self.positions()
+    }
+
+    /// And after it.
+    pub(super) fn outputs(&self) -> usize {
+        self.pool.map_or_else(|| self.convolved(), |pool| pool.outputs())
     }
 }
 
@@ -123,14 +142,14 @@ impl Pool {
         self.window.input.iter().product()
     }
 
-    fn outputs(&self) -> usize {
+    pub(super) fn outputs(&self) -> usize {
         self.window.input[0] * self.window.output().iter().product::<usize>()
     }
 }
 
 /// The kernels of a backend for convolutions.
 pub(crate) trait ConvKernels: LayerOps {
-    /// The convolution of images `x[b, channels·height·width]`, without the activation after it.
+    /// The convolution of images `x[b, channels·height·width]` and the pooling, without the activation after it.
     fn convolve(
         layer: &ConvLayer,
         x: FloatTensor<Self>,
@@ -342,7 +361,7 @@ fn check_operands(layer: &ConvLayer, x: &Tensor<2>) -> Result<()> {
     check_dtype("x", DType::F32, x.dtype())?;
     check_shape("x", x.dims(), [batch.max(1), layer.inputs()])?;
     let patches = layer.positions() * layer.window.input[0] * layer.window.taps();
-    let of_sample = layer.inputs().max(layer.outputs());
+    let of_sample = layer.inputs().max(layer.convolved());
     if patches <= MOST && batch.saturating_mul(of_sample) <= MOST {
         return Ok(());
     }

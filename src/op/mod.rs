@@ -119,7 +119,7 @@ pub fn strategies(device: &Device) -> &'static [Strategy] {
     Strategy::of(target_of(device))
 }
 
-fn target_of(device: &Device) -> Target {
+pub(crate) fn target_of(device: &Device) -> Target {
     match device.as_dispatch() {
         DispatchDevice::Cube(device) => gpu::target::target(device),
         _ => Target::Cpu,

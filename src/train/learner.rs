@@ -12,8 +12,8 @@ use super::{Rate, Recipe, TrainConfig};
 use crate::data::Resident;
 use crate::net::{Backward, Network, Stack, Stage, Weights};
 use crate::op::state::{AdamStep, Betas};
-use crate::op::submit_to_software;
 use crate::op::training;
+use crate::op::{submit_to_software, target_of};
 use crate::{Error, Result};
 
 /// Decays of Adam's means, of the gradients and of their squares.
@@ -138,7 +138,7 @@ impl Learner {
         let stack = config.network.clone();
         let names =
             stack.weights()?.into_iter().map(|(name, weight)| (name, weight.shape)).collect();
-        let stages = stack.stages()?;
+        let stages = stack.stages_for(target_of(device))?;
         let part = |stage: &Stage, part: usize| -> Vec<&[f32]> {
             weights[stage.weights.clone()].iter().map(|weight| weight[part]).collect()
         };

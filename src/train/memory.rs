@@ -5,6 +5,7 @@ use super::{Splits, TrainConfig};
 use crate::Result;
 use crate::data::ImageSet;
 use crate::device::{Kind, OpenDevice};
+use crate::mps::strategy::Target;
 use crate::net::{Stack, features};
 use crate::op::training::PIXELS_A_WORD;
 
@@ -83,7 +84,10 @@ pub fn needed_without_data(config: &TrainConfig, batch: usize, place: Place) -> 
     }
 
     // A step keeps the input of every stage, and has at a time the gradients before and after one.
-    let stages = network.stages()?;
+    let stages = match place {
+        Place::Cpu => network.stages_for(Target::Cpu)?,
+        Place::Card | Place::Shared => network.stages()?,
+    };
     let inputs = stages.iter().map(|stage| features(stage.input) as u64);
     let widths: Vec<u64> = inputs.chain([network.outputs()? as u64]).collect();
     let kept: u64 = widths.iter().sum();

@@ -213,12 +213,6 @@ proptest! {
         part in "[ -~\n]{0,12}",
         cut in 0..40_usize,
     ) {
-        // A page for any network has launches from its image to its logits.
-        let lowered = Lowered::new(&network).unwrap();
-        let numbers = |buffer: usize| lowered.buffers[buffer].numbers;
-        prop_assert_eq!(numbers(0), features(network.input));
-        prop_assert_eq!(numbers(lowered.logits), network.outputs().unwrap());
-
         let text = net::file::write(&network).unwrap();
         let at = at.index(text.len());
         let end = (at + cut).min(text.len());

@@ -30,6 +30,7 @@
 //! - `networks`: networks of options and files are trained, resumed, evaluated, benchmarked; others are refused.
 //! - `page`: an exported page holds the network and asks for nothing, and what cannot be one is refused.
 //! - `paths`: paths of any bytes work, and what is printed of them can be pasted.
+//! - `pooling`: a convolution and the pooling after it in one pass are what they are one after the other.
 //! - `predict`: images of every kind are answered as `eval` would, and what is no image costs one line.
 //! - `report`: the files of a report agree with each other, and names of classes are text in all of them.
 //! - `resume`: a run that was stopped or killed ends as if it had not been, to the bit.
@@ -93,6 +94,7 @@ mod networks;
 #[cfg(target_os = "linux")]
 mod page;
 mod paths;
+mod pooling;
 mod predict;
 mod report;
 mod resume;

@@ -91,8 +91,20 @@ impl Conv2d {
         Ok((self.window(input), matrix))
     }
 
-    fn layer(&self, input: Shape, layout: &op::state::Layout) -> Result<ConvLayer> {
-        ConvLayer::new(self.window(input), self.kernel(input), layout)
+    fn layer(&self, call: &Call, layout: &op::state::Layout) -> Result<ConvLayer> {
+        let layer = ConvLayer::new(self.window(call.input), self.kernel(call.input), layout)?;
+        match call.pool {
+            Some(pool) => layer.followed_by(pool),
+            None => Ok(layer),
+        }
+    }
+
+    /// Multiply-adds for each number of the output, where what a core makes of the image is there already.
+    pub(crate) fn multiply_adds_of_output(&self, input: Shape) -> usize {
+        match self.kernel(input) {
+            Kernel::Matrix { .. } => input[0] * self.window(input).taps(),
+            Kernel::TwoCores(spec) => spec.k * spec.l,
+        }
     }
 
     fn positions(&self, input: Shape) -> usize {
@@ -193,7 +205,8 @@ impl Kind for Conv2d {
             Kernel::Matrix { .. } => 0,
             Kernel::TwoCores(spec) => spec.m * spec.k * input[1] * input[2],
         };
-        let forward = (2 * image + output + between) as u64;
+        // The output twice: pooled, too.
+        let forward = (2 * image + 2 * output + between) as u64;
         [BLOCKS as u64 * forward, 2 * BLOCKS as u64 * forward]
     }
 
@@ -217,7 +230,7 @@ impl Kind for Conv2d {
     }
 
     fn forward(&self, call: &Call, x: Tensor<2>) -> Result<Tensor<2>> {
-        let layer = self.layer(call.input, call.weights.layout())?;
+        let layer = self.layer(call, call.weights.layout())?;
         conv_layer(x, call.weights.all()?, &layer, call.activation, call.words)
     }
 
@@ -225,7 +238,7 @@ impl Kind for Conv2d {
         let state = step.state()?;
         let Backward { x, y, grad_y, layout, betas, .. } = step;
         let (relu, grad_y) = call.before_relu(y, grad_y)?;
-        let layer = self.layer(call.input, layout)?;
+        let layer = self.layer(call, layout)?;
         let (grad_x, state) =
             conv_update(state, &layer, x, relu, grad_y, call.words, betas, call.wants_grad_x)?;
         Ok(Stepped { grad_x, state: Some(state) })

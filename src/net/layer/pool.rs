@@ -71,7 +71,8 @@ macro_rules! pool {
                 window(input, self.kernel, self.stride)
             }
 
-            fn pool(&self, input: Shape) -> Result<Pool> {
+            /// What it takes of an image.
+            pub(crate) fn pool(&self, input: Shape) -> Result<Pool> {
                 Ok(Pool { window: self.window(input)?, mean: $mean })
             }
         }

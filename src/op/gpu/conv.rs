@@ -92,7 +92,23 @@ fn convolved(layer: &ConvLayer, x: CubeTensor, weights: CubeTensor) -> CubeTenso
     };
     // Channels before positions.
     let y = CubeBackend::float_swap_dims(reshape(y, [batch, positions, outputs]), 1, 2);
-    reshape(y, [batch, outputs * positions])
+    let y = reshape(y, [batch, outputs * positions]);
+    match layer.pool {
+        Some(pool) => CubeBackend::pool(y, pool),
+        None => y,
+    }
+}
+
+/// The gradient by what is pooled, which is computed again.
+fn before_pool(
+    layer: &ConvLayer,
+    x: &CubeTensor,
+    weights: &CubeTensor,
+    grad_y: CubeTensor,
+) -> CubeTensor {
+    let Some(pool) = layer.pool else { return grad_y };
+    let layer = ConvLayer { pool: None, ..layer.clone() };
+    CubeBackend::pool_grad(convolved(&layer, x.clone(), weights.clone()), grad_y, pool)
 }
 
 /// Its gradients.
@@ -105,6 +121,7 @@ fn grads(
 ) -> (CubeTensor, Option<CubeTensor>) {
     let (weights, positions) = (into_contiguous(weights), layer.positions());
     let ([batch, _], outputs) = (x.meta.shape().dims(), layer.kernel.outputs());
+    let grad_y = before_pool(layer, &x, &weights, grad_y);
     let d = CubeBackend::float_swap_dims(reshape(grad_y, [batch, outputs, positions]), 1, 2);
     let d = reshape(d, [batch * positions, outputs]);
     let patches = patches(x, &layer.window);

@@ -197,7 +197,7 @@ impl Grid {
 /// The weights as the products take them.
 enum Packed<'a> {
     /// `W[(c l), o]`, and `[(o l), c]`.
-    Matrix { forward: &'a [f32], backward: Vec<f32> },
+    Matrix { outputs: usize, forward: &'a [f32], backward: Vec<f32> },
     /// `A[j, (m k)]` and `[(m k), j]`, `C[(k l), n]` and `[(n l), k]`.
     TwoCores { spec: MpsSpec, a: Vec<f32>, a_back: &'a [f32], c: Vec<f32>, c_back: Vec<f32> },
 }
@@ -215,7 +215,7 @@ impl<'a> Packed<'a> {
                 let forward = &weights[layer.begins[0]..][..channels * taps * outputs];
                 let strides = [1, outputs, taps * outputs];
                 let backward = permuted(forward, [outputs, taps, channels], strides);
-                Self::Matrix { forward, backward }
+                Self::Matrix { outputs, forward, backward }
             }
             Kernel::TwoCores(spec) => {
                 let MpsSpec { m, n, j, l, k } = spec;
@@ -233,6 +233,42 @@ impl<'a> Packed<'a> {
     }
 }
 
+impl Packed<'_> {
+    /// Planes that one product takes: of the image, or of `T`.
+    fn planes(&self, layer: &ConvLayer) -> usize {
+        match self {
+            Packed::Matrix { .. } => layer.window.input[0],
+            Packed::TwoCores { spec, .. } => spec.k,
+        }
+    }
+
+    /// The output, from images with their padding, or from `T`; then the bias, one number for each channel.
+    fn apply(
+        &self,
+        grid: &Grid,
+        taps: &[usize],
+        [padded, t]: [&[f32]; 2],
+        bias: Option<&[f32]>,
+        out: &mut [f32],
+    ) {
+        match self {
+            Packed::Matrix { outputs, forward, .. } => {
+                grid.forward(forward, taps, padded, *outputs, out);
+            }
+            Packed::TwoCores { spec, c, .. } => {
+                let of_m = t
+                    .chunks_exact(spec.k * grid.padded.plane())
+                    .zip(out.chunks_exact_mut(spec.n * grid.output.plane()));
+                of_m.for_each(|(t, out)| grid.forward(c, taps, t, spec.n, out));
+            }
+        }
+        for (plane, bias) in out.chunks_exact_mut(grid.output.plane()).zip(bias.unwrap_or_default())
+        {
+            plane.iter_mut().for_each(|number| *number += bias);
+        }
+    }
+}
+
 /// Buffers of a block of samples. Borders are 0 from the beginning and never overwritten.
 struct Scratch {
     flat: Vec<f32>,
@@ -240,29 +276,47 @@ struct Scratch {
     /// `T` with its padding.
     between: Vec<f32>,
     out: Vec<f32>,
+    /// After the pooling, where there is one, and the gradient by it.
+    pooled: Vec<f32>,
+    /// The gradient by the output.
+    d: Vec<f32>,
     spread: Vec<f32>,
     /// The gradient by `T`.
     between_grad: Vec<f32>,
 }
 
+/// What passes through a block.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    Forward,
+    /// Gradients by the weights alone. Through a matrix none pass then.
+    Weights,
+    /// Gradients by the input, too.
+    Input,
+}
+
 impl Scratch {
-    /// `spreads`: whether gradients pass through the kernel, which is not so in a forward pass, nor where a matrix meets the
-    /// network's input.
-    fn new(grid: &Grid, layer: &ConvLayer, spreads: bool) -> Self {
+    fn new(grid: &Grid, layer: &ConvLayer, pass: Pass) -> Self {
         let (channels, outputs) = (layer.window.input[0], layer.kernel.outputs());
         let between = match layer.kernel {
             Kernel::Matrix { .. } => 0,
             Kernel::TwoCores(spec) => spec.m * spec.k,
         };
         let zeros = |planes: usize, of: Planes| vec![0.0; planes * of.plane()];
-        let spread = |planes: usize| if spreads { planes } else { 0 };
+        let if_so = |is_so: bool, count: usize| if is_so { count } else { 0 };
+        let (is_back, pooled) =
+            (pass != Pass::Forward, layer.pool.map_or(0, |pool| pool.outputs()));
+        let spreads = pass == Pass::Input || (is_back && between > 0);
         Self {
             flat: zeros(channels, grid.image),
             padded: zeros(channels, grid.padded),
             between: zeros(between, grid.padded),
-            out: zeros(outputs, grid.output),
-            spread: zeros(spread(outputs), grid.spread),
-            between_grad: zeros(spread(between), grid.image),
+            // Without pooling, the gradients need no output.
+            out: zeros(if_so(!is_back || pooled > 0, outputs), grid.output),
+            pooled: vec![0.0; pooled * LANES],
+            d: zeros(if_so(is_back, outputs), grid.output),
+            spread: zeros(if_so(spreads, outputs), grid.spread),
+            between_grad: zeros(if_so(spreads, between), grid.image),
         }
     }
 }
@@ -331,36 +385,27 @@ impl ConvKernels for Flex {
         let [x, weights] = [&x, &weights].map(values::<f32>);
         let (grid, packed) = (Grid::new(layer.window), Packed::of(layer, weights));
         let inputs: usize = layer.window.input.iter().product();
-        let (channels, outputs) =
-            (layer.kernel.outputs(), layer.kernel.outputs() * layer.positions());
-        let bias = layer.bias.map(|begin| &weights[begin..][..channels]);
-        let offsets = match &packed {
-            Packed::Matrix { .. } => grid.forward_offsets(layer.window.input[0]),
-            Packed::TwoCores { spec, .. } => grid.forward_offsets(spec.k),
-        };
+        let outputs = layer.outputs();
+        let bias = layer.bias.map(|begin| &weights[begin..][..layer.kernel.outputs()]);
+        let (taps, pool) =
+            (grid.forward_offsets(packed.planes(layer)), layer.pool.map(pool::Grid::new));
         let all = |y: &mut [MaybeUninit<f32>]| {
             let blocks = x.chunks(LANES * inputs).zip(y.chunks_mut(LANES * outputs));
-            let scratch = || Scratch::new(&grid, layer, false);
+            let scratch = || Scratch::new(&grid, layer, Pass::Forward);
             threads::for_each_with(blocks, scratch, |scratch, (x, y)| {
-                let Scratch { flat, padded, between: t, out, .. } = scratch;
+                let Scratch { flat, padded, between: t, out, pooled, .. } = scratch;
                 grid.pad(x, flat, padded);
-                match &packed {
-                    Packed::Matrix { forward, .. } => {
-                        grid.forward(forward, &offsets, padded, channels, out);
-                    }
-                    Packed::TwoCores { spec, a, c, .. } => {
-                        between(&grid, (spec, a), padded, t);
-                        let of_m = t
-                            .chunks_exact(spec.k * grid.padded.plane())
-                            .zip(out.chunks_exact_mut(spec.n * grid.output.plane()));
-                        of_m.for_each(|(t, out)| grid.forward(c, &offsets, t, spec.n, out));
-                    }
+                if let Packed::TwoCores { spec, a, .. } = &packed {
+                    between(&grid, (spec, a), padded, t);
                 }
-                if let Some(bias) = bias {
-                    for (plane, bias) in out.chunks_exact_mut(grid.output.plane()).zip(bias) {
-                        plane.iter_mut().for_each(|number| *number += bias);
+                packed.apply(&grid, &taps, [padded, t], bias, out);
+                let out = match &pool {
+                    None => out,
+                    Some(pool) => {
+                        pool.forward(out, pooled);
+                        pooled
                     }
-                }
+                };
                 from_lanes(out, outputs, y, grid.arch);
             });
         };
@@ -380,40 +425,55 @@ impl ConvKernels for Flex {
         let [x, weights, grad_y] = [&x, &weights, &grad_y].map(values::<f32>);
         let (grid, packed) = (Grid::new(layer.window), Packed::of(layer, weights));
         let inputs: usize = layer.window.input.iter().product();
-        let outputs = layer.kernel.outputs() * layer.positions();
+        let outputs = layer.outputs();
+        let bias = layer.bias.map(|begin| &weights[begin..][..layer.kernel.outputs()]);
+        let pool = layer.pool.map(pool::Grid::new);
         let batch = x.len() / inputs;
         let group = samples_per_partial(batch);
-        let [planes, out_planes, between_planes] = match &packed {
-            Packed::Matrix { .. } => [layer.window.input[0], layer.kernel.outputs(), 0],
-            Packed::TwoCores { spec, .. } => [spec.k, spec.n, spec.m * spec.k],
+        let [out_planes, between_planes] = match &packed {
+            Packed::Matrix { outputs, .. } => [*outputs, 0],
+            Packed::TwoCores { spec, .. } => [spec.n, spec.m * spec.k],
         };
-        let (taps, offsets) = (grid.forward_offsets(planes), grid.backward_offsets(out_planes));
+        let taps = grid.forward_offsets(packed.planes(layer));
+        let offsets = grid.backward_offsets(out_planes);
         let between_offsets: Vec<usize> =
             (0..between_planes).map(|plane| plane * grid.image.plane()).collect();
-        let spreads = wants_x || matches!(packed, Packed::TwoCores { .. });
+        let pass = if wants_x { Pass::Input } else { Pass::Weights };
         let block = |scratch: &mut Scratch, (x, grad_y): (&[f32], &[f32]), sums: &mut Sums| {
-            let Scratch { flat, padded, between: t, out: d, spread, between_grad } = scratch;
+            let Scratch { flat, padded, between: t, out, pooled, d, spread, between_grad } =
+                scratch;
             grid.pad(x, flat, padded);
-            into_lanes(grad_y, outputs, d, grid.arch);
+            if let Packed::TwoCores { spec, a, .. } = &packed {
+                between(&grid, (spec, a), padded, t);
+            }
+            match &pool {
+                None => into_lanes(grad_y, outputs, d, grid.arch),
+                // Which number a maximum has taken is seen in the output. To compute that again takes less than to
+                // write it in the forward pass and read it here, with the gradient by it: see `Stack::stages_for`.
+                Some(pool) => {
+                    packed.apply(&grid, &taps, [padded, t], bias, out);
+                    into_lanes(grad_y, outputs, pooled, grid.arch);
+                    pool.backward(out, pooled, d);
+                }
+            }
             for (sum, plane) in
                 sums.bias.chunks_exact_mut(LANES).zip(d.chunks_exact(grid.output.plane()))
             {
                 plane.chunks_exact(LANES).for_each(|lanes| add(sum, lanes));
             }
-            if spreads {
+            if !spread.is_empty() {
                 grid.spread(d, spread);
             }
             let [first, second] = &mut sums.weights;
             match &packed {
-                Packed::Matrix { backward, .. } => {
-                    let (channels, outputs) = (layer.window.input[0], layer.kernel.outputs());
-                    grid.tap_grads((padded, &taps), (d, outputs), first);
+                Packed::Matrix { outputs, backward, .. } => {
+                    let channels = layer.window.input[0];
+                    grid.tap_grads((padded, &taps), (d, *outputs), first);
                     if wants_x {
                         grid.backward(backward, &offsets, spread, channels, flat);
                     }
                 }
-                Packed::TwoCores { spec, a, a_back, c_back, .. } => {
-                    between(&grid, (spec, a), padded, t);
+                Packed::TwoCores { spec, a_back, c_back, .. } => {
                     let MpsSpec { n, j, k, .. } = *spec;
                     let of_m = t
                         .chunks_exact(k * grid.padded.plane())
@@ -457,7 +517,7 @@ impl ConvKernels for Flex {
             let mut grad_x = grad_x.map(|grad_x| grad_x.chunks_mut(group * inputs));
             let parts = std::iter::from_fn(|| Some(grad_x.as_mut().and_then(Iterator::next)));
             let groups = x.chunks(group * inputs).zip(grad_y.chunks(group * outputs)).zip(parts);
-            let scratch = || Scratch::new(&grid, layer, spreads);
+            let scratch = || Scratch::new(&grid, layer, pass);
             threads::map_with(groups, scratch, |scratch, ((x, grad_y), mut grad_x)| {
                 let mut sums = Sums::new(layer);
                 let blocks = x.chunks(LANES * inputs).zip(grad_y.chunks(LANES * outputs));

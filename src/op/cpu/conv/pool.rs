@@ -16,18 +16,20 @@ use crate::op::cpu::{contiguous, filled, pool as threads, tensor, values};
 type Lanes = [f32; LANES];
 
 /// Where the numbers under a kernel lie in a channel.
-struct Grid {
+pub(super) struct Grid {
     window: Window,
     mean: bool,
     /// The offset of each tap.
     offsets: Vec<usize>,
     /// Where the kernel begins, at every position.
     begins: Vec<usize>,
+    /// Whether every number of the image lies under the kernel once.
+    divides: bool,
     arch: Arch,
 }
 
 impl Grid {
-    fn new(Pool { window, mean }: Pool) -> Self {
+    pub(super) fn new(Pool { window, mean }: Pool) -> Self {
         let ([_, _, width], [rows, columns]) = (window.input, window.output());
         let [kernel_rows, kernel_columns] = window.kernel;
         let places = |rows: usize, columns: usize, step: usize| {
@@ -36,7 +38,9 @@ impl Grid {
         };
         let offsets = places(kernel_rows, kernel_columns, 1);
         let begins = places(rows, columns, window.stride);
-        Self { window, mean, offsets, begins, arch: Arch::new() }
+        let divides = window.kernel == [window.stride; 2]
+            && window.input[1..] == [rows, columns].map(|extent| extent * window.stride);
+        Self { window, mean, offsets, begins, divides, arch: Arch::new() }
     }
 
     fn channels(&self) -> usize {
@@ -52,6 +56,28 @@ impl Grid {
     /// Numbers of a sample: of the input, and of the output.
     fn numbers(&self) -> [usize; 2] {
         [self.plane(), self.begins.len()].map(|of_channel| self.channels() * of_channel)
+    }
+
+    /// What is taken of all channels of [`LANES`] samples side by side.
+    pub(super) fn forward(&self, x: &[f32], y: &mut [f32]) {
+        let [plane, positions] = [self.plane(), self.begins.len()].map(|count| count * LANES);
+        for (x, y) in x.chunks_exact(plane).zip(y.chunks_exact_mut(positions)) {
+            let (x, y) = (x.as_chunks().0, y.as_chunks_mut().0);
+            self.arch.dispatch(Forward { grid: self, x, y });
+        }
+    }
+
+    /// Its gradient.
+    pub(super) fn backward(&self, x: &[f32], grad_y: &[f32], grad_x: &mut [f32]) {
+        let [plane, positions] = [self.plane(), self.begins.len()].map(|count| count * LANES);
+        let of_y = grad_y.chunks_exact(positions);
+        for ((x, grad_y), grad_x) in
+            x.chunks_exact(plane).zip(of_y).zip(grad_x.chunks_exact_mut(plane))
+        {
+            let (x, grad_y, grad_x) =
+                (x.as_chunks().0, grad_y.as_chunks().0, grad_x.as_chunks_mut().0);
+            self.arch.dispatch(Backward { grid: self, x, grad_y, grad_x });
+        }
     }
 
     /// A channel of some samples, side by side; what lies in the lanes of no sample is never looked at.
@@ -121,9 +147,13 @@ impl WithSimd for Backward<'_> {
 
     #[inline(always)]
     fn with_simd<S: Simd>(self, simd: S) {
-        let Self { grid: Grid { mean, offsets, begins, .. }, x, grad_y, grad_x } = self;
+        let Self { grid: Grid { mean, offsets, begins, divides, .. }, x, grad_y, grad_x } = self;
         let scale = 1.0 / offsets.len() as f32;
-        grad_x.fill([0.0; LANES]);
+        // Where each number has one gradient, that is written and not added.
+        let only = *divides && !mean;
+        if !only {
+            grad_x.fill([0.0; LANES]);
+        }
         for (grad_y, &begin) in grad_y.iter().zip(begins) {
             if *mean {
                 for offset in offsets {
@@ -147,7 +177,7 @@ impl WithSimd for Backward<'_> {
                     let to = &mut S::as_mut_simd_f32s(&mut grad_x[begin + offset]).0[at];
                     let is_first = simd.equal_f32s(first, simd.splat_f32s(tap as f32));
                     let grad = simd.select_f32s(is_first, of(grad_y), simd.splat_f32s(0.0));
-                    *to = simd.add_f32s(*to, grad);
+                    *to = if only { grad } else { simd.add_f32s(*to, grad) };
                 }
             }
         }
