@@ -233,7 +233,8 @@ impl Stack {
     ///
     /// As [`Stack::placed`].
     pub fn stages_for(&self, target: Target) -> Result<Vec<Stage>> {
-        // Measured: 9 (of one channel) and 36 (of two cores) gain, 0.4 and 0.15 of the time of both layers; 144 lose.
+        // With 9, of one channel, both layers and their gradients took 1.91 ms apart and 1.21 together; with 36, of two cores,
+        // 2.34 and 2.17. With 144 the forward pass alone takes 0.84 ms, more than the 0.41 of all the pooling.
         const FEW: usize = 64;
         let mut stages: Vec<Stage> = Vec::new();
         for stage in self.stages()? {
