@@ -67,11 +67,12 @@ def check(browser, name, by, half):
     assert not refused and not thrown, (refused, thrown)
     more = ""
     if half:
-        # Weights of 11 binary digits are another network, though not by much.
+        # Weights of 15 binary digits are another network, though not by much: two classes whose logits are as near may change
+        # places, in one of these images at most.
         whole = floats(folder / f"{name}.f32")
         changed = apart(found, whole)
         other = sum(best(found, at) != best(whole, at) for at in range(IMAGES))
-        assert changed < 5e-3 and other <= 1, (page, changed, other)
+        assert changed < 1e-3 and other <= 1, (page, changed, other)
         more = f", within {changed:.1e} of those with weights of 32 bits; {other} classes differ"
     print(f"{by}, {page}: logits within {off:.1e} of the program's{more}")
 
@@ -248,6 +249,8 @@ def use(browser):
     assert all(before != after for before, after in zip(told, told[1:])), told
     print(f"drawn, a shirt: {browser.text('answer')}")
     assert browser.text("answer").split(",")[0] in ["Shirt", "T-shirt/top", "Pullover", "Coat", "Dress"], browser.text("answer")
+    # What a screen reader says, once the strokes are done.
+    browser.until("element('said').textContent === element('answer').textContent")
     if pictures:
         browser.picture(os.path.join(pictures, "drawn.png"))
 

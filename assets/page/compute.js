@@ -8,34 +8,30 @@ function bytesOf(text) {
     return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }
 
-// The number that 16 bits stand for (IEEE 754, binary16).
-function numberOfHalf(bits) {
-    const sign = bits >> 15 ? -1 : 1;
-    const exponent = (bits >> 10) & 31;
-    const fraction = bits & 1023;
-    if (exponent === 31) {
-        return fraction ? NaN : sign * Infinity;
-    }
-    return exponent ? sign * 2 ** (exponent - 15) * (1 + fraction / 1024) : sign * 2 ** -14 * (fraction / 1024);
-}
-
-// All weights side by side.
-function weightsOf(network) {
-    const bytes = bytesOf(network.weights);
-    const view = new DataView(bytes.buffer);
-    if (network.bits === 16) {
-        return Float32Array.from({ length: bytes.length / 2 }, (_, at) => numberOfHalf(view.getUint16(2 * at, true)));
-    }
-    return Float32Array.from({ length: bytes.length / 4 }, (_, at) => view.getFloat32(4 * at, true));
-}
-
-// What a buffer holds at first.
-function contentOf(buffer, weights) {
+// What a buffer holds at first: zeros, or a weight. Its numbers have 32 bits each, or are integers of 16 bits in blocks, and
+// before each block stands the step that its integers count in.
+function contentOf(buffer, block, weights) {
     const numbers = new Float32Array(buffer.numbers);
-    if (buffer.begin !== undefined) {
-        numbers.set(weights.subarray(buffer.begin, buffer.begin + buffer.numbers));
+    if (buffer.begin === undefined) {
+        return numbers;
     }
-    return numbers;
+    let at = buffer.begin;
+    let step = 1;
+    return numbers.map((_, index) => {
+        if (!block) {
+            return weights.getFloat32(at + 4 * index, true);
+        }
+        if (index % block === 0) {
+            step = weights.getFloat32(at + 2 * index, true);
+            at += 4;
+        }
+        return step * weights.getInt16(at + 2 * index, true);
+    });
+}
+
+function contentsOf(network) {
+    const weights = new DataView(bytesOf(network.weights).buffer);
+    return network.buffers.map((buffer) => contentOf(buffer, network.block, weights));
 }
 
 // ---- JavaScript ----
@@ -169,9 +165,8 @@ const IN_JAVASCRIPT = {
 
 class InJavaScript {
     constructor(network) {
-        const weights = weightsOf(network);
         this.network = network;
-        this.buffers = network.buffers.map((buffer) => contentOf(buffer, weights));
+        this.buffers = contentsOf(network);
         this.name = "javascript";
         this.adapter = "";
     }
@@ -249,14 +244,13 @@ class OnGpu {
 
     async prepare() {
         const { device, network } = this;
-        const weights = weightsOf(network);
         const usage = GPUBufferUsage.STORAGE | GPUBufferUsage.COPY_DST | GPUBufferUsage.COPY_SRC;
         const filled = (numbers) => {
             const buffer = device.createBuffer({ size: numbers.byteLength, usage });
             device.queue.writeBuffer(buffer, 0, numbers);
             return buffer;
         };
-        const buffers = network.buffers.map((buffer) => filled(contentOf(buffer, weights)));
+        const buffers = contentsOf(network).map(filled);
         const pipelines = await Promise.all(network.kernels.map(({ file, text }) => {
             const module = device.createShaderModule({ label: file, code: text });
             return device.createComputePipelineAsync({ label: file, layout: "auto", compute: { module, entryPoint: "main" } });

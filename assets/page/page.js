@@ -33,13 +33,24 @@ const bars = network.classes.map((name) => {
     return { row, bar, share };
 });
 
+// Screen readers say an answer once it has stood for half a second, not every one while a stroke is drawn.
+let saying;
+function say(text) {
+    clearTimeout(saying);
+    saying = setTimeout(() => {
+        element("said").textContent = text;
+    }, 500);
+}
+
 const percent = (share) => `${(100 * share).toFixed(1)} %`;
 const times = [];
 
 function tell(logits, milliseconds) {
     const shares = softmax(logits);
     const first = shares.indexOf(Math.max(...shares));
-    element("answer").textContent = `${network.classes[first]}, ${percent(shares[first])}`;
+    const text = `${network.classes[first]}, ${percent(shares[first])}`;
+    element("answer").textContent = text;
+    say(text);
     bars.forEach(({ row, bar, share }, at) => {
         row.classList.toggle("first", at === first);
         bar.style.width = `${100 * shares[at]}%`;

@@ -12,7 +12,7 @@ use super::{drivers, out, say};
 use crate::data::resident::order;
 use crate::data::{ImageSet, Resident};
 use crate::device::DeviceChoice;
-use crate::export::html::{self, LARGE, Page};
+use crate::export::html::{self, Halved, LARGE, Page, Weights};
 use crate::export::{Format, to_bytes, write};
 use crate::model::ModelFile;
 use crate::net::{Snapshot, features, rows};
@@ -125,10 +125,10 @@ fn text_of(args: &ExportArgs, model: &ModelFile) -> Result<String> {
     html::Lowered::new(model.snapshot.stack())?;
     let device = drivers::open(DeviceChoice::Cpu)?.device;
     let Found { data, .. } = run_data::for_model(&args.data, model)?;
-    let halved = args.half.then(|| html::halved(&model.snapshot)).transpose()?;
+    let halved = args.half.then(|| Halved::new(&model.snapshot)).transpose()?;
     if let Some(halved) = &halved {
         let images = Resident::new(&data.test, &device);
-        let [whole, half] = [&model.snapshot, halved]
+        let [whole, half] = [&model.snapshot, halved.snapshot()]
             .map(|snapshot| Ok::<_, Error>(evaluate(&snapshot.on(&device)?, &images)?.accuracy));
         let (whole, half) = (whole?, half?);
         say!(
@@ -136,16 +136,15 @@ fn text_of(args: &ExportArgs, model: &ModelFile) -> Result<String> {
             half - whole
         );
     }
-    let snapshot = halved.as_ref().unwrap_or(&model.snapshot);
+    let weights = halved.as_ref().map_or(Weights::Whole(&model.snapshot), Weights::Half);
     let samples = html::samples(&data.test, data.classes.len());
-    let logits = logits(snapshot, &samples, &device)?;
+    let logits = logits(weights.snapshot(), &samples, &device)?;
     let page = Page {
-        snapshot,
+        weights,
         classes: &model.classes,
         border: model.border,
         samples: &samples,
         logits: &logits,
-        half: args.half,
     };
     page.text()
 }

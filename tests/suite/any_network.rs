@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 use proptest::test_runner::TestRunner;
 use tnet_gpu::data::{ImageSet, resident};
-use tnet_gpu::export::html::{self, Lowered, Page};
+use tnet_gpu::export::html::{self, Lowered, Page, Weights};
 use tnet_gpu::mps::MpsInit;
 use tnet_gpu::net::{
     self, AvgPool, Channels, Conv2d, Dense, Dropout, Gelu, Layer, MaxPool, Mps, Relu, Shape,
@@ -186,12 +186,11 @@ fn pages_of_any_network_have_what_they_test_themselves_by() {
         let names: Vec<String> =
             (0..classes.max(3)).map(|class| format!("class {class}")).collect();
         let page = Page {
-            snapshot: &snapshot,
+            weights: Weights::Whole(&snapshot),
             classes: &names[..classes],
             border: Some(200),
             samples: &samples,
             logits: &logits.chunks(classes).map(<[f32]>::to_vec).collect::<Vec<_>>(),
-            half: false,
         };
         let text = page.text().unwrap();
         assert!(text.contains("\"launches\":["), "{text}");

@@ -358,8 +358,8 @@ fn trained_networks_are_the_same_in_onnx() {
             let stack = net::file::write(model.snapshot.stack()).unwrap();
             let cores = to_bytes(&model, Format::Safetensors).unwrap();
             fs::write(kept.join("images.f32"), raw(&images)).unwrap();
-            let halved = html::halved(&model.snapshot).unwrap();
-            let of_half = logits(&halved, &images, &device);
+            let halved = html::Halved::new(&model.snapshot).unwrap();
+            let of_half = logits(halved.snapshot(), &images, &device);
             fs::write(kept.join(format!("{name}-half.f32")), raw(&of_half)).unwrap();
             if name != "compressed" {
                 for (page, more) in

@@ -9,14 +9,15 @@
 //!
 //! The page runs the launches on a GPU through WebGPU, or the same launches in JavaScript.
 
+mod halved;
 mod lowered;
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use half::f16;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
+pub use halved::Halved;
 pub use lowered::{Buffer, Launch, Lowered, written};
 
 use crate::data::ImageSet;
@@ -33,11 +34,48 @@ pub const SAMPLES: usize = 16;
 /// Bytes of a file that browsers open at once on any machine; larger ones deserve a word.
 pub const LARGE: usize = 16 << 20;
 
-/// What is shown and computed, besides the weights.
+/// A network, and how its weights are written.
+#[derive(Debug, Clone, Copy)]
+pub enum Weights<'a> {
+    /// As numbers of 32 bits.
+    Whole(&'a Snapshot),
+    /// As numbers of 16 bits.
+    Half(&'a Halved),
+}
+
+impl<'a> Weights<'a> {
+    /// The network that the page computes.
+    pub fn snapshot(self) -> &'a Snapshot {
+        match self {
+            Self::Whole(snapshot) => snapshot,
+            Self::Half(halved) => halved.snapshot(),
+        }
+    }
+
+    /// The bytes of each weight.
+    fn bytes(self) -> Vec<Vec<u8>> {
+        let bytes =
+            |numbers: &Vec<f32>| numbers.iter().flat_map(|number| number.to_le_bytes()).collect();
+        match self {
+            Self::Whole(snapshot) => snapshot.weights().iter().map(bytes).collect(),
+            Self::Half(halved) => halved.weights().to_vec(),
+        }
+    }
+
+    /// Of how many weights side by side the integers count in one step, where they are such.
+    fn block(self) -> Option<usize> {
+        match self {
+            Self::Whole(_) => None,
+            Self::Half(_) => Some(halved::BLOCK),
+        }
+    }
+}
+
+/// What is shown and computed.
 #[derive(Debug, Clone, Copy)]
 pub struct Page<'a> {
     /// The network.
-    pub snapshot: &'a Snapshot,
+    pub weights: Weights<'a>,
     /// A name for each class.
     pub classes: &'a [String],
     /// The mean brightness of the outermost pixels of the images that it was trained on, if it is known: the paper on which
@@ -47,8 +85,6 @@ pub struct Page<'a> {
     pub samples: &'a ImageSet,
     /// What the network answers to each.
     pub logits: &'a [Vec<f32>],
-    /// Whether weights have 16 bits; those of `snapshot` are then [`halved`].
-    pub half: bool,
 }
 
 /// The first images of every class in turn, as many as there are up to [`SAMPLES`].
@@ -71,29 +107,6 @@ pub fn samples(set: &ImageSet, classes: usize) -> ImageSet {
     }
 }
 
-/// The same network, its weights rounded to 16 bits.
-///
-/// # Errors
-///
-/// [`Error::Layer`] naming the weight that has a number too large for them.
-pub fn halved(snapshot: &Snapshot) -> Result<Snapshot> {
-    let names = snapshot.stack().weights()?;
-    let mut weights = Vec::with_capacity(snapshot.weights().len());
-    for ((name, _), numbers) in names.into_iter().zip(snapshot.weights()) {
-        let rounded: Vec<f32> =
-            numbers.iter().map(|&number| f16::from_f32(number).to_f32()).collect();
-        if let Some(at) = rounded.iter().position(|number| number.is_infinite()) {
-            let problem = format!(
-                "{} is too large for 16 bits: expected at most 65504; leave out --half",
-                numbers[at]
-            );
-            return Err(Error::Layer { layer: name, problem });
-        }
-        weights.push(rounded);
-    }
-    Snapshot::new(snapshot.stack().clone(), weights)
-}
-
 impl Page<'_> {
     /// The file.
     ///
@@ -105,7 +118,7 @@ impl Page<'_> {
             .map_err(|error| Error::internal("writing a page", error))?;
         // In a script element, `<` could end it.
         let network = network.replace('<', "\\u003c");
-        let title = escaped(&self.snapshot.stack().title()?);
+        let title = escaped(&self.weights.snapshot().stack().title()?);
         let parts = [
             ("{{title}}", title.as_str()),
             ("{{style}}", include_str!("../../../assets/page/page.css")),
@@ -122,22 +135,17 @@ impl Page<'_> {
     }
 
     fn network(&self) -> Result<Network<'_>> {
-        let Self { snapshot, classes, border, samples, logits, half } = *self;
-        let stack = snapshot.stack();
+        let Self { weights, classes, border, samples, logits } = *self;
+        let stack = weights.snapshot().stack();
         let lowered = Lowered::new(stack)?;
         let shaders = lowered.shaders();
         let kernels =
             shaders.iter().map(|&shader| KernelText::of(shader)).collect::<Result<_>>()?;
-        let mut begins = Vec::new();
-        let mut bytes = Vec::new();
-        for weight in snapshot.weights() {
-            begins.push(bytes.len() / if half { 2 } else { 4 });
-            match half {
-                true => bytes
-                    .extend(weight.iter().flat_map(|&number| f16::from_f32(number).to_le_bytes())),
-                false => bytes.extend(weight.iter().flat_map(|number| number.to_le_bytes())),
-            }
-        }
+        let bytes = weights.bytes();
+        let begins: Vec<usize> = bytes
+            .iter()
+            .scan(0, |end, weight| Some(std::mem::replace(end, *end + weight.len())))
+            .collect();
         let buffers = lowered.buffers.iter().map(|buffer| BufferText {
             numbers: buffer.numbers,
             begin: buffer.weight.map(|weight| begins[weight]),
@@ -161,8 +169,8 @@ impl Page<'_> {
             buffers: buffers.collect(),
             launches: launches.collect(),
             logits: lowered.logits,
-            bits: if half { 16 } else { 32 },
-            weights: BASE64_STANDARD.encode(bytes),
+            block: weights.block(),
+            weights: BASE64_STANDARD.encode(bytes.concat()),
             samples: Samples {
                 pixels: BASE64_STANDARD.encode(&samples.pixels),
                 labels: &samples.labels,
@@ -187,8 +195,10 @@ struct Network<'a> {
     launches: Vec<LaunchText>,
     /// Which of the buffers has them in the end.
     logits: usize,
-    /// Of a weight.
-    bits: u32,
+    /// Of how many weights side by side the integers, of 16 bits, count in one step, f32, which stands before them; where weights
+    /// are no such blocks, they are f32.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    block: Option<usize>,
     /// Base64 of all weights side by side, little endian.
     weights: String,
     samples: Samples<'a>,
@@ -215,7 +225,7 @@ struct KernelText {
 #[derive(Serialize)]
 struct BufferText {
     numbers: usize,
-    /// Where it begins among the weights, if it holds one.
+    /// The byte at which it begins among the weights, if it holds one.
     #[serde(skip_serializing_if = "Option::is_none")]
     begin: Option<usize>,
 }
