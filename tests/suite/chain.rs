@@ -155,14 +155,16 @@ fn initial_cores_keep_the_scale() {
 /// As measured: see `Costs` in src/mps/chain/plan.rs.
 #[test]
 fn the_plan_takes_the_way_with_less_work() {
-    let way = |inputs: &[usize], outputs: &[usize], bonds: &[usize]| {
+    let way_of = |batch, inputs: &[usize], outputs: &[usize], bonds: &[usize]| {
         let chain = Chain::new(inputs, outputs, bonds).unwrap();
-        let all = ChainPlan::all(&chain, 128, Target::Cpu);
+        let all = ChainPlan::all(&chain, batch, Target::Cpu);
         assert_eq!(all.len(), chain.cores() + 1);
-        let taken = ChainPlan::of(&chain, 128, Target::Cpu);
+        let taken = ChainPlan::of(&chain, batch, Target::Cpu);
         assert!(all.iter().all(|plan| plan.work >= taken.work), "{all:?}");
         taken.way
     };
+    let way =
+        |inputs: &[usize], outputs: &[usize], bonds: &[usize]| way_of(128, inputs, outputs, bonds);
     assert_eq!(way(&[28, 28, 1], &[32, 16, 1], &[2, 1]), Way::Folded { cut: 1 });
     let article = |bonds: &[usize]| way(&[4, 7, 4, 7], &[8, 4, 4, 4], bonds);
     assert_eq!(article(&[2, 2, 2]), Way::CoreByCore { from: End::Right });
@@ -170,4 +172,9 @@ fn the_plan_takes_the_way_with_less_work() {
     assert_eq!(article(&[4, 8, 4]), Way::CoreByCore { from: End::Right });
     assert_eq!(way(&[4, 7, 28], &[8, 8, 8], &[4, 4]), Way::CoreByCore { from: End::Right });
     assert_eq!(way(&[2, 2, 7, 7, 2, 2], &[4, 2, 4, 2, 4, 2], &[4; 5]), Way::Folded { cut: 3 });
+    // One sample takes all lanes.
+    let few = [1, 2, 16].map(|batch| way_of(batch, &[4, 7, 4, 7], &[8, 4, 4, 4], &[4, 8, 4]));
+    assert_eq!(few, [Way::CoreByCore { from: End::Right }; 3]);
+    let one = way_of(1, &[4, 7, 4, 7], &[8, 4, 4, 4], &[24; 3]);
+    assert_eq!(one, Way::Folded { cut: 2 });
 }

@@ -3,6 +3,7 @@
 use super::{Chain, End};
 use crate::mps::plan::expected_work;
 use crate::mps::strategy::Target;
+use crate::mps::view::CPU_LANES;
 
 /// A way to compute a chain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -90,12 +91,17 @@ impl ChainPlan {
                 costs.fold * folds as f64 + expected_work(&spec, batch, target) + costs.folded;
             Self { way: Way::Folded { cut }, work: work + launches }
         });
+        let samples = match target {
+            // Lanes without a sample take as long as the others.
+            Target::Cpu => batch.next_multiple_of(CPU_LANES),
+            Target::Software | Target::Gpu => batch,
+        };
         let by_core = End::BOTH.map(|from| {
             let work = chain.steps(from).into_iter().map(|step| {
                 let products = step.p.extent * step.r.extent;
                 costs.step * step.multiply_adds() as f64 + costs.product * products as f64
             });
-            let work = batch as f64 * work.sum::<f64>();
+            let work = samples as f64 * work.sum::<f64>();
             Self { way: Way::CoreByCore { from }, work: work + launches }
         });
         folded.chain(by_core).collect()
