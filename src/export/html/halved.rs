@@ -66,7 +66,7 @@ impl Block {
     fn of(numbers: &[f32]) -> Self {
         let largest = numbers.iter().fold(0f32, |largest, number| largest.max(number.abs()));
         let step = (largest / LARGEST).min(LARGEST_STEP);
-        // Where all are 0 or next to it, so is the step, and no number has an integer but 0: none is not a number here.
+        // Where all are 0 or next to it, so is the step, and whatever an integer is then, what it stands for is 0.
         let integer = |number: &f32| (number / step).round().clamp(-LARGEST, LARGEST) as i16;
         Self { step, integers: numbers.iter().map(integer).collect() }
     }
